@@ -1,0 +1,1 @@
+"""The inputs lock: record what a build reads, and replay exactly that."""

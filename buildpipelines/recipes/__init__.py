@@ -1,0 +1,1 @@
+"""How each ecosystem turns a package version into a build. Pure."""

@@ -1,0 +1,1 @@
+"""Run other people's build scripts where they can do no harm."""

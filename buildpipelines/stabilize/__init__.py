@@ -1,0 +1,1 @@
+"""Remove the bytes that do not matter before two builds are compared. Pure."""

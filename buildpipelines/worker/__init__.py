@@ -1,0 +1,1 @@
+"""The build worker process: jobs behind the build link."""

@@ -1,0 +1,1 @@
+"""Seeded simulation of a cluster: network, clock, faults, oracle, planted bugs."""

@@ -1,0 +1,1 @@
+"""From names to bytes: resolve, verify, fetch pieces, schedule, upstreams."""

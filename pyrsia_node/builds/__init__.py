@@ -1,0 +1,1 @@
+"""Build requests, own attestations, and the link to the build worker."""

@@ -1,0 +1,1 @@
+"""The `pyrsia-node` command: init, run, join, network, doctor, fsck, reindex, devnet."""

@@ -1,0 +1,1 @@
+"""Composition root of the trio process: votes, ledger, builds, who-has-what."""

@@ -1,0 +1,1 @@
+"""Composition root of the HTTP process: package services, control API, log."""

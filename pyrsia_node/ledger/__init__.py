@@ -1,0 +1,1 @@
+"""The replicated state machine, its atomic application, and what is derived from it."""

@@ -1,0 +1,1 @@
+"""Values of the domain: digests, purls, canonical JSON, transactions, leaves. Pure."""

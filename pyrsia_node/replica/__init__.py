@@ -1,0 +1,1 @@
+"""Drives the consensus core: timers, write-ahead log, transport, catch-up."""

@@ -1,0 +1,1 @@
+"""Messages of the control link, the build link and the HTTP API. Pure."""

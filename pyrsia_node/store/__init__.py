@@ -1,0 +1,1 @@
+"""LevelDB, blob store and keys: the only importer of plyvel."""

@@ -1,0 +1,1 @@
+"""The transparency log's mathematics and text formats: tree, proofs, notes, tiles. Pure."""

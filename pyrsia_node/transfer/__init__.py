@@ -1,0 +1,1 @@
+"""HTTPS range client and the data listener between nodes."""
