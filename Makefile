@@ -1,0 +1,71 @@
+# The single entry: `make demo` runs the main job, `make test` the tests; both set up what they need.
+PYTHON ?= $(firstword $(wildcard /usr/bin/python3) python3)
+VENV ?= .venv
+CLIENTS ?= .clients
+BIN := $(VENV)/bin
+JOBS ?= 2
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.PHONY: setup demo check test unit sim sim-nightly integration e2e bench docs golden lock clean
+
+setup: $(VENV)/.ready $(CLIENTS)/.ready
+
+$(VENV)/.ready: requirements-dev.lock pyproject.toml deploy/debian-packages.txt
+	deploy/setup-debian.sh
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 11) <= v <= (3, 13) else f"Python 3.11 to 3.13 is needed, this is {sys.version}")'
+	$(BIN)/python -m pip install --quiet --require-hashes -r requirements-dev.lock
+	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation -e .
+	$(BIN)/python -m pip check
+	touch $@
+
+$(CLIENTS)/.ready: requirements-clients.lock $(VENV)/.ready
+	test -x $(CLIENTS)/bin/python || $(PYTHON) -m venv $(CLIENTS)
+	$(CLIENTS)/bin/python -m pip install --quiet --require-hashes -r requirements-clients.lock
+	touch $@
+
+demo: setup ## Four authorized and two regular nodes do the main job, live, in under three minutes.
+	$(BIN)/pyrsia-node demo
+
+check: setup ## Formatting, lint, types, import contracts, dependencies, spelling.
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
+	$(BIN)/deptry .
+	$(BIN)/codespell
+	$(BIN)/python -m pytest -q tests/tidy
+
+test: setup ## Everything that fits in twenty minutes on two cores.
+	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal -m "not nightly" --ignore tests/tidy
+
+unit: setup
+	$(BIN)/python -m pytest -q -n $(JOBS) tests/unit tests/property tests/conformance
+
+sim: setup ## 10,000 seeded schedules of the consensus core, and the planted bugs.
+	$(BIN)/python -m consensus.sim --schedules 9500 --n 4,7 --jobs $(JOBS)
+	$(BIN)/python -m consensus.sim --schedules 500 --n 4,7 --jobs $(JOBS) --signatures real --seed 1000000
+	$(BIN)/python -m consensus.sim --mutants --jobs $(JOBS)
+
+integration: setup
+	$(BIN)/python -m pytest -q -n $(JOBS) tests/integration
+
+e2e: setup ## Whole networks, real clients, the wide table of rebuilds.
+	$(BIN)/python -m pytest -m nightly tests/e2e tests/integration
+
+bench: setup ## Prints the tables of docs/benchmarks.md and writes benchmarks/results/.
+	$(BIN)/python -m benchmarks
+
+docs: setup
+	$(BIN)/mkdocs build --strict
+
+golden: setup ## Rewrite the golden hashes of wire and disk formats; read the diff before you commit it.
+	PYRSIA_GOLDEN=write $(BIN)/python -m pytest -q -p no:randomly tests -k golden
+
+lock: ## Resolve the lock files again (hashes, no addresses).
+	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header pyproject.toml -o requirements.lock
+	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --group dev pyproject.toml -c requirements.lock -o requirements-dev.lock
+	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --group clients -o requirements-clients.lock
+
+clean:
+	rm -rf $(VENV) $(CLIENTS) .demo .bench site
