@@ -71,7 +71,10 @@ class BlobInfo:
 
 
 class BlobStore(Protocol):
-    """Content-addressed immutable files. A digest that is present is complete and verified."""
+    """Content-addressed immutable files. A digest that is present is complete and verified.
+
+    Every method may be called from any thread and may block on the disk.
+    """
 
     def stat(self, sha256: str) -> BlobInfo | None:
         """Return what is stored under the digest, or None."""
@@ -81,8 +84,27 @@ class BlobStore(Protocol):
         """Return the file's path; raises NotFoundError."""
         ...
 
+    def piece_hashes(self, sha256: str) -> bytes:
+        """Return the concatenated 32-byte piece hashes; raises NotFoundError."""
+        ...
+
     def adopt(self, path: str, sha256: str) -> BlobInfo:
         """Re-hash a local file and move it in; raises VerificationError on another digest."""
+        ...
+
+    def adopt_pieces(self, path: str, sha256: str, piece_hashes: bytes) -> BlobInfo:
+        """Move in a file of ours whose every piece was checked already; nothing is re-hashed."""
+        ...
+
+    def lease(self, sha256: str) -> AbstractContextManager[str]:
+        """Keep a blob from being removed while the context lives; gives the path.
+
+        Raises NotFoundError. Counts as a use for the order of eviction.
+        """
+        ...
+
+    def pin(self, sha256: str) -> None:
+        """Never evict this blob, across restarts; raises NotFoundError."""
         ...
 
     def remove(self, sha256: str) -> None:
@@ -115,12 +137,20 @@ class Router(Protocol):
 class PieceSource(Protocol):
     """Fetches byte ranges of one artifact from one holder. Bytes are not yet verified."""
 
-    async def read(self, holder: Holder, sha256: str, start: int, length: int) -> bytes:
-        """Return exactly ``length`` bytes; raises UnavailableError or PeerMisbehaviorError."""
+    async def read_into(self, holder: Holder, sha256: str, start: int, buffer: memoryview) -> None:
+        """Fill ``buffer`` with the bytes from ``start``.
+
+        Raises UnavailableError, NotFoundError (the holder lacks these bytes now) or
+        PeerMisbehaviorError. After an error or cancellation ``buffer`` holds anything.
+        """
         ...
 
     async def piece_hashes(self, holder: Holder, sha256: str) -> bytes:
         """Return the holder's list of 32-byte piece hashes (checked by the caller's root)."""
+        ...
+
+    async def have(self, holder: Holder, sha256: str) -> bytes | None:
+        """Return the bitmap of pieces the holder has now; None means all of them."""
         ...
 
 

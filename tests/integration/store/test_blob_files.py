@@ -1,0 +1,146 @@
+"""What the blob store promises beyond the port: eviction, restarts, scrubbing, full disks."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pyrsia_node.model.errors import UnavailableError
+from pyrsia_node.store.blobs import FileBlobStore, reserve
+
+
+def _put(store: FileBlobStore, folder: Path, data: bytes) -> str:
+    path = folder / "outside"
+    path.write_bytes(data)
+    sha256 = hashlib.sha256(data).hexdigest()
+    store.adopt(str(path), sha256)
+    return sha256
+
+
+def test_least_recently_used_goes_first(tmp_path: Path) -> None:
+    store = FileBlobStore(tmp_path / "blobs", cached_bytes_max=25)
+    first, second = _put(store, tmp_path, b"1" * 10), _put(store, tmp_path, b"2" * 10)
+    with store.lease(first):
+        pass
+    third = _put(store, tmp_path, b"3" * 10)
+    assert store.digests() == [first, third]
+    assert store.stat(second) is None
+    assert store.usage().cached_bytes == 20
+
+
+def test_pinned_blob_is_never_evicted_and_not_counted(tmp_path: Path) -> None:
+    store = FileBlobStore(tmp_path / "blobs", cached_bytes_max=15)
+    pinned = _put(store, tmp_path, b"p" * 10)
+    store.pin(pinned)
+    _put(store, tmp_path, b"1" * 10)
+    last = _put(store, tmp_path, b"2" * 10)
+    assert store.digests() == [pinned, last]
+    assert store.usage().pinned == 1
+
+
+def test_leased_blob_is_not_evicted(tmp_path: Path) -> None:
+    store = FileBlobStore(tmp_path / "blobs", cached_bytes_max=15)
+    leased = _put(store, tmp_path, b"l" * 10)
+    with store.lease(leased):
+        _put(store, tmp_path, b"1" * 10)
+        assert store.has(leased)
+    store.evict()
+    assert not store.has(leased)
+
+
+def test_artifact_larger_than_the_cache_stays_until_the_next(tmp_path: Path) -> None:
+    store = FileBlobStore(tmp_path / "blobs", cached_bytes_max=5)
+    large = _put(store, tmp_path, b"x" * 10)
+    assert store.has(large)
+    _put(store, tmp_path, b"y")
+    assert not store.has(large)
+
+
+def test_restart_keeps_blobs_pins_and_the_order_of_use(tmp_path: Path) -> None:
+    store = FileBlobStore(tmp_path / "blobs", cached_bytes_max=100)
+    digests = [_put(store, tmp_path, bytes([number]) * 10) for number in range(3)]
+    store.pin(digests[2])
+    for age, sha256 in enumerate([digests[0], digests[1]]):
+        os.utime(store.path(sha256), (1000 - age, 1000 - age))
+    (tmp_path / "blobs" / "incoming" / "leftover").write_bytes(b"half")
+    again = FileBlobStore(tmp_path / "blobs", cached_bytes_max=100)
+    assert again.digests() == [digests[1], digests[0], digests[2]]
+    assert again.usage().pinned == 1
+    assert list((tmp_path / "blobs" / "incoming").iterdir()) == []
+
+
+def test_scrub_deletes_what_no_longer_matches_its_name(tmp_path: Path) -> None:
+    store = FileBlobStore(tmp_path / "blobs", cached_bytes_max=100)
+    good, bad = _put(store, tmp_path, b"good"), _put(store, tmp_path, b"fine")
+    Path(store.path(bad)).write_bytes(b"evil")
+    findings = list(store.scrub())
+    assert [sha256 for sha256, _ in findings] == [bad]
+    assert hashlib.sha256(b"evil").hexdigest() in findings[0][1]
+    assert store.digests() == [good]
+
+
+def test_scrub_writes_a_damaged_piece_list_anew(tmp_path: Path) -> None:
+    store = FileBlobStore(tmp_path / "blobs", cached_bytes_max=100)
+    sha256 = _put(store, tmp_path, b"good")
+    hashes = store.piece_hashes(sha256)
+    listed = tmp_path / "blobs" / "pieces" / sha256[:2] / sha256
+    listed.write_bytes(bytes(32))
+    orphan = listed.with_name("0" * 64)
+    orphan.write_bytes(b"")
+    assert [name for name, _ in store.scrub()] == [sha256]
+    assert store.piece_hashes(sha256) == hashes
+    assert not orphan.exists()
+    assert list(store.scrub()) == []
+
+
+def test_lost_piece_list_is_computed_again(tmp_path: Path) -> None:
+    store = FileBlobStore(tmp_path / "blobs", cached_bytes_max=100)
+    sha256 = _put(store, tmp_path, b"good")
+    hashes = store.piece_hashes(sha256)
+    (tmp_path / "blobs" / "pieces" / sha256[:2] / sha256).unlink()
+    assert store.piece_hashes(sha256) == hashes
+
+
+def test_reserving_more_than_the_disk_has_names_the_path(tmp_path: Path) -> None:
+    path = tmp_path / "big"
+    handle = os.open(path, os.O_RDWR | os.O_CREAT)
+    try:
+        with pytest.raises(UnavailableError, match=str(path)):
+            reserve(handle, 1 << 50, str(path))
+    finally:
+        os.close(handle)
+
+
+_ADOPT_WITH_LITTLE_ROOM = """
+import hashlib, resource, signal, sys
+from pathlib import Path
+from pyrsia_node.model.errors import UnavailableError
+from pyrsia_node.store.blobs import FileBlobStore
+folder = Path(sys.argv[1])
+store = FileBlobStore(folder / "blobs", cached_bytes_max=1 << 30)
+source = folder / "outside"
+source.write_bytes(bytes(100_000))
+resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))
+try:
+    store.adopt(str(source), hashlib.sha256(bytes(100_000)).hexdigest())
+except UnavailableError as error:
+    print(error)
+"""
+
+
+def test_adoption_without_room_leaves_nothing_behind(tmp_path: Path) -> None:
+    # A file size limit stands for the full disk: the same calls fail, with EFBIG for ENOSPC.
+    done = subprocess.run(
+        [sys.executable, "-c", _ADOPT_WITH_LITTLE_ROOM, str(tmp_path)],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert str(tmp_path / "blobs" / "incoming") in done.stdout
+    assert list((tmp_path / "blobs" / "incoming").iterdir()) == []
+    assert (tmp_path / "outside").exists()
