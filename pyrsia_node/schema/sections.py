@@ -1,0 +1,201 @@
+"""The sections of ``node.toml``: each key declared once, with default, rule and sentence.
+
+Values only; schema/config.py parses, explains and renders them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Final, TypeVar
+
+from pyrsia_node.schema import rules
+from pyrsia_node.schema.rules import Rule
+
+_GIB: Final = 1024**3
+_T = TypeVar("_T")
+
+
+def _key(default: _T, rule: Rule, about: str) -> _T:
+    """Declare a key. The type checker sees the default; dataclasses see the field."""
+    declared: Any = field(default=default, metadata={"rule": rule, "about": about})
+    result: _T = declared
+    return result
+
+
+def _required(rule: Rule, about: str) -> Any:
+    return field(metadata={"rule": rule, "about": about})
+
+
+@dataclass(frozen=True, slots=True)
+class NodeSection:
+    """[node] Who this node is."""
+
+    label: str = _required(rules.label(), "The node's name in tables and on its cosignatures.")
+    role: str = _required(
+        rules.one_of("authorized", "regular"),
+        "An authorized node votes and rebuilds; a regular node serves.",
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class HttpSection:
+    """[http] The listener for clients."""
+
+    host: str = _key("127.0.0.1", rules.host(), "Where pip and the pyrsia command reach the node.")
+    port: int = _key(7888, rules.integer(0, 65535), "0 lets the system choose.")
+    admin_token_file: str = _key(
+        "admin.token", rules.file_path(), "Holds the token that calls which change something need."
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class DataSection:
+    """[data] The listener for other nodes, which carries bytes."""
+
+    host: str = _key("0.0.0.0", rules.host(), "Where other nodes fetch artifacts.")  # noqa: S104 - to serve peers is the listener's purpose; it offers public, logged artifacts alone
+    port: int = _key(44001, rules.integer(0, 65535), "0 lets the system choose.")
+    url: str = _key(
+        "",
+        rules.url("https", "http"),
+        'The URL that peers are told; "" derives it from host and port.',
+    )
+    tls: bool = _key(
+        default=True,
+        rule=rules.boolean(),
+        about="TLS 1.3 with a pinned certificate; integrity holds without.",
+    )
+    upload: bool = _key(
+        default=True, rule=rules.boolean(), about="Whether peers may fetch from this node."
+    )
+    bandwidth_bytes_per_s: int = _key(
+        0, rules.integer(0, rules.INTEGER_MAX, "bytes per second"), "Upload limit; 0 is none."
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class P2pSection:
+    """[p2p] The listener for other nodes, which carries messages."""
+
+    listen: tuple[str, ...] = _key(
+        ("/ip4/0.0.0.0/tcp/44000",),
+        rules.multiaddrs(with_peer=False),
+        "Where other nodes' cores reach this one.",
+    )
+    announce: tuple[str, ...] = _key(
+        (), rules.multiaddrs(with_peer=False), "Told to peers instead of the listen addresses."
+    )
+    bootstrap: tuple[str, ...] = _key(
+        (), rules.multiaddrs(with_peer=True), "Peers to meet first; retried for ever."
+    )
+    gossip: bool = _key(
+        default=True,
+        rule=rules.boolean(),
+        about="Hints by gossip; without them nodes pull every few seconds.",
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class CacheSection:
+    """[cache] Space for what others built."""
+
+    bytes_max: int = _key(
+        10 * _GIB,
+        rules.integer(16 * 1024**2, rules.INTEGER_MAX, "bytes"),
+        "Space for artifacts that this node did not build; least recently used goes first.",
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class PypiSection:
+    """[pypi] What pip gets."""
+
+    upstream: str = _key(
+        "",
+        rules.url("https", "http"),
+        'A simple index; "" takes the one that pip is configured for.',
+    )
+    policy: str = _key(
+        "deny",
+        rules.one_of("deny", "upstream"),
+        "What happens to names that the log does not know.",
+    )
+    strict: bool = _key(
+        default=False,
+        rule=rules.boolean(),
+        about="One logged version shuts the whole name off from the upstream.",
+    )
+    reserved: tuple[str, ...] = _key(
+        (), rules.reserved_names(), "Names that are never asked of the upstream."
+    )
+    serve_contradicting: bool = _key(
+        default=False,
+        rule=rules.boolean(),
+        about="Serve builds that differ from the file that the upstream publishes.",
+    )
+    allow_private: bool = _key(
+        default=False,
+        rule=rules.boolean(),
+        about="The upstream may live at a loopback, link-local or private address.",
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class BuildSection:
+    """[build] Rebuilding packages."""
+
+    enabled: bool = _key(
+        default=False,
+        rule=rules.boolean(),
+        about="Whether this node rebuilds packages; for authorized nodes alone.",
+    )
+    parallel: int = _key(1, rules.integer(1, 64), "Builds at the same time.")
+    sponsors: tuple[str, ...] = _key(
+        (), rules.peer_ids(), "Members that a regular node sends build wishes to; [] is any."
+    )
+    allow: tuple[str, ...] = _key(
+        (), rules.peer_ids(may_be_star=True), "Peers whose build wishes this member sponsors."
+    )
+    user: str = _key(
+        "", rules.user(), 'The account of the build worker when the node runs as root; "" is 64000.'
+    )
+    memory_bytes_max: int = _key(
+        2 * _GIB, rules.integer(128 * 1024**2, 2**40, "bytes"), "Memory of one build."
+    )
+    seconds_max: int = _key(
+        3600,
+        rules.integer(10, 24 * 3600, "seconds"),
+        "Time of one build, after which it is killed.",
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class FaultSection:
+    """[fault] Faults on purpose."""
+
+    enabled: bool = _key(
+        default=False,
+        rule=rules.boolean(),
+        about="Lets tests make this node lie; development networks only.",
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class LogSection:
+    """[log] What the processes print."""
+
+    level: str = _key(
+        "info", rules.one_of("debug", "info", "warning", "error"), "Least weight that is printed."
+    )
+
+
+Section = (
+    NodeSection
+    | HttpSection
+    | DataSection
+    | P2pSection
+    | CacheSection
+    | PypiSection
+    | BuildSection
+    | FaultSection
+    | LogSection
+)
