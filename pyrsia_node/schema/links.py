@@ -1,0 +1,316 @@
+"""Messages of the control links and the byte link, and how errors cross them.
+
+One class per set of parameters and per answer, named as docs/spec/links.md names the method. The
+links themselves carry plain objects; ``typed`` puts a class before a handler.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Annotated, Final, Literal, TypeVar
+
+from pydantic import ConfigDict, Field
+
+from buildpipelines.spec.framing import JsonObject
+from pyrsia_node.model.errors import (
+    CorruptStateError,
+    InvalidInputError,
+    NotFoundError,
+    PeerMisbehaviorError,
+    PyrsiaError,
+    UnavailableError,
+    VerificationError,
+)
+from pyrsia_node.schema.fields import Answer, Count, LongText, Params, PeerIdText, Sha256, Text
+
+Handler = Callable[[JsonObject], Awaitable[Mapping[str, object]]]
+"""Answers one call. A PyrsiaError becomes an error answer with the error's kind and text."""
+
+BuildState = Literal[
+    "queued",
+    "trial",
+    "requested",
+    "building",
+    "accepted",
+    "diverged",
+    "failed",
+    "expired",
+    "refused",
+]
+Role = Literal["authorized", "regular"]
+
+_PEER_MESSAGE = re.compile(r"peer (\S{1,80}): (.*)", re.DOTALL)
+_KINDS: Final[tuple[tuple[type[PyrsiaError], str], ...]] = (
+    (InvalidInputError, "invalid"),
+    (NotFoundError, "not_found"),
+    (VerificationError, "verification"),
+    (PeerMisbehaviorError, "peer"),
+    (UnavailableError, "unavailable"),
+    (CorruptStateError, "corrupt"),
+)
+
+
+def kind_of(error: Exception) -> str:
+    """Return the wire's word for an error; whatever is not of the error tree is "internal"."""
+    return next((kind for cls, kind in _KINDS if isinstance(error, cls)), "internal")
+
+
+def error_of(kind: str, message: str) -> PyrsiaError:
+    """Return the error that an error answer stands for; the inverse of :func:`kind_of`."""
+    if kind == "peer":
+        named = _PEER_MESSAGE.match(message)
+        return PeerMisbehaviorError(*named.groups()) if named else PyrsiaError(message)
+    for cls, word in _KINDS:
+        if word == kind:
+            return cls(message)
+    return PyrsiaError(message)
+
+
+_P = TypeVar("_P", bound=Params)
+
+
+def typed(
+    params_type: type[_P], handler: Callable[[_P], Awaitable[Answer | Mapping[str, object]]]
+) -> Handler:
+    """Return a handler of plain objects that checks the parameters and hands on typed ones."""
+
+    async def call(params: JsonObject) -> Mapping[str, object]:
+        answer = await handler(params_type.parse(params))
+        return answer.dump() if isinstance(answer, Answer) else answer
+
+    return call
+
+
+class NoParams(Params):
+    """Methods that need nothing: status, peers, data_listener, ping, describe."""
+
+
+class Done(Answer):
+    """The answer of methods that return nothing."""
+
+
+# ---------------------------------------------------------------- core.sock
+
+
+class SetMember(Answer):
+    """A member of the authority set in force, as this node sees it."""
+
+    id: PeerIdText
+    label: Text
+    connected: bool
+
+
+class Status(Answer):
+    """``status``: what this node knows of the network and of itself."""
+
+    peer_id: PeerIdText
+    label: Text
+    role: Role
+    network: Sha256
+    network_name: Text
+    height: Count
+    size: Count
+    root: Sha256
+    published_size: Count
+    view: Count
+    leader: Text
+    leader_label: Text
+    set: list[SetMember]
+    n: Count
+    f: Count
+    q: Count
+    note: Text
+    peers_count: Count
+    open_requests: Count
+    pending_transactions: Count
+    addresses: list[Text]
+    version: Text
+
+
+class Peer(Answer):
+    """Another node that this one has heard of."""
+
+    peer_id: PeerIdText
+    label: Text
+    role: Role
+    addresses: list[Text]
+    data_url: Text | None = None
+    connected: bool
+    height: Count
+
+
+class Peers(Answer):
+    """``peers``."""
+
+    peers: list[Peer]
+
+
+class BuildBody(Params):
+    """The wish that a package be rebuilt; also the body of ``POST /api/v1/builds``.
+
+    ``class`` on the wire is the deadline class.
+    """
+
+    model_config = ConfigDict(populate_by_name=True)
+
+    ecosystem: Literal["pypi"]
+    name: Annotated[str, Field(min_length=1, max_length=200)]
+    version: Annotated[str, Field(min_length=1, max_length=200)]
+    deadline_class: Annotated[Literal["S", "M", "L"] | None, Field(alias="class")] = None
+
+
+class BuildParams(BuildBody):
+    """``build``. ``forwarded_by`` is the regular node whose signed wish this is."""
+
+    forwarded_by: PeerIdText | None = None
+
+
+class BuildStarted(Answer):
+    """``build``: the wish is taken; the package may still be refused later."""
+
+    build_id: Text
+    state: BuildState
+
+
+class BuildStatusParams(Params):
+    """``build_status``."""
+
+    build_id: Annotated[str, Field(min_length=1, max_length=128)]
+
+
+class Progress(Answer):
+    """How far one authorized node is with its own rebuild."""
+
+    id: PeerIdText
+    label: Text
+    state: Text
+    stage: Text
+    detail: Text
+
+
+class BuildStatus(Answer):
+    """``build_status``: one build, from the wish to its leaf in the log."""
+
+    build_id: Text
+    purl: Text
+    state: BuildState
+    stage: Text
+    detail: LongText
+    request: Text | None = None
+    sponsor: Text | None = None
+    progress: list[Progress] = Field(default_factory=list)
+    outcome: Text | None = None
+    leaf_index: Count | None = None
+    started_ms: Count
+    updated_ms: Count
+
+
+class BuildsParams(Params):
+    """``builds``: the newest ``limit`` builds."""
+
+    limit: Annotated[int, Field(ge=1, le=1000)] = 100
+
+
+class Builds(Answer):
+    """``builds``, newest first."""
+
+    builds: list[BuildStatus]
+
+
+class DigestParams(Params):
+    """``holders`` and ``stat``: which artifact."""
+
+    sha256: Sha256
+
+
+class HolderEntry(Answer):
+    """A peer that may have the artifact: a hint."""
+
+    peer: PeerIdText
+    data_url: Text | None = None
+    fingerprint: Sha256 | None = None
+    complete: bool
+
+
+class Holders(Answer):
+    """``holders``, the likeliest first."""
+
+    holders: list[HolderEntry]
+
+
+class AnnounceParams(Params):
+    """``announce``: this node has the artifact, wholly or in part."""
+
+    sha256: Sha256
+    complete: bool
+
+
+class SetFaultParams(Params):
+    """``set_fault``: lie on purpose; development networks only."""
+
+    fault: Annotated[str, Field(min_length=1, max_length=64)]
+    value: str | int | bool
+
+
+# ---------------------------------------------------------------- gateway.sock
+
+
+class AdoptParams(Params):
+    """``adopt``: take a finished file, by its absolute path, into the blob store."""
+
+    path: Annotated[str, Field(min_length=1, max_length=4096)]
+    sha256: Sha256
+    size: Count
+
+
+class Stored(Answer):
+    """``adopt`` and ``fetch``: what now lies in the blob store; ``pieces`` is the piece root."""
+
+    sha256: Sha256
+    size: Count
+    pieces: Sha256
+
+
+class Stat(Answer):
+    """``stat``: whether the blob is there, and where; the fields are absent when it is not."""
+
+    present: bool
+    size: Count | None = None
+    pieces: Sha256 | None = None
+    path: Text | None = None
+
+
+class DataListener(Answer):
+    """``data_listener``: what other nodes need to fetch from this one."""
+
+    url: Text
+    fingerprint: Sha256 | Literal[""]
+
+
+class FetchParams(Params):
+    """``fetch``: bring an artifact of the log here; with ``pin`` it is never evicted."""
+
+    sha256: Sha256
+    size: Count
+    pieces: Sha256
+    pin: bool = False
+
+
+# ---------------------------------------------------------------- relay.sock
+
+
+class RelayParams(Params):
+    """A byte range, or with ``hashes`` the list of piece hashes, of an artifact at a peer."""
+
+    peer: PeerIdText
+    sha256: Sha256
+    start: Count = 0
+    length: Count = 0
+    hashes: bool = False
+
+
+class RelayAnswer(Answer):
+    """How many raw bytes follow this frame."""
+
+    length: Count
