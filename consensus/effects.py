@@ -2,6 +2,7 @@
 
 Effects are performed in list order, and ``Persist`` must be durable before any later ``Send`` or
 ``Broadcast`` in any list leaves the machine. A driver may batch, but may not reorder across one.
+``Commit`` is such a barrier too: what follows it in a list belongs to the next height.
 """
 
 from __future__ import annotations
@@ -57,7 +58,10 @@ class Send:
 
 @dataclass(frozen=True, slots=True)
 class Broadcast:
-    """Send to every other member of the current set."""
+    """Send to every other member of the set of the message's own height.
+
+    Around a ``Commit`` that is not the replica's newest set: see ``Replica.members_of``.
+    """
 
     message: Message
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 
-from consensus.types import Digest, Height, MemberSet, Message, NodeId, View
+from consensus.types import Certificate, Digest, Height, MemberSet, Message, NodeId, View
 
 
 class TimerKind(Enum):
@@ -35,6 +35,14 @@ class MessageReceived:
 
 
 @dataclass(frozen=True, slots=True)
+class AheadSeen:
+    """Member ``sender`` speaks of ``height``, above ours. A claim: nothing in it was verified."""
+
+    sender: NodeId
+    height: Height
+
+
+@dataclass(frozen=True, slots=True)
 class TimerFired:
     """A timer set by ``SetTimer`` ran out; stale (height, view) is dropped by the core."""
 
@@ -46,6 +54,13 @@ class TimerFired:
 @dataclass(frozen=True, slots=True)
 class WorkPending:
     """A transaction valid against the state of ``height`` - 1 waits, or an outcome is due."""
+
+    height: Height
+
+
+@dataclass(frozen=True, slots=True)
+class WorkLapsed:
+    """Nothing waits any more at ``height`` (the last transaction lapsed): no need to hurry."""
 
     height: Height
 
@@ -94,20 +109,37 @@ class DecisionApplied:
     """The driver applied a decision found by catch-up; the core enters the next height.
 
     ``signers`` are the member ids in the parent certificate inside that block (reputation, 3.4).
+    ``certificate`` is the decision's own: the next block of this node carries it.
     """
 
     height: Height
     block_hash: Digest
     next_set: MemberSet
     signers: tuple[NodeId, ...]
+    certificate: Certificate
+
+
+@dataclass(frozen=True, slots=True)
+class ViewMeasured:
+    """Optional: how long the deciding view of a committed height took at this node.
+
+    ``elapsed_ms`` runs from the first sight (or sending) of that view's Proposal to its Commit.
+    Time-outs adapt to it; without it they stay at their start.
+    """
+
+    height: Height
+    elapsed_ms: int
 
 
 Event = (
     MessageReceived
+    | AheadSeen
     | TimerFired
     | WorkPending
+    | WorkLapsed
     | BodyBuilt
     | BodyReceived
     | BodyChecked
     | DecisionApplied
+    | ViewMeasured
 )
