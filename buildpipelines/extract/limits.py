@@ -98,7 +98,8 @@ def check_link(path: tuple[str, ...], target: str, limits: ArchiveLimits) -> Non
     """Check that a symbolic link at ``path`` stays inside the archive's top folder.
 
     The target is followed by its text alone. That is enough because no entry may lie below a
-    link (see ``SeenPaths``), so the folders above the link are real folders.
+    link (see ``SeenPaths``), so the folders above the link are real folders, and because ``..``
+    may only stand at the start: behind another link it would climb from where that link points.
 
     Raises:
         ArchiveError: an absolute target, or one that climbs out of the top folder.
@@ -107,16 +108,11 @@ def check_link(path: tuple[str, ...], target: str, limits: ArchiveLimits) -> Non
         raise ArchiveError("link escapes", f"{'/'.join(path)!r} -> {target!r}")
     if len(target.encode(errors="replace")) > limits.path_bytes_max:
         raise ArchiveError("entry name", "the target of a link is too long")
-    here = list(path[:-1])
-    for step in target.split("/"):
-        if step in ("", "."):
-            continue
-        if step != "..":
-            here.append(step)
-        elif len(here) > 1:
-            here.pop()
-        else:
-            raise ArchiveError("link escapes", f"{'/'.join(path)!r} -> {target!r}")
+    steps = [step for step in target.split("/") if step not in ("", ".")]
+    ups = steps.count("..")
+    # The first step of a path is the archive's top folder, which a link must not leave.
+    if ".." in steps[ups:] or ups > len(path) - 2:
+        raise ArchiveError("link escapes", f"{'/'.join(path)!r} -> {target!r}")
 
 
 class SeenPaths:

@@ -1,0 +1,83 @@
+"""Name why a build failed, in 32 characters, from what the sandbox left behind. Pure.
+
+The kernel's counters and our own limits come first; the log is hostile text and only chooses
+between names of failures that have already happened. Nothing is ever decided by it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Final
+
+from buildpipelines.errors import BuildFailure
+
+LOG_TAIL_BYTES: Final = 16 * 1024
+_DETAIL_BYTES: Final = 2000
+
+_LOG_CAUSES: Final = (
+    (
+        re.compile(rb"^MemoryError|virtual memory exhausted|Cannot allocate memory", re.MULTILINE),
+        "memory",
+    ),
+    (re.compile(rb"No space left on device"), "disk"),
+    (re.compile(rb"Resource temporarily unavailable"), "process"),
+    (
+        re.compile(
+            rb"Temporary failure in name resolution|Name or service not known"
+            rb"|Network is unreachable|Could not resolve host"
+        ),
+        "network",
+    ),
+)
+_NAMES: Final = {
+    "memory": "memory limit",
+    "disk": "disk limit",
+    "process": "process limit",
+    "network": "network attempt",
+}
+_EXCEPTION: Final = re.compile(rb"^(?:[a-z_]\w{0,40}\.){0,4}([A-Z]\w{2,40})(?::|$)", re.MULTILINE)
+
+
+def explain(
+    *,
+    text: str,
+    disk_full: bool,
+    breach: str | None,
+    refused_hosts: Sequence[str],
+    log_tail: bytes,
+) -> BuildFailure:
+    """Return the failure of a build that ended badly.
+
+    Args:
+        text: Which step failed, for people.
+        disk_full: The sandbox's own file system was full at the end.
+        breach: The bound that the kernel or the watcher saw broken, if any.
+        refused_hosts: Where the build asked to go.
+        log_tail: The end of the log.
+    """
+    tail = log_tail[-LOG_TAIL_BYTES:]
+    last_lines = tail[-_DETAIL_BYTES:].decode(errors="replace").strip()
+    detail = f"{text}\n{last_lines}" if last_lines else text
+    return BuildFailure("BUILD_FAILED", _cause(disk_full, breach, refused_hosts, tail), detail)
+
+
+def _cause(
+    disk_full: bool,  # noqa: FBT001 - private, called once
+    breach: str | None,
+    refused_hosts: Sequence[str],
+    tail: bytes,
+) -> str:
+    if breach is not None:
+        return breach
+    if disk_full:
+        return _NAMES["disk"]
+    if refused_hosts:
+        return f"network: {refused_hosts[0]}"
+    for pattern, name in _LOG_CAUSES:
+        if pattern.search(tail):
+            return _NAMES[name]
+    exceptions = _EXCEPTION.findall(tail)
+    if exceptions:
+        return f"build: {exceptions[-1].decode()}"
+    return "build failed"
