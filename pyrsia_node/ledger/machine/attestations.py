@@ -1,0 +1,166 @@
+"""Attest batches and results: when one is valid, and what it changes.
+
+A member has one first item per request, f + 1 revisions while it is open, and one late item
+after; its own roots never change. Specification: docs/spec/leaves.md, "Validity".
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from consensus.quorum import faults
+from pyrsia_node.ledger.machine import records
+from pyrsia_node.ledger.machine.context import BlockContext, BlockState, NotYetValidError
+from pyrsia_node.ledger.machine.records import ItemRecord, Position, RequestRecord
+from pyrsia_node.model.digest import Sha256
+from pyrsia_node.model.documents import Document
+from pyrsia_node.model.errors import InvalidInputError
+from pyrsia_node.model.transactions import BUILT, AttestBatch, BuiltItem, Item, Result
+
+
+def apply_batch(
+    state: BlockState, context: BlockContext, batch: AttestBatch, *, leaf: int
+) -> list[Sha256]:
+    """Count the items of a batch, or refuse the whole batch and change nothing.
+
+    Returns:
+        The requests spoken of.
+
+    Raises:
+        NotYetValidError: An earlier batch or a request is not here yet.
+        InvalidInputError: It breaks a rule; the text names it.
+    """
+    if batch.voter not in context.members:
+        raise InvalidInputError(f"voter {batch.voter} is no authorized node")
+    _check_sequence(last_sequence(state, batch.voter), batch.seq)
+    # All items are judged before the first is written: a batch counts whole or not at all.
+    counted = [
+        (item.request, _next_item(state, batch.voter, item, (leaf, number)))
+        for number, item in enumerate(batch.items)
+    ]
+    for request, item in counted:
+        state.put_item(request, batch.voter, item)
+    state.view.put(records.sequence_key(batch.voter), batch.seq)
+    return [request for request, _ in counted]
+
+
+def last_sequence(state: BlockState, member: str) -> int:
+    """Return the number of a member's last batch; 0 before the first."""
+    return state.integer(records.sequence_key(member)) or 0
+
+
+def apply_result(state: BlockState, context: BlockContext, result: Result, *, leaf: int) -> None:
+    """Take a document into the log, or refuse it and change nothing.
+
+    Raises:
+        NotYetValidError: The request or the voter's item that names the document is not here yet.
+        InvalidInputError: It breaks a rule; the text names it.
+    """
+    if result.voter not in context.members:
+        raise InvalidInputError(f"voter {result.voter} is no authorized node")
+    digest = result.document.digest()
+    record = state.request(result.request)
+    if record is None:
+        raise NotYetValidError(f"no build request {result.request} is in the log")
+    if state.tally(result.request).state != records.OPEN:
+        raise InvalidInputError(f"build request {result.request} is closed")
+    _check_voter(record, result.request, result.voter)
+    if state.view.has(records.document_key(digest)):
+        raise InvalidInputError(f"document {digest} is in the log already")
+    misfit = why_unfit(record, result.document)
+    if misfit:
+        raise InvalidInputError(misfit)
+    item = state.item(result.request, result.voter)
+    if item is None or item.result != digest:
+        raise NotYetValidError(f"no counted item of {result.voter} names document {digest}")
+    state.view.put(records.document_key(digest), leaf)
+
+
+def why_unfit(record: RequestRecord, document: Document) -> str:
+    """Return why the document is no answer to the request; empty if it is one."""
+    if str(document.purl) != record.purl:
+        return f"document is about {document.purl}, the request about {record.purl}"
+    has_rebuilt = any(entry.claim == "rebuilt" for entry in document.files)
+    if has_rebuilt != (record.claim == "rebuilt"):
+        return f"the document's claims do not fit the request's claim {record.claim!r}"
+    return ""
+
+
+def _check_sequence(last: int, sequence: int) -> None:
+    if sequence <= last:
+        raise InvalidInputError(f"batch {sequence} of this voter is in the log already")
+    if sequence > last + 1:
+        raise NotYetValidError(f"batch {last + 1} of this voter must come before {sequence}")
+
+
+def _check_voter(record: RequestRecord, request: str, voter: str) -> None:
+    if voter not in record.members:
+        raise InvalidInputError(f"{voter} was not authorized when request {request} opened")
+
+
+def _next_item(state: BlockState, voter: str, item: Item, at: Position) -> ItemRecord:
+    record = state.request(item.request)
+    if record is None:
+        raise NotYetValidError(f"no build request {item.request} is in the log")
+    _check_voter(record, item.request, voter)
+    before = state.item(item.request, voter)
+    is_open = state.tally(item.request).state == records.OPEN
+    if before is None:
+        return replace(_first_item(item, at), is_late=not is_open)
+    if isinstance(item, BuiltItem) and before.own and item.own != before.own:
+        raise InvalidInputError(f"request {item.request}: the roots of the own build changed")
+    if not is_open:
+        return _late_item(before, item, at)
+    return _revised_item(record, before, item, at)
+
+
+def _first_item(item: Item, at: Position) -> ItemRecord:
+    if isinstance(item, BuiltItem):
+        return ItemRecord(
+            outcome=BUILT,
+            at=at,
+            first_at=at,
+            result=item.result,
+            first_result=item.result,
+            level=item.level,
+            own=item.own,
+        )
+    return ItemRecord(outcome=item.outcome, at=at, first_at=at, cause=item.cause)
+
+
+def _revised_item(
+    record: RequestRecord, before: ItemRecord, item: Item, at: Position
+) -> ItemRecord:
+    # A revision names another result or level for the same build. What failed stays failed while
+    # the request is open: otherwise a member could wait with its roots until it saw others'.
+    if not isinstance(item, BuiltItem) or not before.is_built:
+        raise InvalidInputError(
+            f"request {item.request}: only a BUILT item can be revised, and only to BUILT"
+        )
+    revisions_max = faults(len(record.members)) + 1
+    if before.revisions >= revisions_max:
+        raise InvalidInputError(
+            f"request {item.request}: this voter has used its {revisions_max} revisions"
+        )
+    return replace(
+        before, at=at, result=item.result, level=item.level, revisions=before.revisions + 1
+    )
+
+
+def _late_item(before: ItemRecord, item: Item, at: Position) -> ItemRecord:
+    if before.is_late:
+        raise InvalidInputError(f"request {item.request}: this voter has used its late item")
+    if not isinstance(item, BuiltItem):
+        if before.is_built:
+            raise InvalidInputError(f"request {item.request}: a BUILT item cannot be taken back")
+        return replace(before, at=at, outcome=item.outcome, cause=item.cause, is_late=True)
+    return replace(
+        before,
+        at=at,
+        outcome=BUILT,
+        result=item.result,
+        level=item.level,
+        own=item.own,
+        cause="",
+        is_late=True,
+    )

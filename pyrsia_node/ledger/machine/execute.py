@@ -1,0 +1,274 @@
+"""Execution of a block: transactions in order, then the outcomes, the leaves and the changes.
+
+``execute`` is what a voter runs to check a block; a proposer drives ``Machine`` itself, so that it
+can leave out what has become invalid. Both are pure functions of the state before, the block's
+context and the transactions: no clock, no randomness, no order of a set or dict.
+Specification: docs/spec/leaves.md, "Order inside a block"; design: docs/design/ledger.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import assert_never
+
+from consensus.types import NodeId
+from pyrsia_node.ledger.machine import attestations, records, requests
+from pyrsia_node.ledger.machine.context import BlockContext, BlockState, LeafReader
+from pyrsia_node.ledger.machine.late import late_leaves
+from pyrsia_node.ledger.machine.records import Agreement, RequestRecord, Tally
+from pyrsia_node.ledger.machine.tally import (
+    Agreed,
+    Count,
+    Disagreed,
+    Finding,
+    Overdue,
+    Unbuildable,
+    Undecided,
+    evaluate,
+)
+from pyrsia_node.ledger.machine.view import Change, StateView
+from pyrsia_node.model import canonical
+from pyrsia_node.model.digest import Sha256
+from pyrsia_node.model.documents import Document
+from pyrsia_node.model.errors import InvalidInputError
+from pyrsia_node.model.leaves import (
+    Accepted,
+    Diverged,
+    Expired,
+    Failed,
+    Outcome,
+    encode_outcome,
+)
+from pyrsia_node.model.limits import LEAF_BYTES_MAX
+from pyrsia_node.model.purl import Purl
+from pyrsia_node.model.transactions import AttestBatch, BuildRequest, Result, SignedTransaction
+from pyrsia_node.ports import KeyValueReader
+
+
+@dataclass(frozen=True, slots=True)
+class Execution:
+    """What a block comes to.
+
+    Attributes:
+        outcomes: The derived leaves, in log order; they follow the transactions.
+        leaves: Their bytes.
+        changes: The changes of the state, in key order.
+        due_ms: When the next outcome falls due after the block; None without open requests.
+    """
+
+    outcomes: tuple[Outcome, ...]
+    leaves: tuple[bytes, ...]
+    changes: tuple[Change, ...]
+    due_ms: int | None
+
+
+def execute(
+    state: KeyValueReader,
+    context: BlockContext,
+    transactions: Iterable[SignedTransaction],
+    *,
+    read_leaf: LeafReader,
+) -> Execution:
+    """Execute a block.
+
+    Args:
+        state: The state after the parent block.
+        context: The block.
+        transactions: Its transactions; signatures are the caller's to check.
+        read_leaf: Reads leaves before the block.
+
+    Raises:
+        InvalidInputError: A transaction is not valid; the text says which and why.
+    """
+    machine = Machine(state, context, read_leaf=read_leaf)
+    for number, transaction in enumerate(transactions):
+        try:
+            machine.apply(transaction)
+        except InvalidInputError as error:
+            raise InvalidInputError(f"transaction {number} of the block: {error}") from None
+    return machine.finish()
+
+
+class Machine:
+    """Executes one block. ``apply`` each transaction, then ``finish`` once."""
+
+    def __init__(
+        self, state: KeyValueReader, context: BlockContext, *, read_leaf: LeafReader
+    ) -> None:
+        """Start a block over ``state``; arguments as for ``execute``."""
+        self._view = StateView(state)
+        self._state = BlockState(self._view)
+        self._context = context
+        self._read_leaf = read_leaf
+        self._count = 0
+        self._ids: set[str] = set()
+        self._spoken: dict[Sha256, set[NodeId]] = {}
+        self._documents: dict[Sha256, Document] = {}
+
+    def apply(self, transaction: SignedTransaction) -> None:
+        """Execute one transaction, or refuse it and change nothing.
+
+        Raises:
+            NotYetValidError: It may become valid later.
+            InvalidInputError: It is not valid; the text names the rule.
+        """
+        if transaction.id in self._ids:
+            raise InvalidInputError(f"transaction {transaction.id} is in the block already")
+        leaf = self._context.first_leaf + 1 + self._count
+        body = transaction.body
+        match body:
+            case BuildRequest():
+                requests.open_request(
+                    self._state, self._context, body, request_id=transaction.id, leaf=leaf
+                )
+            case AttestBatch():
+                spoken = attestations.apply_batch(self._state, self._context, body, leaf=leaf)
+                for request in spoken:
+                    self._spoken.setdefault(request, set()).add(body.voter)
+            case Result():
+                attestations.apply_result(self._state, self._context, body, leaf=leaf)
+                self._documents[body.document.digest()] = body.document
+                self._spoken.setdefault(body.request, set())
+            case _:
+                assert_never(body)
+        self._ids.add(transaction.id)
+        self._count += 1
+
+    def finish(self) -> Execution:
+        """Derive the outcomes and return what the block comes to."""
+        outcomes: list[Outcome] = []
+        late = sorted(
+            request for request in self._spoken if self._state.tally(request).state != records.OPEN
+        )
+        for request in self._to_evaluate():
+            outcome = self._evaluate(request, position=len(outcomes))
+            if outcome is not None:
+                outcomes.append(outcome)
+        for request in late:
+            outcomes.extend(self._late(request))
+        next_due = self._view.first(records.DUE_PREFIX)
+        return Execution(
+            outcomes=tuple(outcomes),
+            leaves=tuple(_encode(outcome) for outcome in outcomes),
+            changes=self._view.changes(),
+            due_ms=None if next_due is None else records.parse_due_key(next_due)[0],
+        )
+
+    def _to_evaluate(self) -> list[Sha256]:
+        """Return the open requests that are touched, due, or lose a member, by (due, id)."""
+        bound = records.due_bound(self._context.time_ms)
+        found = {
+            records.parse_due_key(key) for key in self._view.keys(records.DUE_PREFIX, up_to=bound)
+        }
+        for request in self._spoken:
+            tally = self._state.tally(request)
+            if tally.state == records.OPEN:
+                found.add((tally.due_ms, request))
+        found.update(self._losing())
+        return [request for _, request in sorted(found)]
+
+    def _losing(self) -> Iterable[tuple[int, Sha256]]:
+        lost = set(self._context.members) - set(self._context.next_members)
+        if not lost:
+            return
+        for key in self._view.keys(records.DUE_PREFIX, up_to=f"{records.DUE_PREFIX}~"):
+            due_ms, request = records.parse_due_key(key)
+            if not lost.isdisjoint(self._record(request).members):
+                yield due_ms, request
+
+    def _evaluate(self, request: Sha256, *, position: int) -> Outcome | None:
+        record, tally = self._record(request), self._state.tally(request)
+        finding = evaluate(
+            self._counted(request),
+            tally,
+            time_ms=self._context.time_ms,
+            has_document=lambda result: self._document(record, result) is not None,
+        )
+        if isinstance(finding, Undecided):
+            self._keep_open(request, tally, finding)
+            return None
+        state, outcome = self._outcome(request, record, finding)
+        agreement = None
+        if isinstance(finding, Agreed):
+            agreement = Agreement(finding.result, finding.level, finding.own)
+        leaf = self._context.first_leaf + 1 + self._count + position
+        closed = replace(tally, state=state, outcome=leaf, agreement=agreement)
+        self._state.put_tally(request, closed)
+        self._view.delete(records.due_key(tally.due_ms, request))
+        requests.release(self._state, record)
+        return outcome
+
+    def _keep_open(self, request: Sha256, tally: Tally, finding: Undecided) -> None:
+        after = replace(tally, slots=finding.slots, due_ms=finding.due_ms)
+        if after == tally:
+            return
+        self._state.put_tally(request, after)
+        if after.due_ms != tally.due_ms:
+            self._view.delete(records.due_key(tally.due_ms, request))
+            self._view.put(records.due_key(after.due_ms, request), 1)
+
+    def _outcome(
+        self, request: Sha256, record: RequestRecord, finding: Finding
+    ) -> tuple[str, Outcome]:
+        purl = Purl.parse(record.purl)
+        match finding:
+            case Agreed():
+                document = self._document(record, finding.result)
+                assert document is not None
+                return records.ACCEPTED, Accepted(
+                    request=request,
+                    document=document,
+                    k=record.k,
+                    level=finding.level,
+                    attestors=finding.attestors,
+                    differ=finding.differ,
+                )
+            case Disagreed(classes):
+                return records.DIVERGED, Diverged(request, purl, classes)
+            case Unbuildable(causes):
+                return records.FAILED, Failed(request, purl, causes)
+            case Overdue(silent):
+                return records.EXPIRED, Expired(request, purl, silent)
+            case Undecided():
+                raise AssertionError("an undecided request has no outcome")
+            case _:
+                assert_never(finding)
+
+    def _late(self, request: Sha256) -> Sequence[Outcome]:
+        tally = self._state.tally(request)
+        leaves, after = late_leaves(request, self._counted(request), tally, self._spoken[request])
+        if after != tally:
+            self._state.put_tally(request, after)
+        return leaves
+
+    def _counted(self, request: Sha256) -> Count:
+        record = self._record(request)
+        current = set(self._context.next_members)
+        eligible = tuple(member for member in record.members if member in current)
+        spoken = ((member, self._state.item(request, member)) for member in eligible)
+        return Count(record, eligible, {m: item for m, item in spoken if item is not None})
+
+    def _record(self, request: Sha256) -> RequestRecord:
+        record = self._state.request(request)
+        assert record is not None
+        return record
+
+    def _document(self, record: RequestRecord, digest: Sha256) -> Document | None:
+        """Return the document in the log with this digest, if it answers the request."""
+        leaf = self._state.integer(records.document_key(digest))
+        if leaf is None:
+            return None
+        document = self._documents.get(digest)
+        if document is None:
+            value = canonical.loads_object(self._read_leaf(leaf), bytes_max=LEAF_BYTES_MAX)
+            document = self._documents[digest] = Document.from_json(value["doc"])
+        # Items could name a document of another package that the log has for another request.
+        return None if attestations.why_unfit(record, document) else document
+
+
+def _encode(outcome: Outcome) -> bytes:
+    leaf = encode_outcome(outcome)
+    # Limits on what goes in make this impossible; a larger leaf would stop the log for ever.
+    assert len(leaf) <= LEAF_BYTES_MAX, f"derived leaf of {len(leaf)} bytes"
+    return leaf

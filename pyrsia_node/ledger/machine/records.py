@@ -1,0 +1,363 @@
+"""What the state holds: its keys, and its records with their JSON form.
+
+Records are written by this package alone and hashed into every block, so they are read without
+the suspicion that outside input gets; a record that does not fit its class is our own corruption.
+
+=================================  =====================================================
+key                                value
+=================================  =====================================================
+``request/<id>``                   ``RequestRecord``, written once
+``tally/<id>``                     ``Tally``
+``item/<id>/<member>``             ``ItemRecord``
+``due/<16 digits of ms>/<id>``     1: an open request and when an outcome falls due
+``open/<uniqueness digest>``       id of the open request that holds this key
+``sponsor/<member>``               ``SponsorRecord``
+``tries/<member>/<purl digest>``   block times of this sponsor's latest requests for the purl
+``seq/<member>``                   number of the member's last attest batch
+``doc/<digest>``                   index of the Result leaf that carries the document
+=================================  =====================================================
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final, cast
+
+from consensus.types import NodeId
+from pyrsia_node.model.canonical import JsonObject, JsonValue
+from pyrsia_node.model.digest import Sha256, sha256_of
+from pyrsia_node.model.transactions import BUILT
+
+OPEN: Final = "OPEN"
+ACCEPTED: Final = "ACCEPTED"
+DIVERGED: Final = "DIVERGED"
+FAILED: Final = "FAILED"
+EXPIRED: Final = "EXPIRED"
+
+DUE_PREFIX: Final = "due/"
+"""Prefix of the keys that list open requests by the time at which an outcome falls due."""
+
+_TIME_DIGITS: Final = 16
+
+
+def request_key(request: str) -> str:
+    """Return the key of a ``RequestRecord``."""
+    return f"request/{request}"
+
+
+def tally_key(request: str) -> str:
+    """Return the key of a ``Tally``."""
+    return f"tally/{request}"
+
+
+def item_key(request: str, member: str) -> str:
+    """Return the key of an ``ItemRecord``."""
+    return f"item/{request}/{member}"
+
+
+def due_key(time_ms: int, request: str) -> str:
+    """Return the key that says when ``request`` falls due; keys sort as (time, request)."""
+    return f"{DUE_PREFIX}{time_ms:0{_TIME_DIGITS}d}/{request}"
+
+
+def due_bound(time_ms: int) -> str:
+    """Return the key below which are exactly the requests due at ``time_ms`` or before."""
+    return f"{DUE_PREFIX}{time_ms + 1:0{_TIME_DIGITS}d}/"
+
+
+def parse_due_key(key: str) -> tuple[int, Sha256]:
+    """Return (time in ms, request) of a key that ``due_key`` made."""
+    _, time_ms, request = key.split("/")
+    return int(time_ms), Sha256(request)
+
+
+def uniqueness_key(digest: str) -> str:
+    """Return the key that an open request holds for its inputs."""
+    return f"open/{digest}"
+
+
+def sponsor_key(sponsor: str) -> str:
+    """Return the key of a ``SponsorRecord``."""
+    return f"sponsor/{sponsor}"
+
+
+def tries_key(sponsor: str, purl: str) -> str:
+    """Return the key of the times at which a sponsor's requests for a purl opened."""
+    return f"tries/{sponsor}/{sha256_of(purl.encode('ascii'))}"
+
+
+def sequence_key(member: str) -> str:
+    """Return the key of the number of a member's last batch."""
+    return f"seq/{member}"
+
+
+def document_key(digest: str) -> str:
+    """Return the key of a document's leaf index."""
+    return f"doc/{digest}"
+
+
+@dataclass(frozen=True, slots=True)
+class RequestRecord:
+    """What was fixed when a request opened.
+
+    Attributes:
+        purl: Canonical text.
+        claim: Claim class that was asked for.
+        sponsor: Who asked.
+        uniqueness: Digest of everything the build depends on.
+        leaf: Index of the request's leaf.
+        opened_ms: Block time of opening.
+        class_ms: Length of its time class.
+        k: Equal answers that accept.
+        members: V_open: the set of that block, sorted; they alone are counted.
+    """
+
+    purl: str
+    claim: str
+    sponsor: NodeId
+    uniqueness: Sha256
+    leaf: int
+    opened_ms: int
+    class_ms: int
+    k: int
+    members: tuple[NodeId, ...]
+
+    @property
+    def deadline_ms(self) -> int:
+        """Block time from which the request is over whatever was said."""
+        return self.opened_ms + self.class_ms
+
+    def to_json(self) -> JsonObject:
+        """Return the stored form."""
+        return {
+            "claim": self.claim,
+            "class_ms": self.class_ms,
+            "k": self.k,
+            "leaf": self.leaf,
+            "members": list(self.members),
+            "opened_ms": self.opened_ms,
+            "purl": self.purl,
+            "sponsor": self.sponsor,
+            "uniqueness": self.uniqueness,
+        }
+
+    @classmethod
+    def from_json(cls, value: JsonValue) -> RequestRecord:
+        """Return the record that ``to_json`` wrote."""
+        got = cast("dict[str, str]", value)
+        numbers = cast("dict[str, int]", value)
+        return cls(
+            purl=got["purl"],
+            claim=got["claim"],
+            sponsor=NodeId(got["sponsor"]),
+            uniqueness=Sha256(got["uniqueness"]),
+            leaf=numbers["leaf"],
+            opened_ms=numbers["opened_ms"],
+            class_ms=numbers["class_ms"],
+            k=numbers["k"],
+            members=tuple(cast("dict[str, list[NodeId]]", value)["members"]),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Slots:
+    """Revision slots: each candidate result gets one slot in which the class tries it.
+
+    ``level`` and ``own`` name the class: the members whose own root at that level this is.
+    """
+
+    starts_ms: int
+    length_ms: int
+    level: int
+    own: Sha256
+    candidates: tuple[Sha256, ...]
+    count: int
+
+    @property
+    def ends_ms(self) -> int:
+        """Block time from which all slots have passed, used or not."""
+        return self.starts_ms + self.length_ms * self.count
+
+    def candidate_at(self, time_ms: int) -> Sha256 | None:
+        """Return the result that is tried at a block time; None outside and in unused slots."""
+        position = (time_ms - self.starts_ms) // self.length_ms
+        return self.candidates[position] if 0 <= position < len(self.candidates) else None
+
+    def to_json(self) -> JsonObject:
+        """Return the stored form."""
+        return {
+            "candidates": list(self.candidates),
+            "count": self.count,
+            "length_ms": self.length_ms,
+            "level": self.level,
+            "own": self.own,
+            "starts_ms": self.starts_ms,
+        }
+
+    @classmethod
+    def from_json(cls, value: JsonValue) -> Slots:
+        """Return the slots that ``to_json`` wrote."""
+        numbers = cast("dict[str, int]", value)
+        return cls(
+            starts_ms=numbers["starts_ms"],
+            length_ms=numbers["length_ms"],
+            level=numbers["level"],
+            own=Sha256(cast("dict[str, str]", value)["own"]),
+            candidates=tuple(cast("dict[str, list[Sha256]]", value)["candidates"]),
+            count=numbers["count"],
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Agreement:
+    """What an ACCEPTED request was accepted with; late items are held against it.
+
+    ``own`` lists, for each level, the distinct own roots of the attestors, sorted.
+    """
+
+    result: Sha256
+    level: int
+    own: tuple[tuple[Sha256, ...], ...]
+
+    def to_json(self) -> JsonObject:
+        """Return the stored form."""
+        return {
+            "level": self.level,
+            "own": [list(roots) for roots in self.own],
+            "result": self.result,
+        }
+
+    @classmethod
+    def from_json(cls, value: JsonValue) -> Agreement:
+        """Return the agreement that ``to_json`` wrote."""
+        return cls(
+            result=Sha256(cast("dict[str, str]", value)["result"]),
+            level=cast("dict[str, int]", value)["level"],
+            own=tuple(
+                tuple(roots) for roots in cast("dict[str, list[list[Sha256]]]", value)["own"]
+            ),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """Where a request stands. ``outcome`` is its leaf index once ``state`` is not OPEN."""
+
+    state: str
+    due_ms: int
+    slots: Slots | None = None
+    outcome: int | None = None
+    agreement: Agreement | None = None
+
+    def to_json(self) -> JsonObject:
+        """Return the stored form; what is None is absent."""
+        value: JsonObject = {"due_ms": self.due_ms, "state": self.state}
+        if self.slots is not None:
+            value["slots"] = self.slots.to_json()
+        if self.outcome is not None:
+            value["outcome"] = self.outcome
+        if self.agreement is not None:
+            value["agreement"] = self.agreement.to_json()
+        return value
+
+    @classmethod
+    def from_json(cls, value: JsonValue) -> Tally:
+        """Return the tally that ``to_json`` wrote."""
+        got = cast("JsonObject", value)
+        slots, agreement = got.get("slots"), got.get("agreement")
+        return cls(
+            state=cast("str", got["state"]),
+            due_ms=cast("int", got["due_ms"]),
+            slots=None if slots is None else Slots.from_json(slots),
+            outcome=cast("int | None", got.get("outcome")),
+            agreement=None if agreement is None else Agreement.from_json(agreement),
+        )
+
+
+Position = tuple[int, int]
+"""Where an item stands in the log: (leaf index of its batch, number within the batch)."""
+
+
+@dataclass(frozen=True, slots=True)
+class ItemRecord:
+    """A member's latest word about a request, and what its first word was.
+
+    ``own`` is fixed by the first BUILT item. ``result`` and ``first_result`` are empty for an
+    outcome without result. ``revisions`` counts revisions while OPEN; ``is_late`` says that the
+    one late item was used.
+    """
+
+    outcome: str
+    at: Position
+    first_at: Position
+    result: str = ""
+    first_result: str = ""
+    level: int = 0
+    own: tuple[Sha256, ...] = ()
+    cause: str = ""
+    revisions: int = 0
+    is_late: bool = False
+
+    @property
+    def is_built(self) -> bool:
+        """Whether the item names a result."""
+        return self.outcome == BUILT
+
+    def to_json(self) -> JsonObject:
+        """Return the stored form."""
+        return {
+            "at": list(self.at),
+            "cause": self.cause,
+            "first_at": list(self.first_at),
+            "first_result": self.first_result,
+            "is_late": self.is_late,
+            "level": self.level,
+            "outcome": self.outcome,
+            "own": list(self.own),
+            "result": self.result,
+            "revisions": self.revisions,
+        }
+
+    @classmethod
+    def from_json(cls, value: JsonValue) -> ItemRecord:
+        """Return the item that ``to_json`` wrote."""
+        got = cast("dict[str, str]", value)
+        numbers = cast("dict[str, int]", value)
+        pairs = cast("dict[str, tuple[int, int]]", value)
+        leaf, item = pairs["at"]
+        first_leaf, first_item = pairs["first_at"]
+        return cls(
+            outcome=got["outcome"],
+            at=(leaf, item),
+            first_at=(first_leaf, first_item),
+            result=got["result"],
+            first_result=got["first_result"],
+            level=numbers["level"],
+            own=tuple(cast("dict[str, list[Sha256]]", value)["own"]),
+            cause=got["cause"],
+            revisions=numbers["revisions"],
+            is_late=cast("dict[str, bool]", value)["is_late"],
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class SponsorRecord:
+    """A sponsor's limits: open requests, and the token bucket at ``time_ms``.
+
+    ``credit`` is in request-milliseconds per hour: 3,600,000 of it buy one request, and each
+    millisecond of block time brings ``rate_per_hour`` of it. Integers only, so all nodes agree.
+    """
+
+    open: int
+    credit: int
+    time_ms: int
+
+    def to_json(self) -> JsonObject:
+        """Return the stored form."""
+        return {"credit": self.credit, "open": self.open, "time_ms": self.time_ms}
+
+    @classmethod
+    def from_json(cls, value: JsonValue) -> SponsorRecord:
+        """Return the record that ``to_json`` wrote."""
+        numbers = cast("dict[str, int]", value)
+        return cls(numbers["open"], numbers["credit"], numbers["time_ms"])
