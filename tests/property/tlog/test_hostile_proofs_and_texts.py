@@ -25,6 +25,12 @@ from pyrsia_node.tlog.tile import (
     hash_in_tile,
 )
 from pyrsia_node.tlog.tree import EMPTY_FRONTIER, Frontier, Subtree, leaf_hash, split_hashes
+from pyrsia_node.tlog.trust import SetChange, Trust, TrustFile
+from pyrsia_node.tlog.verify import verify_entry
+from tests.strategies.identities import genesis_of, identities
+
+GENESIS = genesis_of(identities(1))
+TRUST = Trust.establish(TrustFile(GENESIS.encode()))
 
 MUTATIONS = 5_000  # of each kind of proof
 
@@ -164,6 +170,18 @@ def test_entry_proofs_round_trip(proof: EntryProof) -> None:
     assert EntryProof.parse(proof.encode()) == proof
 
 
+@given(
+    st.binary(max_size=99),
+    st.lists(
+        st.builds(SetChange, st.binary(min_size=1), st.binary(min_size=1), st.binary(min_size=1)),
+        max_size=3,
+    ),
+)
+def test_trust_files_round_trip(genesis: bytes, changes: list[SetChange]) -> None:
+    file = TrustFile(genesis, tuple(changes))
+    assert TrustFile.parse(file.encode()) == file
+
+
 @given(st.lists(hashes, max_size=40))
 def test_frontiers_round_trip(leaf_hashes: list[bytes]) -> None:
     frontier = EMPTY_FRONTIER.extend(leaf_hashes)
@@ -196,6 +214,12 @@ READERS: dict[str, Callable[[bytes], object]] = {
     "cut bundle": lambda data: cut_bundle(data, width=3),
     "tile": lambda data: hash_in_tile(data, Subtree(3, 5)),
     "tile path": lambda data: Tile.parse(data.decode(errors="replace")),
+    "trust": lambda data: Trust.establish(TrustFile.parse(data)),
+    "trusted genesis": lambda data: Trust.establish(TrustFile(data)),
+    "set change": lambda data: Trust.establish(
+        TrustFile(GENESIS.encode(), (SetChange(data, data, data),))
+    ),
+    "entry": lambda data: verify_entry(data, TRUST),
     "vkey": lambda data: VerifierKey.parse(data.decode(errors="replace")),
     "base64": lambda data: decode_base64(data.decode(errors="replace"), what="x"),
     "decimal": lambda data: parse_decimal(data.decode(errors="replace"), what="x", value_max=2**53),
