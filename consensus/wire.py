@@ -179,6 +179,17 @@ def decode_certificate(data: bytes, *, n: int) -> Certificate:
     )
 
 
+def certificate_height(data: bytes) -> Height:
+    """Return the height of an encoded certificate, under whatever set it was encoded.
+
+    Raises:
+        DecodeError: cut short.
+    """
+    if len(data) < _CERTIFICATE_HEAD.size:
+        raise DecodeError(f"certificate of {len(data)} bytes is cut short")
+    return _height(_CERTIFICATE_HEAD.unpack_from(data)[1])
+
+
 def certificate_bytes_max(n: int) -> int:
     """Return the length of a certificate that all ``n`` members signed."""
     return _CERTIFICATE_HEAD.size + bitmap_bytes(n) + 64 * n
@@ -285,6 +296,15 @@ def decode_proposal(data: bytes, *, n: int) -> Proposal:
     proposal = Proposal(_height(height), View(view), block, notarization, nullifications, signature)
     _check_justification(proposal)
     return proposal
+
+
+def proposal_height(data: bytes) -> Height:
+    """Return the height of an encoded proposal, under whatever set it was encoded.
+
+    Raises:
+        DecodeError: cut short.
+    """
+    return _height(_POSITION.unpack(Reader(data, "proposal").take(_POSITION.size))[0])
 
 
 def encode_decision(decision: Decision, *, n: int) -> bytes:
