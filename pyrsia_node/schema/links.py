@@ -24,6 +24,18 @@ from pyrsia_node.model.errors import (
 )
 from pyrsia_node.schema.fields import Answer, Count, LongText, Params, PeerIdText, Sha256, Text
 
+CALL_TIMEOUT_S: Final = 30.0
+"""How long a call may take unless the caller, or the server's table, says otherwise."""
+
+STALL_TIMEOUT_S: Final = 30.0
+"""How long the other side may take to finish a frame that it began, or to read what it gets."""
+
+CONNECTIONS_MAX: Final = 64
+CALLS_PER_CONNECTION_MAX: Final = 128
+"""Calls of one connection that may be open, unread answers included; reading stops above it."""
+
+INTERNAL_ERROR: Final = "internal error; the node's output has the details"
+
 Handler = Callable[[JsonObject], Awaitable[Mapping[str, object]]]
 """Answers one call. A PyrsiaError becomes an error answer with the error's kind and text."""
 
