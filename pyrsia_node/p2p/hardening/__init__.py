@@ -10,8 +10,9 @@ has a regression test over real sockets that fails with the measure switched off
     [M1]           a connection that pours data beyond its window is closed
     [D1]           few unfinished handshakes per address, few strangers in all
     [F1]           a frame is written whole or the connection ends; closing never hangs
+    [A1]           nobody is dialled but by our own decision
 
 And in the settings: Noise alone (the defaults offer plaintext, where anybody is anybody), yamux
-alone, no automatic dialling, frozen peers noticed, no silent failure to listen. This package
+alone, frozen peers noticed, no silent failure to listen. This package
 knows no protocol of ours. It is written against exactly one release and refuses every other.
 """

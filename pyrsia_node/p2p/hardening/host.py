@@ -14,6 +14,7 @@ from libp2p.abc import IMuxedConn, INetStream, IRawConnection
 from libp2p.crypto.ed25519 import create_new_key_pair
 from libp2p.host.basic_host import BasicHost
 from libp2p.io.abc import ReadWriteCloser
+from libp2p.network.auto_connector import AutoConnector
 from libp2p.network.config import ConnectionConfig, RetryConfig
 from libp2p.network.exceptions import SwarmException
 from libp2p.network.swarm import Swarm
@@ -33,6 +34,17 @@ from pyrsia_node.p2p.hardening.transport import BoundedMuxers, BoundedYamux, Gat
 _WINDOW_BYTES_MAX: Final = 4 * 1024 * 1024
 
 
+class _SilentConnector(AutoConnector):
+    """Never dials [A1].
+
+    The library's own aims for the middle between its watermarks, so that even with a low one of
+    zero it dials whoever it has heard of and turns a small network into a full mesh.
+    """
+
+    async def maybe_connect(self) -> None:
+        """Do nothing: whom to dial is the keeper's decision."""
+
+
 class HardenedSwarm(Swarm):
     """Swarm whose inbound slots come back [W1] and cannot all be taken by one address [D1]."""
 
@@ -41,6 +53,8 @@ class HardenedSwarm(Swarm):
     def use(self, guard: Guard) -> None:
         """Set the shared guard; once, before the swarm runs."""
         self.guard = guard
+        if guard.has(Measure.NO_AUTODIAL):
+            self.auto_connector = _SilentConnector(self)
         self._upgrading: Counter[str] = Counter()
 
     async def _handle_inbound_connection(
@@ -167,7 +181,6 @@ def _connection_config(limits: Limits) -> ConnectionConfig:
     return ConnectionConfig(
         max_connections=limits.connections,
         high_watermark=limits.connections,
-        # Otherwise the auto-connector turns every small network into a full mesh.
         min_connections=0,
         low_watermark=0,
         dial_timeout=limits.upgrade_s,

@@ -28,6 +28,7 @@ class Measure(Enum):
     CAP_UNREAD = "M1"
     LIMIT_UPGRADES = "D1"
     WHOLE_FRAMES = "F1"
+    NO_AUTODIAL = "A1"
 
 
 @dataclass(frozen=True, slots=True)
