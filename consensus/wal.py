@@ -1,26 +1,29 @@
 """Bytes of the write-ahead log, and what a damaged file means. No files here: see the driver.
 
-A file is preallocated with zeros. Each batch starts on a 4 KiB boundary::
+A file is preallocated with zeros. A batch is a run of whole 4 KiB pages; every page stands alone::
 
-    magic[8] | u64 number | u32 length | checksum[16] | records, ``length`` bytes
+    page   = magic[4] | u64 batch number | u32 index in the batch | u16 used | u8 is last
+             | BLAKE2b-16 of all that and of the data | data, ``used`` bytes, then zeros
+    data   = the batch's records, joined and cut at page ends
     record = u32 length | u8 kind | payload | BLAKE2b-8 of (kind | payload)
 
-The checksum is BLAKE2b-16 over magic, number, length and records. Batch b + 1 is written only after
-the fdatasync of batch b returned. Hence the judgement of a bad batch:
+Batch b + 1 is written only after the fdatasync of b returned. So, where a batch is not whole:
 
-* no valid later-numbered batch after it: it was being written when the power went, none of it was
-  ever sent, and it is dropped (TORN);
-* a valid later batch after it: it had been durable, so this file has forgotten votes (AMNESIA).
+* no good page of a later batch anywhere after it: it was being written when the power went, none
+  of it was ever sent, and it is dropped (TORN);
+* a good page of a later batch: it had been durable, so this file has forgotten votes (AMNESIA).
 
 Judging by single records instead calls most power cuts amnesia, because the pages of one fdatasync
-reach the disk in any order.
+reach the disk in any order. Every page has a head of its own because payloads are hostile: with
+heads only where batches start, a traitor's transaction, laid on a page boundary, could pass for a
+later batch and make a node silence itself after a power cut.
 """
 
 from __future__ import annotations
 
 import hashlib
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Final
@@ -28,8 +31,12 @@ from typing import Final
 from consensus.effects import Record, RecordKind
 
 PAGE_BYTES: Final = 4096
-MAGIC: Final = b"PYRSIAW1"
-_HEAD: Final = struct.Struct(">8sQI16s")
+MAGIC: Final = b"PYW1"
+
+_HEAD: Final = struct.Struct(">4sQIHB")
+_CHECK_BYTES: Final = 16
+_DATA_AT: Final = _HEAD.size + _CHECK_BYTES
+_DATA_BYTES: Final = PAGE_BYTES - _DATA_AT
 _RECORD_HEAD: Final = struct.Struct(">IB")
 _RECORD_CHECK_BYTES: Final = 8
 
@@ -44,7 +51,7 @@ class ScanState(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Scan:
-    """Records of the valid batches; where and with which number the next batch goes."""
+    """Records of the whole batches; where and with which number the next batch goes."""
 
     records: tuple[Record, ...]
     next_number: int
@@ -52,16 +59,36 @@ class Scan:
     state: ScanState
 
 
+@dataclass(frozen=True, slots=True)
+class _Page:
+    number: int
+    index: int
+    is_last: bool
+    data: bytes
+
+
 def encode_batch(number: int, records: Sequence[Record]) -> bytes:
-    """Return one batch, padded with zeros to a multiple of 4 KiB."""
+    """Return one batch: at least one page, a multiple of 4 KiB."""
     body = b"".join(_encode_record(record) for record in records)
-    head = _HEAD.pack(MAGIC, number, len(body), _checksum(number, body))
-    batch = head + body
-    return batch + bytes(-len(batch) % PAGE_BYTES)
+    starts = range(0, max(len(body), 1), _DATA_BYTES)
+    pages = []
+    for index, start in enumerate(starts):
+        data = body[start : start + _DATA_BYTES]
+        is_last = index == len(starts) - 1
+        head = _HEAD.pack(MAGIC, number, index, len(data), is_last)
+        pages.append((head + _check(head, data) + data).ljust(PAGE_BYTES, b"\0"))
+    return b"".join(pages)
 
 
 def scan(content: bytes, first_batch: int) -> Scan:
-    """Read batches ``first_batch``, ``first_batch`` + 1, … from the start of a file's content."""
+    """Read batches ``first_batch``, ``first_batch`` + 1, … from the start of a file's content.
+
+    Args:
+        content: the whole file. A length that is no multiple of 4 KiB is a file cut short, which
+            only damage does: AMNESIA. Whether it has the length it was given is the caller's to
+            check, who knows it.
+        first_batch: the number of the file's first batch.
+    """
     records: list[Record] = []
     number, offset = first_batch, 0
     while (batch := _batch_at(content, offset, number)) is not None:
@@ -76,11 +103,47 @@ def _judge_tail(content: bytes, offset: int, number: int) -> ScanState:
         return ScanState.AMNESIA
     if not content[offset:].strip(b"\0"):
         return ScanState.CLEAN
-    for later in range(offset + PAGE_BYTES, len(content), PAGE_BYTES):
-        found = _number_at(content, later)
-        if found is not None and found > number and _batch_at(content, later, found) is not None:
-            return ScanState.AMNESIA
+    later = (_page_at(content, at) for at in range(offset, len(content), PAGE_BYTES))
+    if any(page is not None and page.number > number for page in later):
+        return ScanState.AMNESIA
     return ScanState.TORN
+
+
+def _batch_at(content: bytes, offset: int, number: int) -> tuple[list[Record], int] | None:
+    """Return the records of batch ``number`` at ``offset`` and where the next one starts."""
+    pieces: list[bytes] = []
+    for page in _pages_from(content, offset):
+        if (page.number, page.index) != (number, len(pieces)):
+            return None
+        pieces.append(page.data)
+        if page.is_last:
+            records = _decode_records(b"".join(pieces))
+            return None if records is None else (records, offset + len(pieces) * PAGE_BYTES)
+    return None
+
+
+def _pages_from(content: bytes, offset: int) -> Iterator[_Page]:
+    """Yield good pages from ``offset`` on, up to the first that is not."""
+    while (page := _page_at(content, offset)) is not None:
+        yield page
+        offset += PAGE_BYTES
+
+
+def _page_at(content: bytes, offset: int) -> _Page | None:
+    if content[offset : offset + len(MAGIC)] != MAGIC or offset + PAGE_BYTES > len(content):
+        return None
+    _, number, index, used, is_last = _HEAD.unpack_from(content, offset)
+    if used > _DATA_BYTES or is_last > 1:
+        return None
+    head = content[offset : offset + _HEAD.size]
+    data = content[offset + _DATA_AT : offset + _DATA_AT + used]
+    if content[offset + _HEAD.size : offset + _DATA_AT] != _check(head, data):
+        return None
+    return _Page(number, index, bool(is_last), data)
+
+
+def _check(head: bytes, data: bytes) -> bytes:
+    return hashlib.blake2b(head + data, digest_size=_CHECK_BYTES).digest()
 
 
 def _encode_record(record: Record) -> bytes:
@@ -90,33 +153,6 @@ def _encode_record(record: Record) -> bytes:
 
 def _record_check(kind: int, payload: bytes) -> bytes:
     return hashlib.blake2b(bytes((kind,)) + payload, digest_size=_RECORD_CHECK_BYTES).digest()
-
-
-def _checksum(number: int, body: bytes) -> bytes:
-    head = MAGIC + struct.pack(">QI", number, len(body))
-    return hashlib.blake2b(head + body, digest_size=16).digest()
-
-
-def _number_at(content: bytes, offset: int) -> int | None:
-    if content[offset : offset + len(MAGIC)] != MAGIC or offset + _HEAD.size > len(content):
-        return None
-    number = _HEAD.unpack_from(content, offset)[1]
-    return int(number)
-
-
-def _batch_at(content: bytes, offset: int, number: int) -> tuple[list[Record], int] | None:
-    """Return the records of batch ``number`` at ``offset`` and where the next one starts."""
-    if _number_at(content, offset) != number:
-        return None
-    _, _, length, checksum = _HEAD.unpack_from(content, offset)
-    start = offset + _HEAD.size
-    body = content[start : start + length]
-    if len(body) != length or _checksum(number, body) != checksum:
-        return None
-    records = _decode_records(body)
-    if records is None:
-        return None
-    return records, -(-(start + length) // PAGE_BYTES) * PAGE_BYTES
 
 
 def _decode_records(body: bytes) -> list[Record] | None:
