@@ -145,8 +145,8 @@ class PieceSource(Protocol):
         """
         ...
 
-    async def piece_hashes(self, holder: Holder, sha256: str) -> bytes:
-        """Return the holder's list of 32-byte piece hashes (checked by the caller's root)."""
+    async def piece_hashes(self, holder: Holder, sha256: str, *, count: int) -> bytes:
+        """Return the holder's ``count`` 32-byte piece hashes (the caller checks their root)."""
         ...
 
     async def have(self, holder: Holder, sha256: str) -> bytes | None:

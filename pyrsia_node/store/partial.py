@@ -21,7 +21,12 @@ from pathlib import Path
 from typing import Final
 
 from pyrsia_node.model.digest import is_hex
-from pyrsia_node.model.errors import InvalidInputError, UnavailableError, VerificationError
+from pyrsia_node.model.errors import (
+    InvalidInputError,
+    NotFoundError,
+    UnavailableError,
+    VerificationError,
+)
 from pyrsia_node.ports import PIECE_SIZE_BYTES
 from pyrsia_node.store.blobs import reserve
 from pyrsia_node.store.pieces import (
@@ -29,6 +34,7 @@ from pyrsia_node.store.pieces import (
     PIECE_LIST_BYTES_MAX,
     Bitmap,
     PieceList,
+    piece_hash,
     piece_length,
 )
 
@@ -110,9 +116,22 @@ class Partial:
         assert self.has_range(start, length)
         return os.pread(self._data, length, start)
 
-    def fileno(self) -> int:
-        """Return the descriptor of the data file."""
-        return self._data
+    def all_hashes(self) -> bytes:
+        """Return the piece hashes of a complete download, for the store. Blocks."""
+        assert self.have.is_full
+        if self.pieces.hashes is None:
+            return piece_hash(os.pread(self._data, self.pieces.size, 0))
+        return self.pieces.hashes
+
+    def duplicate(self) -> int:
+        """Return another descriptor of the data file; the caller closes it.
+
+        Raises:
+            NotFoundError: The download has ended.
+        """
+        if self._data < 0:
+            raise NotFoundError(f"download of {self.sha256} has ended")
+        return os.dup(self._data)
 
     def start_writeback(self) -> None:
         """Let the disk catch up, so that the sync at the end has little to do. Blocks."""

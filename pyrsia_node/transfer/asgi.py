@@ -1,0 +1,72 @@
+"""The few ASGI types and answers that the raw routes share.
+
+Routes that carry bytes or are asked thousands of times a second are plain ASGI callables
+(docs/ARCHITECTURE.md 2 has the measurements); this module keeps them short. ASGI 3.0, HTTP only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from typing import Any
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
+Headers = list[tuple[bytes, bytes]]
+
+
+def header(scope: Scope, name: bytes) -> str | None:
+    """Return the values of a request header joined by commas, or None.
+
+    One client sends six ``Accept`` lines in random order; RFC 9110 5.3 says that they mean one
+    comma-separated list.
+    """
+    values = [value for key, value in scope["headers"] if key == name]
+    return b", ".join(values).decode("latin-1") if values else None
+
+
+async def start(send: Send, status: int, headers: Iterable[tuple[str, str]]) -> None:
+    """Send the head of an answer."""
+    encoded = [(name.encode("ascii"), value.encode("latin-1")) for name, value in headers]
+    await send({"type": "http.response.start", "status": status, "headers": encoded})
+
+
+async def answer(
+    scope: Scope,
+    send: Send,
+    status: int,
+    body: bytes,
+    *,
+    media: str,
+    headers: Iterable[tuple[str, str]] = (),
+) -> None:
+    """Send a whole answer; for HEAD the length alone."""
+    base = [("content-type", media), ("content-length", str(len(body)))]
+    await start(send, status, [*base, *headers])
+    shown = b"" if scope["method"] == "HEAD" else body
+    await send({"type": "http.response.body", "body": shown, "more_body": False})
+
+
+async def answer_text(
+    scope: Scope, send: Send, status: int, text: str, headers: Iterable[tuple[str, str]] = ()
+) -> None:
+    """Send a line of plain text."""
+    body = (text + "\n").encode()
+    await answer(scope, send, status, body, media="text/plain; charset=utf-8", headers=headers)
+
+
+async def answer_empty(
+    scope: Scope, send: Send, status: int, headers: Iterable[tuple[str, str]] = ()
+) -> None:
+    """Send an answer without a body (redirects, 304)."""
+    del scope
+    length = [] if status in {204, 304} else [("content-length", "0")]
+    await start(send, status, [*length, *headers])
+    await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+def may_read(scope: Scope) -> bool:
+    """Tell whether the method is GET or HEAD."""
+    return scope["method"] in {"GET", "HEAD"}
