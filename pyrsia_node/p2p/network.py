@@ -90,7 +90,7 @@ class Network:
                 yield network
         except BaseExceptionGroup as group:
             # Nurseries wrap what the body raised; its type is what the caller acts on.
-            raise _innermost(group) from group
+            raise _innermost(group) from None
 
     @asynccontextmanager
     async def _running(self) -> AsyncIterator[None]:

@@ -134,14 +134,11 @@ class Asker:
     async def answer(self, stream: PeerStream) -> None:
         """Serve one stream of a welcomed peer."""
         peer = stream.peer
-        if not self._buckets.take(peer, trio.current_time()):
-            self._doors.refuse("too many requests", peer)
-            await stream.reset()
-            return
-        is_full = self._running.total() >= self._limits.at_once
-        if is_full or self._running[peer] >= self._limits.at_once_per_peer:
-            self._doors.refuse("too many requests at once", peer)
-            await stream.reset()
+        why = self._why_not(peer)
+        if why:
+            self._doors.refuse(why, peer)
+            await stream.write(encode_error(UnavailableError(why)))
+            await stream.close()
             return
         self._running[peer] += 1
         try:
@@ -151,6 +148,16 @@ class Asker:
             self._running[peer] -= 1
             if not self._running[peer]:
                 del self._running[peer]
+
+    def _why_not(self, peer: PeerId) -> str:
+        """Return why a peer's request is not even read, or an empty text."""
+        if not self._buckets.take(peer, trio.current_time()):
+            return "too many requests"
+        if self._running.total() >= self._limits.at_once:
+            return "too many requests of all peers at once"
+        if self._running[peer] >= self._limits.at_once_per_peer:
+            return "too many requests at once"
+        return ""
 
     async def _answer_one(self, stream: PeerStream) -> None:
         try:

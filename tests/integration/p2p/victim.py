@@ -1,7 +1,7 @@
 """A node in a process of its own, to be attacked: ``python victim.py JSON``.
 
 The JSON object: ``off`` (measures switched off, by name), ``limits`` (of ``Limits``), ``gossip``,
-``seed``. Prints its address, then runs until its standard input closes. Beside the node's own
+``seed``, ``member`` (a peer id). Prints its address, then runs until its standard input closes. Beside the node's own
 protocols it serves three that are wrong on purpose.
 """
 
@@ -79,6 +79,8 @@ async def main(options: dict[str, object]) -> None:
     )
     seed = bytes([int(str(options.get("seed", 1)))]) * 32
     async with Network.open(config, seed, clock=WallClock()) as network:
+        if "member" in options:
+            network.set_members([PeerId(str(options["member"]))])
         await serve(network, poison=bool(options.get("poison")))
 
 
