@@ -12,10 +12,14 @@ from consensus.types import Certificate, Digest, Height, MemberSet, Message, Nod
 
 
 class TimerKind(Enum):
-    """VIEW ends patience with a leader (R6a); RETRY resends what was lost (R8)."""
+    """VIEW ends patience with a leader (R6a); RETRY resends what was lost (R8).
+
+    HOLD ends a leader's wait for finalizations that make its re-proposal needless (R4).
+    """
 
     VIEW = "view"
     RETRY = "retry"
+    HOLD = "hold"
 
 
 class TimeVerdict(Enum):

@@ -19,6 +19,7 @@ from consensus.effects import (
     Effect,
     RecordKind,
     ReportEvidence,
+    SetTimer,
 )
 from consensus.errors import SignerRefusal
 from consensus.events import (
@@ -276,6 +277,7 @@ class Replica:
         state.view = view
         state.is_timed_out = False
         state.has_asked_peers = False
+        state.is_holding = state.has_held = False
         state.build = Build()
         # A proposal of a view that is over can only matter by its body, which is fetched by hash
         # if it is ever certified.
@@ -300,10 +302,15 @@ class Replica:
                     state.build.phase = BuildPhase.ASKED
                     parent = self._below.certificate
                     self._out.add(BuildBody(state.height, state.view, parent))
-            case rules.AskPeers.ASK:
+            case rules.NotYet.ASK:
                 if not state.has_asked_peers:
                     state.has_asked_peers = True
                     self._out.broadcast(state, rules.status(state))
+            case rules.NotYet.HOLD:
+                if not state.is_holding:
+                    state.is_holding = True
+                    delay = self._pace.delta_ms
+                    self._out.add(SetTimer(TimerKind.HOLD, state.height, state.view, delay))
         return False
 
     def _notarize(self) -> bool:  # R5
@@ -434,6 +441,8 @@ class Replica:
                 state.is_timed_out = state.is_armed
             case TimerKind.RETRY:
                 self._help.retry(state)
+            case TimerKind.HOLD:
+                state.has_held = True
 
     def _on_work(self, height: Height) -> None:
         state = self._state

@@ -82,14 +82,19 @@ class Again:
     nullifications: tuple[Certificate, ...]
 
 
-class AskPeers(Enum):
-    """Nothing can be justified yet: ask for the certificates that are missing."""
+class NotYet(Enum):
+    """Why a leader proposes nothing for now."""
 
-    ASK = "ask"
+    ASK = "certificates are missing: ask the peers"
+    HOLD = "the block of the view before is about to be final"
 
 
-def propose(state: HeightState) -> Fresh | Again | AskPeers | None:  # R4
-    """Return what the leader of the current view should propose, if that is this node."""
+def propose(state: HeightState) -> Fresh | Again | NotYet | None:  # R4
+    """Return what the leader of the current view should propose, if that is this node.
+
+    A block notarized one view ago is not proposed again at once: its finalizations are on their
+    way, and without the wait every block would cross the network twice.
+    """
     view = state.view
     if (
         not state.can_sign
@@ -101,13 +106,15 @@ def propose(state: HeightState) -> Fresh | Again | AskPeers | None:  # R4
     origin = _notarized_before(state, view)
     if origin is not None:
         body = state.valid.get(origin.block_hash)
+        if body is not None and origin.view == view - 1 and not state.has_held:
+            return NotYet.HOLD
         if body is not None:
             skipped = _nullifications(state, View(origin.view + 1), view)
             return Again(origin, body, skipped)
     # Also when the notarized body is missing everywhere: its view was skipped, so it is not final.
     if state.has_skipped(View(0), view):
         return Fresh(_nullifications(state, View(0), view))
-    return AskPeers.ASK
+    return NotYet.ASK
 
 
 def _notarized_before(state: HeightState, view: View) -> Certificate | None:

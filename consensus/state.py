@@ -83,6 +83,9 @@ class HeightState:
     is_armed_by_work_alone: bool = False
     is_timed_out: bool = False
     has_asked_peers: bool = False
+    is_holding: bool = False
+    has_held: bool = False
+    """The leader has given finalizations of the view before their time (R4)."""
     build: Build = field(default_factory=Build)
 
     can_sign: bool = True

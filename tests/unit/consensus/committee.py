@@ -21,17 +21,11 @@ from consensus.effects import (
     Effect,
     Persist,
     Record,
-    ReportEvidence,
-    RequestBody,
     Send,
-    ServeDecisions,
-    SetTimer,
-    StartCatchup,
 )
 from consensus.events import (
     BodyBuilt,
     BodyChecked,
-    BodyReceived,
     Event,
     TimerFired,
     TimerKind,
@@ -40,8 +34,8 @@ from consensus.events import (
 )
 from consensus.ingress import Ingress
 from consensus.recovery import recover
-from consensus.replica import Replica, Start
-from consensus.signer import Signer
+from consensus.replica import Start
+from consensus.signer import GENESIS, Signer
 from consensus.timing import Timing
 from consensus.types import (
     ZERO_DIGEST,
@@ -51,6 +45,7 @@ from consensus.types import (
     Height,
     Member,
     MemberSet,
+    Message,
     NodeId,
     Proposal,
     View,
@@ -217,7 +212,7 @@ class Node:
     next_sets: dict[int, MemberSet] = field(default_factory=dict)
     is_real: bool = False
     transactions: tuple[bytes, ...] = (b"tx",)
-    first_height: Height | None = Height(0)
+    first_height: Height | None = GENESIS
 
     def __post_init__(self) -> None:
         sign = ed25519.signer(secret(self.me)) if self.is_real else keyed_sign(self.me)
@@ -249,7 +244,7 @@ class Node:
     def hear(self, sender: str, frame: bytes) -> list[Effect]:
         return self.step(*self.gate.admit(NodeId(sender), frame))
 
-    def tell(self, sender: str, message: wire.Message) -> list[Effect]:
+    def tell(self, sender: str, message: Message) -> list[Effect]:
         """Let the node hear a message through its gate."""
         members = self.replica.members_of(message_height(message)) or self.members
         return self.hear(sender, wire.encode_message(message, n=len(members.members)))
@@ -312,13 +307,13 @@ class Node:
         height = self.replica.height
         return verdict(block, next_set=self.next_sets.get(height, self.members), time=self.time)
 
-    def _send(self, targets: list[NodeId], message: wire.Message) -> None:
+    def _send(self, targets: list[NodeId], message: Message) -> None:
         members = self.replica.members_of(message_height(message))
         assert members is not None
         frame = wire.encode_message(message, n=len(members.members))
         self.sent += [(target, frame) for target in targets]
 
-    def restart(self, *, first_height: Height | None = Height(0)) -> Node:
+    def restart(self, *, first_height: Height | None = GENESIS) -> Node:
         """Return this node as it comes back from its records after losing everything else."""
         last = self.committed[-1] if self.committed else None
         start = self.start
@@ -379,7 +374,7 @@ def alone(n: int, me: int, *, start: Start | None = None) -> Node:
     return Node(names(n)[me], begin.members, begin)
 
 
-def message_height(message: wire.Message) -> Height:
+def message_height(message: Message) -> Height:
     return message.certificate.height if isinstance(message, Decision) else message.height
 
 
