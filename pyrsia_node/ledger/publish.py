@@ -1,0 +1,363 @@
+"""From committed to published: collects cosignatures and moves ``log/checkpoint``.
+
+A head is published when a quorum of its epoch cosigned it *and* this node has committed the same
+head itself; cosignatures that arrive earlier wait. The file then holds this node's own log line and
+every cosignature known; later ones are added, and the size never goes back.
+
+Order of the durable steps, and what a crash leaves: (1) the chain commits, and with it the guard
+that says what may be cosigned; (2) the member cosigns; (3) the tiles are in place; (4) the
+checkpoint is replaced, durably. A crash between any two leaves an older checkpoint, whose tiles are
+there; cosignatures that were only in memory are asked for again.
+
+A valid cosignature of a head that this chain does not have is a *split view*: its maker stands
+behind two histories. It is kept, with the signature, and reported.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final, Protocol
+
+from pyrsia_node.model.errors import (
+    CorruptStateError,
+    InvalidInputError,
+    NotFoundError,
+    PyrsiaError,
+    VerificationError,
+)
+from pyrsia_node.model.signing import Sign
+from pyrsia_node.store.files import write_atomic
+from pyrsia_node.tlog import checkpoint as heads
+from pyrsia_node.tlog.checkpoint import Checkpoint, SignedCheckpoint
+from pyrsia_node.tlog.note import NOTE_BYTES_MAX, SignatureLine, VerifierKey
+from pyrsia_node.tlog.trust import Trust, cosigner_keys
+
+_LOG: Final = logging.getLogger("pyrsia.ledger.publish")
+
+CHECKPOINT_FILE: Final = "checkpoint"
+WAITING_MAX: Final = 16
+"""Heads beyond our own tip for which a member's cosignatures are kept; its nearest stay.
+
+Counted for each member, so that nobody can push out what others signed.
+"""
+
+RECENT_MAX: Final = 64
+"""Heads at or below the tip whose cosignatures are kept for those who ask."""
+
+SPLIT_VIEWS_MAX: Final = 16
+"""Split views kept in memory; one is proof enough, the rest only name more culprits."""
+
+
+class HasSize(Protocol):
+    """A head's size."""
+
+    @property
+    def size(self) -> int:
+        """The tree size."""
+        ...
+
+
+class Heads(Protocol):
+    """What the chain has committed."""
+
+    @property
+    def tip(self) -> HasSize:
+        """The newest head."""
+        ...
+
+    def root_at(self, size: int) -> bytes:
+        """Return the root where a block ends; raises NotFoundError where none does."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class SplitView:
+    """A member's signature under a head that contradicts the chain of this node."""
+
+    label: str
+    theirs: SignedCheckpoint
+    our_root: bytes | None
+
+
+@dataclass(slots=True)
+class _Head:
+    """Verified cosignatures of one (size, root), by label; the newest of each member."""
+
+    checkpoint: Checkpoint
+    lines: dict[str, SignatureLine] = field(default_factory=dict)
+
+    def signed(self) -> SignedCheckpoint:
+        ordered = tuple(self.lines[label] for label in sorted(self.lines))
+        return SignedCheckpoint(self.checkpoint, ordered)
+
+
+class Cosigner:
+    """Makes a member's cosignatures. Never of a smaller head, never of two roots of one size.
+
+    The durable guard is the chain's own commit: pass only heads that it has committed.
+    """
+
+    def __init__(self, key: VerifierKey, signer: Sign) -> None:
+        """Sign with ``signer`` as ``key`` (type 0x04, the member's label)."""
+        self._key = key
+        self._signer = signer
+        self._last: Checkpoint | None = None
+
+    def cosign(self, head: Checkpoint, *, time_s: int) -> SignedCheckpoint:
+        """Return the head with this member's cosignature, made at Unix time ``time_s``.
+
+        Raises:
+            CorruptStateError: The head contradicts one that was cosigned before.
+        """
+        last = self._last
+        if last is not None and (
+            head.size < last.size or (head.size == last.size and head.root != last.root)
+        ):
+            raise CorruptStateError(
+                f"asked to cosign size {head.size} root {head.root.hex()} after size "
+                f"{last.size} root {last.root.hex()}"
+            )
+        self._last = head
+        line = heads.cosign(head, self._key, self._signer, time_s=time_s)
+        return SignedCheckpoint(head, (line,))
+
+
+class Publisher:
+    """Owns ``log/checkpoint``. Not for use from two tasks at once; nothing here waits."""
+
+    def __init__(
+        self, folder: Path, *, trust: Trust, chain: Heads, log_key: bytes, log_signer: Sign
+    ) -> None:
+        """Load what is published.
+
+        Args:
+            folder: The ``log`` folder; it must exist.
+            trust: Whose cosignatures count.
+            chain: What this node has committed.
+            log_key: The public ``log`` key of this node.
+            log_signer: Signs with it.
+
+        Raises:
+            CorruptStateError: The published checkpoint is damaged or contradicts the chain.
+        """
+        self._path = folder / CHECKPOINT_FILE
+        self._trust = trust
+        self._chain = chain
+        self._log_key = heads.log_key(trust.origin, log_key)
+        self._log_signer = log_signer
+        self._heads: dict[tuple[int, bytes], _Head] = {}
+        self._published: _Head | None = None
+        self._written: tuple[SignatureLine, ...] = ()
+        self.split_views: list[SplitView] = []
+        self._load()
+
+    @property
+    def published(self) -> Checkpoint | None:
+        """The published head, or None before the first."""
+        return self._published.checkpoint if self._published else None
+
+    @property
+    def published_size(self) -> int:
+        """The size of the published head; 0 before the first."""
+        return self._published.checkpoint.size if self._published else 0
+
+    def set_trust(self, trust: Trust) -> None:
+        """Replace the trust by one with newer epochs."""
+        assert trust.origin == self._trust.origin
+        self._trust = trust
+
+    def add(self, signed: SignedCheckpoint) -> int:
+        """Take the cosignatures of a head that a peer, or this node, sent.
+
+        Lines of keys that are not the epoch's, and lines held already, are ignored unverified.
+
+        Returns:
+            How many members' lines are new.
+
+        Raises:
+            InvalidInputError: The head is of another log.
+            VerificationError: A member's line does not hold.
+        """
+        head = signed.checkpoint
+        if head.origin != self._trust.origin:
+            raise InvalidInputError(
+                f"cosignature of log {head.origin!r:.120}, this is {self._trust.origin!r}"
+            )
+        held = self._heads.get((head.size, head.root), _Head(head))
+        keys = {key.name: key for key in cosigner_keys(self._trust.epoch_at(head.size).members)}
+        fresh = tuple(
+            line
+            for line in signed.signatures
+            if line.name in keys
+            and line.key_id == keys[line.name].key_id
+            and held.lines.get(line.name) != line
+        )
+        if not fresh:
+            return 0
+        SignedCheckpoint(head, fresh).verified_by(keys.values())
+        if self._contradicts(head):
+            self._report(SignedCheckpoint(head, fresh))
+            return 0
+        if head.size < self.published_size:
+            return 0
+        added = _merge(held, fresh)
+        self._heads[head.size, head.root] = held
+        self._forget_surplus()
+        return added
+
+    def publish(self, *, tiles_size: int) -> Checkpoint | None:
+        """Write the checkpoint if there is a newer head, or more cosignatures of the same.
+
+        Args:
+            tiles_size: Leaves whose tiles are in place; a larger head waits.
+
+        Returns:
+            The head if its *size* is newly published, else None.
+        """
+        self._drop_contradicted()
+        before = self.published_size
+        limit = min(tiles_size, self._chain.tip.size)
+        candidates = [
+            each
+            for (size, _), each in self._heads.items()
+            if before <= size <= limit and self._is_quorum(each)
+        ]
+        if not candidates:
+            return None
+        best = max(candidates, key=lambda each: each.checkpoint.size)
+        lines = best.signed().signatures
+        if best is self._published and lines == self._written:
+            return None
+        own = heads.sign(best.checkpoint, self._log_key, self._log_signer)
+        content = SignedCheckpoint(best.checkpoint, (own, *lines)).encode()
+        write_atomic(self._path, content)
+        self._published, self._written = best, lines
+        self._forget_surplus()
+        return best.checkpoint if best.checkpoint.size > before else None
+
+    def note_with_cosignatures(self, size: int) -> bytes:
+        """Return the committed head of ``size`` with every cosignature held.
+
+        Raises:
+            NotFoundError: None is held.
+        """
+        for (held_size, _), head in self._heads.items():
+            if held_size == size and size <= self._chain.tip.size:
+                return head.signed().encode()
+        raise NotFoundError(f"no cosignature of size {size} is here")
+
+    def cosigners(self, size: int) -> tuple[str, ...]:
+        """Return the labels of the members whose cosignature of ``size`` is here."""
+        labels = [head.lines for (held, _), head in self._heads.items() if held == size]
+        return tuple(sorted({label for lines in labels for label in lines}))
+
+    # ------------------------------------------------------------ inside
+
+    def _load(self) -> None:
+        signed = read_checkpoint(self._path)
+        if signed is None:
+            return
+        try:
+            self._trust.check(signed)
+        except PyrsiaError as error:
+            raise CorruptStateError(
+                f"{self._path} does not hold ({error}): run 'pyrsia-node fsck --repair'"
+            ) from None
+        if self._contradicts(signed.checkpoint):
+            raise CorruptStateError(
+                f"{self._path} has root {signed.checkpoint.root.hex()} at size "
+                f"{signed.checkpoint.size}, which the chain does not have: this data directory "
+                "holds two histories; run 'pyrsia-node fsck'"
+            )
+        known = cosigner_keys(self._trust.epoch_at(signed.checkpoint.size).members)
+        labels = {(key.name, key.key_id) for key in known}
+        head = _Head(signed.checkpoint)
+        _merge(head, tuple(s for s in signed.signatures if (s.name, s.key_id) in labels))
+        self._heads[head.checkpoint.size, head.checkpoint.root] = head
+        self._published, self._written = head, head.signed().signatures
+
+    def _is_quorum(self, head: _Head) -> bool:
+        needed = self._trust.epoch_at(head.checkpoint.size).members.quorum
+        return len(head.lines) >= needed
+
+    def _our_root(self, size: int) -> bytes | None:
+        try:
+            return self._chain.root_at(size)
+        except NotFoundError:
+            return None
+
+    def _contradicts(self, head: Checkpoint) -> bool:
+        """Tell whether this chain is as long as the head and has no such head."""
+        return head.size <= self._chain.tip.size and self._our_root(head.size) != head.root
+
+    def _drop_contradicted(self) -> None:
+        """Report heads that waited for our commit and turned out to be another history's."""
+        for key, head in list(self._heads.items()):
+            if head is not self._published and self._contradicts(head.checkpoint):
+                del self._heads[key]
+                self._report(head.signed())
+
+    def _report(self, theirs: SignedCheckpoint) -> None:
+        head = theirs.checkpoint
+        our_root = self._our_root(head.size)
+        for line in theirs.signatures:
+            _LOG.error(
+                "split view: %s cosigned size %d root %s, the chain has %s",
+                line.name,
+                head.size,
+                head.root.hex(),
+                our_root.hex() if our_root else "no block that ends there",
+            )
+            if len(self.split_views) < SPLIT_VIEWS_MAX:
+                self.split_views.append(
+                    SplitView(line.name, SignedCheckpoint(head, (line,)), our_root)
+                )
+
+    def _forget_surplus(self) -> None:
+        tip = self._chain.tip.size
+        recent = sorted(key for key in self._heads if key[0] <= tip)
+        for key in recent[: max(0, len(recent) - RECENT_MAX)]:
+            if self._heads[key] is not self._published:
+                del self._heads[key]
+        waiting: dict[str, int] = {}
+        for key in sorted(key for key in self._heads if key[0] > tip):
+            lines = self._heads[key].lines
+            for label in list(lines):
+                waiting[label] = waiting.get(label, 0) + 1
+                if waiting[label] > WAITING_MAX:
+                    del lines[label]
+            if not lines:
+                del self._heads[key]
+
+
+def read_checkpoint(path: Path) -> SignedCheckpoint | None:
+    """Return the signed checkpoint in a file, unverified; None if there is no file.
+
+    Raises:
+        CorruptStateError: The file is no signed checkpoint.
+    """
+    try:
+        with path.open("rb") as file:
+            data = file.read(NOTE_BYTES_MAX + 1)
+    except FileNotFoundError:
+        return None
+    try:
+        return SignedCheckpoint.parse(data)
+    except (InvalidInputError, VerificationError) as error:
+        raise CorruptStateError(
+            f"{path} is damaged ({error}): run 'pyrsia-node fsck --repair'"
+        ) from None
+
+
+def _merge(head: _Head, lines: tuple[SignatureLine, ...]) -> int:
+    """Keep each member's newest line; return how many members had none before."""
+    added = 0
+    for line in lines:
+        held = head.lines.get(line.name)
+        added += held is None
+        # The payload starts with the big-endian time, so byte order is time order.
+        if held is None or held.payload[:8] < line.payload[:8]:
+            head.lines[line.name] = line
+    return added
