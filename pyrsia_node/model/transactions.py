@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import ClassVar, Final
 
 from consensus.types import NodeId
 from pyrsia_node.model import canonical
@@ -105,6 +105,7 @@ class BuildRequest:
     bytes of hex: it makes two otherwise equal wishes different transactions.
     """
 
+    kind: ClassVar[str] = "build_request"
     sponsor: NodeId
     purl: Purl
     claim: str
@@ -220,6 +221,7 @@ Item = BuiltItem | FailedItem
 class AttestBatch:
     """What one member says of up to 110 requests. ``seq`` counts its batches from 1."""
 
+    kind: ClassVar[str] = "attest_batch"
     voter: NodeId
     seq: int
     items: tuple[Item, ...]
@@ -252,7 +254,7 @@ class AttestBatch:
         got = Fields(value, "attest_batch", _BATCH_MEMBERS)
         got.schema("attest_batch")
         items = tuple(
-            _item(each) for each in got.array("items", length_min=1, length_max=BATCH_ITEMS_MAX)
+            parse_item(each) for each in got.array("items", length_min=1, length_max=BATCH_ITEMS_MAX)
         )
         # An item is the member's latest word; two in one transaction would be two last words.
         if len({item.request for item in items}) != len(items):
@@ -269,6 +271,7 @@ class AttestBatch:
 class Result:
     """The document that items name by its digest, put into the log by one of their voters."""
 
+    kind: ClassVar[str] = "result"
     voter: NodeId
     request: Sha256
     document: Document
@@ -402,7 +405,12 @@ def _signature(sigs: JsonValue | None, kind: str, author: str) -> bytes:
     return got.raw("sig", size=SIGNATURE_BYTES)
 
 
-def _item(value: JsonValue) -> Item:
+def parse_item(value: JsonValue) -> Item:
+    """Return the item that the object spells.
+
+    Raises:
+        InvalidInputError: Not a legal item.
+    """
     outcome = value.get("outcome") if isinstance(value, dict) else None
     if outcome != BUILT:
         got = Fields(value, "attest_batch.items", _FAILED_MEMBERS)

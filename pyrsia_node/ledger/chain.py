@@ -1,0 +1,441 @@
+"""The chain of one node: checks, builds and commits blocks, and answers what was committed.
+
+``Chain`` is synchronous and belongs to the core process, to one thread. It keeps no clock: callers
+pass the time. Every commit is one synced write, so a crash leaves the state before or after a
+block and nothing between. Consensus decides *which* block; this module decides what is a block.
+Design: docs/design/ledger.md; specification: docs/spec/leaves.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from consensus import ed25519, wire
+from consensus.errors import DecodeError
+from consensus.events import BodyChecked, TimeVerdict
+from consensus.quorum import history_blocks
+from consensus.replica import Start
+from consensus.types import ZERO_DIGEST, Digest, Height, NodeId, View
+from pyrsia_node.ledger import storage
+from pyrsia_node.ledger.admission import Admission
+from pyrsia_node.ledger.blocks import (
+    TIME_TOLERANCE_MS,
+    Claims,
+    ExecutedBlock,
+    Tip,
+    check_certificate,
+    check_cheaply,
+    check_derived,
+    derive_header,
+    signers_of,
+)
+from pyrsia_node.ledger.durable import commit_changes, height_zero, read_tip
+from pyrsia_node.ledger.machine.context import BlockContext, NotYetValidError
+from pyrsia_node.ledger.machine.execute import Machine, execute
+from pyrsia_node.ledger.queries import CommittedChain, TransactionStatus
+from pyrsia_node.ledger.request_view import RequestView
+from pyrsia_node.model.digest import Sha256, sha256_of
+from pyrsia_node.model.errors import CorruptStateError, InvalidInputError, VerificationError
+from pyrsia_node.model.genesis import Genesis
+from pyrsia_node.model.leaves import Header, Outcome, decode_outcome
+from pyrsia_node.model.signing import Verify
+from pyrsia_node.model.transactions import AttestBatch, SignedTransaction, decode_transaction
+from pyrsia_node.ports import KeyValueStore
+
+__all__ = [
+    "Chain",
+    "Committed",
+    "RequestView",
+    "Tip",
+    "TransactionInfo",
+    "TransactionStatus",
+]
+
+_HEADER_BYTES_RESERVED: Final = 2_000
+_EXECUTED_MAX: Final = 8
+
+
+@dataclass(frozen=True, slots=True)
+class TransactionInfo:
+    """A transaction that passed the door.
+
+    ``waits`` says what it still waits for, if anything. ``sequence`` orders an author's
+    transactions of one kind: the number of an attest batch, 0 for the others.
+    """
+
+    id: Sha256
+    kind: str
+    author: NodeId
+    waits: str = ""
+    sequence: int = 0
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether a block after the tip may hold it."""
+        return not self.waits
+
+
+@dataclass(frozen=True, slots=True)
+class Committed:
+    """A block that is durable.
+
+    Attributes:
+        tip: The tip that it makes.
+        first_leaf: Leaf index of its header.
+        leaves: Its leaves: header, transactions, outcomes.
+        outcomes: What the state machine derived.
+        transaction_ids: Ids of its transactions, in order.
+        parent_signers: Member ids in the parent certificate that it carries.
+    """
+
+    tip: Tip
+    first_leaf: int
+    leaves: tuple[bytes, ...]
+    outcomes: tuple[Outcome, ...]
+    transaction_ids: tuple[Sha256, ...]
+    parent_signers: tuple[NodeId, ...]
+
+
+class Chain(CommittedChain):
+    """The committed chain in a store, and the judge of what may come next."""
+
+    def __init__(self, store: KeyValueStore, genesis: Genesis, *, verify: Verify) -> None:
+        """Use ``open``; this reads a store that holds height 0."""
+        super().__init__(store, network_id=genesis.network_id)
+        self.genesis: Final = genesis
+        self._verify = verify
+        self._admission = Admission(self._network, verify)
+        # Blocks of the working height that were executed, by body id: checked once, not thrice.
+        self._executed: dict[Digest, ExecutedBlock] = {}
+
+    @classmethod
+    def open(
+        cls, store: KeyValueStore, genesis: Genesis, *, verify: Verify = ed25519.verify
+    ) -> Chain:
+        """Return the chain in ``store``; an empty store gets height 0 first.
+
+        Raises:
+            CorruptStateError: The store holds another network's chain, or lacks a part.
+        """
+        first = store.get(storage.leaf_key(0))
+        if first is None:
+            store.write(height_zero(genesis), sync=True)
+        elif sha256_of(first) != genesis.network_id.hex():
+            raise CorruptStateError(
+                f"the chain database is of network {sha256_of(first)}, "
+                f"the genesis of network {genesis.network_id.hex()}"
+            )
+        return cls(store, genesis, verify=verify)
+
+    def start(self) -> Start:
+        """Return what a consensus replica needs to work on the next height."""
+        tip = self._tip
+        first = max(1, tip.height + 1 - history_blocks(len(tip.members.members)))
+        parent = None
+        if tip.height:
+            data = self._store.get(storage.certificate_key(tip.height))
+            assert data is not None
+            parent = wire.decode_certificate(data, n=len(tip.voters.members))
+        return Start(
+            height=Height(tip.height + 1),
+            tip=tip.block_hash,
+            members=tip.members,
+            parent_certificate=parent,
+            history=tuple(
+                self._reader.record(height).signers for height in range(first, tip.height + 1)
+            ),
+            parent_members=tip.voters,
+        )
+
+    # ------------------------------------------------------------ what may come next
+
+    def check_transaction(self, data: bytes, now_ms: int) -> TransactionInfo:
+        """Judge a transaction against the tip.
+
+        Returns:
+            Who sent what; ``waits`` is set when only time or another transaction is missing.
+
+        Raises:
+            InvalidInputError: It can not become valid; the text names the rule.
+        """
+        transaction = self._admission.admit(data, self._tip.set_leaf)
+        leaf = self._reader.transaction_leaf(transaction.id)
+        if leaf is not None:
+            raise InvalidInputError(
+                f"transaction {transaction.id} is in the log already, at index {leaf}"
+            )
+        waits = ""
+        try:
+            self._machine(max(now_ms, self._tip.time_ms + 1)).apply(transaction)
+        except NotYetValidError as error:
+            waits = str(error)
+        body = transaction.body
+        return TransactionInfo(
+            id=transaction.id,
+            kind=body.kind,
+            author=body.author,
+            waits=waits,
+            sequence=body.seq if isinstance(body, AttestBatch) else 0,
+        )
+
+    def check_body(self, block: bytes, height: int, now_ms: int) -> BodyChecked:
+        """Judge a block body for the working height. Never raises for any bytes.
+
+        Args:
+            block: The body, from anywhere.
+            height: The working height that the caller means.
+            now_ms: The clock, for the time rule of fresh proposals alone.
+        """
+        body_id = wire.body_id(block)
+        header: Header | None = None
+        is_next = height == self._tip.height + 1
+        reason = "" if is_next else f"height {height} is not the next, {self._tip.height + 1}"
+        try:
+            header = _header_of(block)
+            if is_next:
+                self._examine(block, body_id)
+        except (InvalidInputError, VerificationError) as error:
+            reason = reason or str(error)
+        return BodyChecked(
+            height=Height(height),
+            body_id=body_id,
+            block_hash=_block_hash(block),
+            valid=not reason,
+            time=self._time_verdict(header, now_ms) if header else TimeVerdict.OK,
+            parent=Digest(bytes.fromhex(header.parent)) if header else ZERO_DIGEST,
+            origin_view=View(header.view if header else 0),
+            origin_proposer=NodeId(header.proposer if header else ""),
+            next_set=None if reason else self._tip.members,
+            reason=reason,
+        )
+
+    def build_body(
+        self,
+        *,
+        height: int,
+        view: int,
+        proposer: NodeId,
+        now_ms: int,
+        parent_certificate: bytes,
+        transactions: Sequence[bytes],
+    ) -> bytes | None:
+        """Return a block for the working height, or None if there is nothing to put into it.
+
+        Args:
+            height: The working height.
+            view: The view of the proposal.
+            proposer: This node's member id.
+            now_ms: The clock.
+            parent_certificate: What finalized the tip; empty at height 1.
+            transactions: Candidates in order; what is invalid or does not fit is left out.
+        """
+        assert height == self._tip.height + 1, "a block is built for the working height"
+        time_ms = max(now_ms, self._tip.time_ms + 1)
+        machine = self._machine(time_ms)
+        room = wire.BLOCK_BYTES_MAX - _HEADER_BYTES_RESERVED - len(parent_certificate)
+        chosen: list[SignedTransaction] = []
+        for data in transactions:
+            if len(chosen) == wire.TRANSACTIONS_MAX:
+                break
+            if len(data) + 4 > room:
+                continue
+            try:
+                transaction = self._admission.admit(data, self._tip.set_leaf)
+                machine.apply(transaction)
+            except InvalidInputError:
+                continue
+            chosen.append(transaction)
+            room -= len(data) + 4
+        execution = machine.finish()
+        if not chosen and not execution.leaves:
+            return None
+        claims = Claims(
+            network=Sha256(self._network.hex()),
+            view=view,
+            proposer=proposer,
+            time_ms=time_ms,
+            parent_certificate=parent_certificate,
+        )
+        header = derive_header(self._tip, claims, chosen, execution)
+        return wire.encode_block(
+            header.encode(), parent_certificate, [each.encoded for each in chosen]
+        )
+
+    # ------------------------------------------------------------ commit
+
+    def commit(self, block: bytes, certificate: bytes) -> Committed:
+        """Make a final block durable; on return a power cut cannot take it away.
+
+        Committing the tip again changes nothing and returns the same answer.
+
+        Args:
+            block: The whole body.
+            certificate: What finalizes it, under the set of its height.
+
+        Raises:
+            InvalidInputError: Malformed, or of a height that is not next.
+            VerificationError: The certificate does not hold, or a quorum finalized what is no
+                valid block, or another block than the one committed at that height.
+        """
+        header, tip = _header_of(block), self._tip
+        block_hash = wire.block_hash(block)
+        if header.height == tip.height and header.height > 0:
+            return self._commit_again(block_hash)
+        if header.height != tip.height + 1:
+            raise InvalidInputError(
+                f"block of height {header.height} does not follow the tip, height {tip.height}"
+            )
+        self._check_final(header.height, block_hash, certificate)
+        try:
+            executed = self._examine(block, wire.body_id(block))
+        except (InvalidInputError, VerificationError) as error:
+            raise VerificationError(
+                f"block {block_hash.hex()} of height {header.height} is final but not valid: "
+                f"{error}"
+            ) from None
+        changes = commit_changes(tip, executed, certificate)
+        # One synced write. A crash before it leaves the tip as it was, and consensus replays the
+        # block from its log or from peers; a crash after it leaves the block and all that follows
+        # from it. Tiles and index are derived later and catch up by themselves.
+        self._store.write(changes, sync=True)
+        self._executed.clear()
+        self._tip = read_tip(self._store)
+        return self._committed(executed)
+
+    # ------------------------------------------------------------ inside
+
+    def _machine(self, time_ms: int) -> Machine:
+        return Machine(self._state, self._context(time_ms), read_leaf=self._reader.leaf)
+
+    def _context(self, time_ms: int) -> BlockContext:
+        members = tuple(member.id for member in self._tip.members.members)
+        return BlockContext(
+            time_ms=time_ms,
+            first_leaf=self._tip.size,
+            members=members,
+            next_members=members,
+            params=self.genesis.params,
+        )
+
+    def _examine(self, block: bytes, body_id: Digest) -> ExecutedBlock:
+        """Return the block executed on the tip.
+
+        Raises:
+            InvalidInputError: It is no valid block after the tip; the text says why.
+            VerificationError: The parent's certificate does not hold.
+        """
+        known = self._executed.get(body_id)
+        if known is not None:
+            return known
+        parts = _split(block)
+        header = Header.decode(parts.header)
+        network = Sha256(self._network.hex())
+        certificate = parts.parent_certificate
+        check_cheaply(header, self._tip, network=network, certificate=certificate)
+        signers = self._check_parent(certificate)
+        transactions = tuple(
+            self._admission.admit(data, self._tip.set_leaf) for data in parts.transactions
+        )
+        execution = execute(
+            self._state,
+            self._context(header.time_ms),
+            transactions,
+            read_leaf=self._reader.leaf,
+        )
+        claims = Claims(network, header.view, header.proposer, header.time_ms, certificate)
+        check_derived(header, derive_header(self._tip, claims, transactions, execution))
+        executed = ExecutedBlock(
+            header, parts.header, certificate, signers, transactions, execution
+        )
+        while len(self._executed) >= _EXECUTED_MAX:
+            del self._executed[next(iter(self._executed))]
+        self._executed[body_id] = executed
+        return executed
+
+    def _check_parent(self, certificate: bytes) -> tuple[NodeId, ...]:
+        """Check the parent's certificate inside a block; return who signed."""
+        tip = self._tip
+        if tip.height == 0:
+            if certificate:
+                raise InvalidInputError("block 1 carries a certificate of the genesis")
+            return ()
+        parent = check_certificate(
+            certificate,
+            height=tip.height,
+            block_hash=tip.block_hash,
+            voters=tip.voters,
+            chain_id=Digest(self._network),
+            verify=self._verify,
+        )
+        return signers_of(parent, tip.voters)
+
+    def _time_verdict(self, header: Header, now_ms: int) -> TimeVerdict:
+        if header.time_ms < now_ms - TIME_TOLERANCE_MS:
+            return TimeVerdict.PAST
+        # A parent from a fast clock must not stop the chain: one more millisecond is always fine.
+        is_next = header.time_ms == self._tip.time_ms + 1
+        if header.time_ms > now_ms + TIME_TOLERANCE_MS and not is_next:
+            return TimeVerdict.FUTURE
+        return TimeVerdict.OK
+
+    def _check_final(self, height: int, block_hash: Digest, certificate: bytes) -> None:
+        check_certificate(
+            certificate,
+            height=height,
+            block_hash=block_hash,
+            voters=self._tip.members,
+            chain_id=Digest(self._network),
+            verify=self._verify,
+        )
+
+    def _commit_again(self, block_hash: Digest) -> Committed:
+        if block_hash != self._tip.block_hash:
+            raise VerificationError(
+                f"height {self._tip.height} is committed as {self._tip.block_hash.hex()}; "
+                f"another block is said to be final there: {block_hash.hex()}"
+            )
+        record = self._reader.record(self._tip.height)
+        leaves = tuple(self._reader.leaves(record.first_leaf, record.size))
+        ids = [
+            decode_transaction(leaf, network_id=self._network).id
+            for leaf in leaves[1 : 1 + record.transactions]
+        ]
+        return Committed(
+            tip=self._tip,
+            first_leaf=record.first_leaf,
+            leaves=leaves,
+            outcomes=tuple(decode_outcome(leaf) for leaf in leaves[1 + record.transactions :]),
+            transaction_ids=tuple(ids),
+            parent_signers=record.signers,
+        )
+
+    def _committed(self, executed: ExecutedBlock) -> Committed:
+        return Committed(
+            tip=self._tip,
+            first_leaf=executed.header.prev_size,
+            leaves=executed.leaves(),
+            outcomes=executed.execution.outcomes,
+            transaction_ids=tuple(each.id for each in executed.transactions),
+            parent_signers=executed.parent_signers,
+        )
+
+
+def _split(block: bytes) -> wire.BlockParts:
+    try:
+        return wire.split_block(block)
+    except DecodeError as error:
+        raise InvalidInputError(str(error)) from None
+
+
+def _header_of(block: bytes) -> Header:
+    return Header.decode(_split(block).header)
+
+
+def _block_hash(block: bytes) -> Digest:
+    """Return the name of a body from anywhere; zero for bytes that name nothing."""
+    try:
+        return wire.block_hash(block)
+    except DecodeError:
+        return ZERO_DIGEST

@@ -1,0 +1,191 @@
+"""Transactions that wait for a block: bounded, fair between authors, in a useful order. Pure.
+
+Each author has a lane of its own for each kind of transaction. A block takes requests first, then
+attest batches, then results (a result needs its item before it), and within a kind one from each
+lane in turn, so no author can crowd out another. The lane of batches is kept by their number.
+
+The mempool judges nothing itself: callers give it what ``Chain.check_transaction`` said, and let
+it ask again after each block. Specification: docs/design/ledger.md 7.
+"""
+
+from __future__ import annotations
+
+import bisect
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+from typing import Final
+
+from pyrsia_node.ledger.chain import TransactionInfo
+from pyrsia_node.model.errors import InvalidInputError, UnavailableError
+
+AUTHOR_BYTES_MAX: Final = 4 * 1024 * 1024
+"""Bytes that one author may have waiting."""
+
+AUTHOR_COUNT_MAX: Final = 1_000
+"""Transactions that one author may have waiting."""
+
+TOTAL_BYTES_MAX: Final = 64 * 1024 * 1024
+"""Bytes that may wait altogether."""
+
+BLOCK_BYTES_MAX: Final = 2 * 1024 * 1024
+"""Candidates for one block: twice what fits, because some may have become invalid."""
+
+REVIEW_MAX: Final = 16
+"""Entries at the front of each lane that are judged anew after a block."""
+
+_KINDS: Final = ("build_request", "attest_batch", "result")
+
+Judge = Callable[[bytes], TransactionInfo]
+"""``Chain.check_transaction`` at some time."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    number: int  # of arrival
+    data: bytes
+    info: TransactionInfo
+
+
+@dataclass(slots=True)
+class _Usage:
+    count: int = 0
+    size: int = 0
+
+
+class Mempool:
+    """What waits, by author and kind."""
+
+    def __init__(self) -> None:
+        """Start empty."""
+        self._entries: dict[str, _Entry] = {}
+        self._lanes: dict[tuple[str, str], list[str]] = {}
+        self._usage: dict[str, _Usage] = {}
+        self._size = 0
+        self._arrivals = 0
+        # Whose turn it is moves on with each block, so that a short block is fair over time.
+        self._turn = 0
+
+    def __len__(self) -> int:
+        """Return how many transactions wait."""
+        return len(self._entries)
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes that wait."""
+        return self._size
+
+    def add(self, info: TransactionInfo, data: bytes) -> bool:
+        """Take a transaction that was checked; False if it is here already.
+
+        Raises:
+            UnavailableError: Its author, or the mempool, has no room left.
+        """
+        known = self._entries.get(info.id)
+        if known is not None:
+            self._entries[info.id] = _Entry(known.number, known.data, info)
+            return False
+        usage = self._usage.setdefault(info.author, _Usage())
+        if usage.count >= AUTHOR_COUNT_MAX or usage.size + len(data) > AUTHOR_BYTES_MAX:
+            raise UnavailableError(
+                f"{info.author} has {usage.count} transactions of {usage.size} bytes waiting"
+            )
+        if self._size + len(data) > TOTAL_BYTES_MAX:
+            raise UnavailableError(f"the mempool is full: {self._size} bytes wait")
+        usage.count += 1
+        usage.size += len(data)
+        self._size += len(data)
+        self._arrivals += 1
+        self._entries[info.id] = _Entry(self._arrivals, data, info)
+        lane = self._lanes.setdefault((info.kind, info.author), [])
+        bisect.insort(lane, info.id, key=self._place)
+        return True
+
+    def get(self, transaction_id: str) -> bytes | None:
+        """Return a waiting transaction, or None."""
+        entry = self._entries.get(transaction_id)
+        return None if entry is None else entry.data
+
+    def ids(self) -> list[str]:
+        """Return the ids of all that waits, oldest first."""
+        return list(self._entries)
+
+    def oldest(self, count: int) -> list[bytes]:
+        """Return the oldest transactions, for the push to all members."""
+        return [entry.data for entry in islice(self._entries.values(), count)]
+
+    def has_work(self) -> bool:
+        """Tell whether something waits that a block after the tip may hold."""
+        return any(
+            self._entries[each].info.is_ready
+            for lane in self._lanes.values()
+            for each in islice(lane, REVIEW_MAX)
+        )
+
+    def for_block(self) -> list[bytes]:
+        """Return candidates for a block in order, about twice as many as fit."""
+        chosen: list[bytes] = []
+        room = BLOCK_BYTES_MAX
+        self._turn += 1
+        for kind in _KINDS:
+            for entry in self._round_robin(kind):
+                if len(entry.data) > room:
+                    return chosen
+                chosen.append(entry.data)
+                room -= len(entry.data)
+        return chosen
+
+    def committed(self, ids: Iterable[str]) -> None:
+        """Forget what a block now holds."""
+        for transaction_id in ids:
+            if transaction_id in self._entries:
+                self._remove(transaction_id)
+
+    def review(self, judge: Judge) -> list[str]:
+        """Judge the front of every lane anew, after a block or as time passes.
+
+        Returns:
+            The ids of what was dropped because it can not become valid.
+        """
+        dropped = []
+        for lane in list(self._lanes.values()):
+            for transaction_id in lane[:REVIEW_MAX]:
+                entry = self._entries[transaction_id]
+                try:
+                    info = judge(entry.data)
+                except InvalidInputError:
+                    self._remove(transaction_id)
+                    dropped.append(transaction_id)
+                else:
+                    self._entries[transaction_id] = _Entry(entry.number, entry.data, info)
+        return dropped
+
+    def _place(self, transaction_id: str) -> tuple[int, int]:
+        entry = self._entries[transaction_id]
+        return entry.info.sequence, entry.number
+
+    def _round_robin(self, kind: str) -> Iterator[_Entry]:
+        authors = sorted(author for lane_kind, author in self._lanes if lane_kind == kind)
+        if not authors:
+            return
+        first = self._turn % len(authors)
+        lanes = [self._lanes[kind, author] for author in authors[first:] + authors[:first]]
+        depth = 0
+        while lanes:
+            for lane in lanes:
+                yield self._entries[lane[depth]]
+            depth += 1
+            lanes = [lane for lane in lanes if depth < len(lane)]
+
+    def _remove(self, transaction_id: str) -> None:
+        entry = self._entries.pop(transaction_id)
+        lane = self._lanes[entry.info.kind, entry.info.author]
+        lane.remove(transaction_id)
+        if not lane:
+            del self._lanes[entry.info.kind, entry.info.author]
+        usage = self._usage[entry.info.author]
+        usage.count -= 1
+        usage.size -= len(entry.data)
+        self._size -= len(entry.data)
+        if not usage.count:
+            del self._usage[entry.info.author]

@@ -1,0 +1,248 @@
+"""How the chain lies in the key-value store, and the reads that need nothing but it.
+
+Leaves are the truth: a block's bytes are put together again from its leaves and the parent
+certificate it carried, so nothing is stored twice. Numbers in keys are u64 big-endian, so that
+keys sort as numbers do.
+
+==========================  ===========================================================
+key under ``chain/``        value
+==========================  ===========================================================
+``leaf/<index>``            bytes of the leaf
+``block/<height>``          ``BlockRecord``, canonical JSON
+``parent/<height>``         the parent's certificate as the block carries it
+``certificate/<height>``    the certificate that finalized the block
+``end/<last leaf index>``   height
+``transaction/<id>``        leaf index
+``tip``                     height
+``frontier``                frontier of the tree
+``guard``                   canonical {root, size} that may be cosigned
+``state/<key>``             the replicated state (``ledger.machine.records``)
+==========================  ===========================================================
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final, cast
+
+from consensus import wire
+from consensus.types import NodeId
+from pyrsia_node.model import canonical
+from pyrsia_node.model.canonical import JsonValue
+from pyrsia_node.model.digest import Sha256
+from pyrsia_node.model.errors import CorruptStateError
+from pyrsia_node.model.limits import LEAF_BYTES_MAX
+from pyrsia_node.ports import KeyValueReader
+
+PREFIX: Final = b"chain/"
+STATE_PREFIX: Final = PREFIX + b"state/"
+TIP_KEY: Final = PREFIX + b"tip"
+FRONTIER_KEY: Final = PREFIX + b"frontier"
+GUARD_KEY: Final = PREFIX + b"guard"
+_END_PREFIX: Final = PREFIX + b"end/"
+_RECORD_BYTES_MAX: Final = 64_000
+
+
+def encode_number(number: int) -> bytes:
+    """Return the key form of a height or leaf index."""
+    return number.to_bytes(8, "big")
+
+
+def leaf_key(index: int) -> bytes:
+    """Return the key of a leaf."""
+    return PREFIX + b"leaf/" + encode_number(index)
+
+
+def block_key(height: int) -> bytes:
+    """Return the key of a block's record."""
+    return PREFIX + b"block/" + encode_number(height)
+
+
+def parent_key(height: int) -> bytes:
+    """Return the key of the parent certificate inside a block."""
+    return PREFIX + b"parent/" + encode_number(height)
+
+
+def certificate_key(height: int) -> bytes:
+    """Return the key of the certificate that finalized a block."""
+    return PREFIX + b"certificate/" + encode_number(height)
+
+
+def end_key(last_leaf: int) -> bytes:
+    """Return the key that leads from a block's last leaf to its height."""
+    return _END_PREFIX + encode_number(last_leaf)
+
+
+def transaction_key(transaction_id: Sha256) -> bytes:
+    """Return the key of a transaction's leaf index."""
+    return PREFIX + b"transaction/" + bytes.fromhex(transaction_id)
+
+
+@dataclass(frozen=True, slots=True)
+class BlockRecord:
+    """What is known of a committed block beside its leaves.
+
+    Attributes:
+        hash: Leaf hash of its header; for height 0 of the genesis.
+        time_ms: Block time.
+        first_leaf: Index of its header.
+        size: Tree size after it.
+        root: Tree root after it.
+        transactions: How many of its leaves are transactions.
+        state_root: State root after it.
+        voters_leaf: Leaf index of the set that decided it.
+        set_leaf: Leaf index of the set of the next height.
+        epoch_height: The last height at or below it that changed the set; 0 if none did.
+        signers: Ids in the parent certificate that it carries.
+    """
+
+    hash: Sha256
+    time_ms: int
+    first_leaf: int
+    size: int
+    root: Sha256
+    transactions: int
+    state_root: Sha256
+    voters_leaf: int
+    set_leaf: int
+    epoch_height: int
+    signers: tuple[NodeId, ...]
+
+    def encode(self) -> bytes:
+        """Return the stored form."""
+        signers: list[JsonValue] = list(self.signers)
+        return canonical.dumps(
+            {
+                "epoch_height": self.epoch_height,
+                "first_leaf": self.first_leaf,
+                "hash": self.hash,
+                "root": self.root,
+                "set_leaf": self.set_leaf,
+                "signers": signers,
+                "size": self.size,
+                "state_root": self.state_root,
+                "time_ms": self.time_ms,
+                "transactions": self.transactions,
+                "voters_leaf": self.voters_leaf,
+            }
+        )
+
+    @classmethod
+    def decode(cls, data: bytes) -> BlockRecord:
+        """Return the record that ``encode`` wrote."""
+        value = canonical.loads_object(data, bytes_max=_RECORD_BYTES_MAX)
+        texts = cast("dict[str, str]", value)
+        numbers = cast("dict[str, int]", value)
+        return cls(
+            hash=Sha256(texts["hash"]),
+            time_ms=numbers["time_ms"],
+            first_leaf=numbers["first_leaf"],
+            size=numbers["size"],
+            root=Sha256(texts["root"]),
+            transactions=numbers["transactions"],
+            state_root=Sha256(texts["state_root"]),
+            voters_leaf=numbers["voters_leaf"],
+            set_leaf=numbers["set_leaf"],
+            epoch_height=numbers["epoch_height"],
+            signers=tuple(cast("dict[str, list[NodeId]]", value)["signers"]),
+        )
+
+
+class ChainReader:
+    """Reads of a stored chain. Absence where a chain must have something is corruption."""
+
+    def __init__(self, store: KeyValueReader) -> None:
+        """Read from ``store``, which holds at least height 0."""
+        self._store = store
+
+    def height(self) -> int:
+        """Return the newest height."""
+        return int.from_bytes(self._need(TIP_KEY, "tip"), "big")
+
+    def leaf(self, index: int) -> bytes:
+        """Return a leaf that the log has.
+
+        Raises:
+            CorruptStateError: It is not there.
+        """
+        return self._need(leaf_key(index), f"leaf {index}")
+
+    def leaves(self, start: int, end: int) -> Iterator[bytes]:
+        """Yield the leaves [start, end), one read each.
+
+        Raises:
+            CorruptStateError: One is not there.
+        """
+        for index in range(start, end):
+            yield self.leaf(index)
+
+    def record(self, height: int) -> BlockRecord:
+        """Return the record of a block that the chain has.
+
+        Raises:
+            CorruptStateError: It is not there.
+        """
+        return BlockRecord.decode(self._need(block_key(height), f"block {height}"))
+
+    def decision(self, height: int) -> tuple[bytes, bytes] | None:
+        """Return (block, certificate) of a height; None for 0 and for heights not committed."""
+        certificate = self._store.get(certificate_key(height))
+        if certificate is None:
+            return None
+        record = self.record(height)
+        first = record.first_leaf
+        block = wire.encode_block(
+            self.leaf(first),
+            self._need(parent_key(height), f"parent certificate {height}"),
+            [*self.leaves(first + 1, first + 1 + record.transactions)],
+        )
+        return block, certificate
+
+    def height_of_leaf(self, index: int) -> int:
+        """Return the height of the block that holds a leaf of the log.
+
+        Raises:
+            CorruptStateError: No block ends at or after it.
+        """
+        after = end_key(index - 1) if index else b""
+        for _, height in self._store.scan(_END_PREFIX, after=after):
+            return int.from_bytes(height, "big")
+        raise CorruptStateError(f"no block of the chain holds leaf {index}")
+
+    def height_of_size(self, size: int) -> int | None:
+        """Return the height after which the tree has ``size`` leaves, or None."""
+        height = self._store.get(end_key(size - 1)) if size else None
+        return None if height is None else int.from_bytes(height, "big")
+
+    def transaction_leaf(self, transaction_id: Sha256) -> int | None:
+        """Return the leaf index of a committed transaction, or None."""
+        found = self._store.get(transaction_key(transaction_id))
+        return None if found is None else int.from_bytes(found, "big")
+
+    def _need(self, key: bytes, what: str) -> bytes:
+        value = self._store.get(key)
+        if value is None:
+            raise CorruptStateError(f"the chain database lacks {what}")
+        return value
+
+
+class StateReader(KeyValueReader):
+    """The replicated state inside the store: the same map without the prefix."""
+
+    def __init__(self, store: KeyValueReader) -> None:
+        """Read the state from ``store``."""
+        self._store = store
+
+    def get(self, key: bytes) -> bytes | None:
+        """Return the value, or None."""
+        return self._store.get(STATE_PREFIX + key)
+
+    def scan(self, prefix: bytes, *, after: bytes = b"") -> Iterator[tuple[bytes, bytes]]:
+        """Yield (key, value) under ``prefix`` in key order, keys > ``after``."""
+        start = STATE_PREFIX + after if after else b""
+        for key, value in self._store.scan(STATE_PREFIX + prefix, after=start):
+            yield key[len(STATE_PREFIX) :], value
+
+
+assert LEAF_BYTES_MAX == wire.LEAF_BYTES_MAX  # two packages, one rule
