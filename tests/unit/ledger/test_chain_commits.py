@@ -258,7 +258,7 @@ def test_builder_stays_below_the_size_of_a_block() -> None:
     small = make.request(local.members[0].id)
     bodies = [
         dataclasses.replace(
-            small, lock=make.digest(f"{n}"), recipe={"a": "x" * 3_990, "b": "y" * n}
+            small, purl=Purl.pypi("six", f"{n}"), recipe={"a": "x" * 3_990, "b": "y" * n}
         )
         for n in range(1_000, 1_150)
     ]
