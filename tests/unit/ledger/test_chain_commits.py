@@ -22,6 +22,7 @@ from pyrsia_node.model.errors import (
 )
 from pyrsia_node.model.genesis import DEFAULT_PARAMS
 from pyrsia_node.model.leaves import Accepted, Expired, Header, decode_outcome
+from pyrsia_node.model.purl import Purl
 from pyrsia_node.tlog import tree
 from tests.fakes.local_chain import LocalChain
 from tests.strategies import build_bodies as make
@@ -260,7 +261,7 @@ def test_builder_stays_below_the_size_of_a_block() -> None:
         dataclasses.replace(
             small, purl=Purl.pypi("six", f"{n}"), recipe={"a": "x" * 3_990, "b": "y" * n}
         )
-        for n in range(1_000, 1_150)
+        for n in range(1_000, 1_190)
     ]
     encoded = [local.sign(body).encoded for body in bodies]
     block = local.build(*encoded, *encoded[:1])
