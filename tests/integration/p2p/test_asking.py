@@ -99,12 +99,12 @@ async def test_a_slow_answer_is_unavailable_in_time() -> None:
     async with nodes(2) as (first, second):
 
         async def sleep(_peer: PeerId, _payload: bytes) -> bytes:
-            await trio.sleep_forever()
+            await trio.sleep(3600)
             return b""
 
         first.serve("sleep", sleep, request_bytes_max=0)
         began = trio.current_time()
-        with pytest.raises(UnavailableError, match="within 0.3 s"):
+        with pytest.raises(UnavailableError, match=r"within 0\.3 s"):
             await second.ask(first.peer_id, "sleep", b"", timeout_s=0.3, answer_bytes_max=0)
         assert trio.current_time() - began < 1.5
 
@@ -134,24 +134,26 @@ async def test_one_peers_requests_at_once_are_bounded() -> None:
             try:
                 outcomes.append((await ask(second, first, "hold")).decode())
             except UnavailableError as error:
-                assert "too many requests at once" in str(error)
-                outcomes.append("refused")
+                outcomes.append(str(error).rpartition(": ")[2])
                 release.set()
 
         async with trio.open_nursery() as nursery:
             for _ in range(5):
                 nursery.start_soon(one)
-        assert sorted(outcomes) == ["held"] * 4 + ["refused"]
+        assert sorted(outcomes) == ["held"] * 4 + ["too many requests at once"]
 
 
 async def test_one_peers_requests_per_second_are_bounded() -> None:
     config = replace(CONFIG, ask=AskLimits(per_second=2.0))
     async with nodes(2, config) as (first, second):
         first.serve("echo", echo, request_bytes_max=8)
-        with pytest.raises(UnavailableError):
-            for _ in range(20):
+        refused = 0
+        for _ in range(20):
+            try:
                 await ask(second, first, "echo")
-        assert first.statistics().refusals["too many requests"] > 0
+            except UnavailableError:
+                refused += 1
+        assert 0 < refused == first.statistics().refusals["too many requests"]
 
 
 async def test_a_method_is_served_once() -> None:
@@ -165,4 +167,5 @@ async def test_the_network_is_what_the_ports_ask_for() -> None:
     async with nodes(1) as (first,):
         links: MemberLinks = first
         requests: PeerRequests = first
-        assert links is requests
+        links.set_members([])
+        assert requests.connected() == []

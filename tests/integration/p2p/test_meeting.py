@@ -114,13 +114,13 @@ async def test_a_node_finds_company_when_its_only_configured_peer_is_gone() -> N
 
 
 async def test_a_refused_peer_gets_no_connection_in_either_direction() -> None:
-    async with node(1, config=replace(CONFIG, refused=frozenset({peer(2)}))) as first:
-        async with node(2, first) as second:
-            await until(lambda: first.statistics().refusals.get("peer not welcome", 0) > 0)
-            assert second.connected() == []
-            first.add_addresses(second.peer_id, second.addresses)
-            with pytest.raises(UnavailableError, match="refused by this node"):
-                await first.ask(second.peer_id, "record", b"", timeout_s=3, answer_bytes_max=10)
+    config = replace(CONFIG, refused=frozenset({peer(2)}))
+    async with node(1, config=config) as first, node(2, first) as second:
+        await until(lambda: first.statistics().refusals.get("peer not welcome", 0) > 0)
+        assert second.connected() == []
+        first.add_addresses(second.peer_id, second.addresses)
+        with pytest.raises(UnavailableError, match="refused by this node"):
+            await first.ask(second.peer_id, "record", b"", timeout_s=3, answer_bytes_max=10)
 
 
 async def test_refusing_a_connected_peer_disconnects_it() -> None:

@@ -1,8 +1,8 @@
-"""A node in a process of its own, to be attacked: ``python victim.py JSON``.
+"""A node in a process of its own, to be attacked: ``python -m tests.integration.p2p.victim JSON``.
 
 The JSON object: ``off`` (measures switched off, by name), ``limits`` (of ``Limits``), ``gossip``,
-``seed``, ``member`` (a peer id). Prints its address, then runs until its standard input closes. Beside the node's own
-protocols it serves three that are wrong on purpose.
+``seed``, ``member`` (a peer id). Prints its address, then runs until its standard input closes.
+Beside the node's own protocols it serves three that are wrong on purpose.
 """
 
 from __future__ import annotations
