@@ -40,8 +40,8 @@ class Confinement(Protocol):
         """Return which bound was hit ("memory limit", "process limit"), or None."""
         ...
 
-    def close(self) -> None:
-        """End what is left and remove every trace."""
+    def close(self) -> bool:
+        """End what is left; return whether every trace is gone (ask again after a moment)."""
         ...
 
 
@@ -94,14 +94,20 @@ class CgroupConfinement:
             return PROCESS_LIMIT
         return None
 
-    def close(self) -> None:
-        """Kill what is left, then remove the groups; a busy one is removed at the next start."""
+    def close(self) -> bool:
+        """Kill what is left, then remove the groups; one whose dead are not yet reaped is busy."""
+        is_gone = True
         for path in {*self._groups.values()}:
             with contextlib.suppress(OSError):
                 for pid in (path / "cgroup.procs").read_text().split():
                     os.kill(int(pid), signal.SIGKILL)
-            with contextlib.suppress(OSError):
+            try:
                 path.rmdir()
+            except FileNotFoundError:
+                continue
+            except OSError:
+                is_gone = False
+        return is_gone
 
 
 class RlimitConfinement:
@@ -129,8 +135,9 @@ class RlimitConfinement:
             return MEMORY_LIMIT
         return None
 
-    def close(self) -> None:
+    def close(self) -> bool:
         """Nothing was created."""
+        return True
 
 
 class Confiner:

@@ -30,6 +30,7 @@ OUTPUT_FILES_MAX: Final = 8
 START_SECONDS: Final = 30.0
 WATCH_SECONDS: Final = 0.2
 LOG_END_SECONDS: Final = 2.0
+END_SECONDS: Final = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +85,14 @@ async def run_sandbox(
             run = _Run(job, process, confinement, progress)
             return await run.to_the_end()
     finally:
-        confinement.close()
+        await asyncio.shield(_remove(confinement))
+
+
+async def _remove(confinement: confine.Confinement) -> None:
+    """Remove the bounds; the kernel may need a moment to bury a sandbox's last processes."""
+    async with asyncio.timeout(END_SECONDS):
+        while not confinement.close():
+            await asyncio.sleep(0.02)
 
 
 @contextlib.asynccontextmanager
@@ -134,8 +142,14 @@ def _data_fd(content: bytes, descriptors: contextlib.ExitStack) -> int:
 async def _end(process: asyncio.subprocess.Process) -> None:
     with contextlib.suppress(ProcessLookupError):
         process.kill()
-    if process.stdin is not None:
-        process.stdin.close()
+    assert process.stdin is not None
+    process.stdin.close()
+    # Every process of the sandbox holds one of these pipes, so their ends say that all are gone.
+    # They must be read to the end: asyncio reports an exit only when nobody waits to be read.
+    for pipe in (process.stdout, process.stderr):
+        assert pipe is not None
+        while await pipe.read(CHUNK_BYTES):
+            pass
     await process.wait()
 
 
