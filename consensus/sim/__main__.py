@@ -1,0 +1,154 @@
+"""The command ``python -m consensus.sim``: one run told, many runs counted, planted bugs hunted.
+
+Exit code 0 if nothing was found (or, with ``--mutants``, everything was), else 1 with the line
+that repeats the first finding.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import sys
+import time
+from collections.abc import Iterator
+
+from consensus.sim.batch import Job, Summary, run_all, run_job
+from consensus.sim.clock import SECOND
+from consensus.sim.gate import Caught, hunt
+from consensus.sim.mutants import MUTANTS
+from consensus.sim.report import write_results
+from consensus.sim.schedule import Signatures
+
+PROGRESS_S = 10.0
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command and return its exit code."""
+    if not __debug__:
+        print("consensus.sim checks by assertions: run it without -O", file=sys.stderr)
+        return 2
+    options = _parser().parse_args(arguments)
+    if options.mutants:
+        return _hunt_all(options)
+    if options.seed is not None:
+        return _tell_one(options)
+    return _run_many(options)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m consensus.sim", description=__doc__)
+    parser.add_argument("--seed", type=int, help="run this seed alone")
+    parser.add_argument("--trace", action="store_true", help="tell the story of the run")
+    parser.add_argument("--schedules", type=int, default=1_000, help="how many runs in all")
+    parser.add_argument("--first-seed", type=int, default=0, help="where the seeds start")
+    parser.add_argument("--n", default="4,7", help="sizes of the cluster, separated by commas")
+    parser.add_argument("--byzantine", default="f", help="most traitors: a number, or f")
+    parser.add_argument("--jobs", type=int, default=1, help="processes to use")
+    parser.add_argument(
+        "--signatures",
+        type=Signatures,
+        default=Signatures.KEYED,
+        choices=tuple(Signatures),
+        metavar="real|keyed",
+        help="Ed25519, or the keyed hash in its place",
+    )
+    parser.add_argument("--mutant", choices=sorted(MUTANTS), help="plant this bug")
+    parser.add_argument("--mutants", action="store_true", help="hunt every planted bug")
+    parser.add_argument("--budget", type=int, default=400, help="runs for one planted bug")
+    parser.add_argument("--results", metavar="FILE", help="write a JSON summary")
+    return parser
+
+
+def _jobs(options: argparse.Namespace) -> Iterator[Job]:
+    sizes = [int(size) for size in options.n.split(",")]
+    traitors_max = None if options.byzantine == "f" else int(options.byzantine)
+    for position in itertools.count():
+        yield Job(
+            seed=options.first_seed + position // len(sizes),
+            n=sizes[position % len(sizes)],
+            signatures=options.signatures,
+            traitors_max=traitors_max,
+            mutant=options.mutant,
+        )
+
+
+def _tell_one(options: argparse.Namespace) -> int:
+    options.first_seed = options.seed
+    job = next(_jobs(options))
+    outcome = run_job(job, print if options.trace else None)
+    print(
+        f"seed {job.seed}, n = {job.n}: {outcome.heights} heights, {outcome.events} events,"
+        f" {outcome.frames} frames, highest view {outcome.view_max},"
+        f" all work done {outcome.recovery_us / SECOND:.3f} s after it could be;"
+        f" digest {outcome.digest}"
+    )
+    if outcome.violation is not None:
+        print(f"VIOLATION {outcome.violation}")
+        return 1
+    return 0
+
+
+def _run_many(options: argparse.Namespace) -> int:
+    summary = Summary()
+    began = reported = time.monotonic()
+    jobs = itertools.islice(_jobs(options), options.schedules)
+    for result in run_all(jobs, processes=options.jobs):
+        summary.add(result)
+        if result.rule:
+            print(f"VIOLATION {result.rule}: {result.detail}\n  {result.job.command()}", flush=True)
+        now = time.monotonic()
+        if now - reported >= PROGRESS_S:
+            reported = now
+            print(_progress(summary, options.schedules, now - began), flush=True)
+    elapsed = time.monotonic() - began
+    print(_progress(summary, options.schedules, elapsed))
+    print(
+        f"{summary.heights} heights, {summary.events} events, {summary.frames} frames;"
+        f" highest view {summary.view_max}; work done after GST: median"
+        f" {summary.recovery_us(50) / SECOND:.1f} s, 99 % {summary.recovery_us(99) / SECOND:.1f} s,"
+        f" worst {summary.recovery_us_max / SECOND:.1f} s; {summary.with_traitors} with traitors"
+    )
+    if options.results:
+        write_results(options.results, vars(options), summary, elapsed)
+    if summary.failures:
+        print(f"{len(summary.failures)} violations; repeat the first with")
+        print(f"  {summary.failures[0].job.command()}")
+        return 1
+    print("no violation, no stall")
+    return 0
+
+
+def _progress(summary: Summary, total: int, elapsed: float) -> str:
+    rate = summary.runs / elapsed * 60 if elapsed else 0.0
+    return (
+        f"{summary.runs}/{total} schedules, {rate:.0f} a minute,"
+        f" {summary.events / elapsed if elapsed else 0.0:.0f} events/s,"
+        f" {len(summary.failures)} violations"
+    )
+
+
+def _hunt_all(options: argparse.Namespace) -> int:
+    sizes = tuple(int(size) for size in options.n.split(","))
+    survivors = []
+    for name in sorted(MUTANTS):
+        caught = hunt(
+            name, sizes, first=options.first_seed, budget=options.budget, processes=options.jobs
+        )
+        print(_caught_line(name, caught, options.budget), flush=True)
+        if caught is None:
+            survivors.append(name)
+    if survivors:
+        print(f"{len(survivors)} planted bugs survived: {', '.join(survivors)}")
+        return 1
+    print(f"all {len(MUTANTS)} planted bugs caught")
+    return 0
+
+
+def _caught_line(name: str, caught: Caught | None, budget: int) -> str:
+    if caught is None:
+        return f"{name:36s} SURVIVED {budget} schedules"
+    return f"{name:36s} caught by schedule {caught.schedules:4d}: {caught.result.rule}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

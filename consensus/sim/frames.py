@@ -1,0 +1,71 @@
+"""Frames of the simulated driver beside those of consensus: transactions, bodies, decisions.
+
+The product moves these over other protocols (docs/spec/peer-protocols.md); the simulator needs
+only their meaning. Like any frame from outside they are decoded with care: a traitor makes them.
+"""
+
+from __future__ import annotations
+
+import struct
+from enum import IntEnum
+from typing import Final
+
+from consensus.types import Digest, Height
+from consensus.wire import MessageKind
+
+_BODY_ASKED: Final = struct.Struct(">BQ32s")
+_HEIGHT: Final = struct.Struct(">BQ")
+
+
+class SideKind(IntEnum):
+    """First byte of a frame that consensus does not read itself."""
+
+    TRANSACTION = 6
+    BODY_ASKED = 16
+    BODY = 17
+    DECISIONS_ASKED = 18
+    DECISION = 19
+
+
+CONSENSUS_KINDS: Final = frozenset(int(kind) for kind in MessageKind)
+
+
+def transaction_frame(transaction: bytes) -> bytes:
+    """Return the frame that pushes one transaction."""
+    return bytes([SideKind.TRANSACTION]) + transaction
+
+
+def body_asked_frame(height: Height, block_hash: Digest) -> bytes:
+    """Return the frame that asks for the body with this hash."""
+    return _BODY_ASKED.pack(SideKind.BODY_ASKED, height, block_hash)
+
+
+def body_frame(height: Height, block: bytes) -> bytes:
+    """Return the frame that answers with a body."""
+    return _HEIGHT.pack(SideKind.BODY, height) + block
+
+
+def decisions_asked_frame(first: Height) -> bytes:
+    """Return the frame that asks for decisions from ``first`` on."""
+    return _HEIGHT.pack(SideKind.DECISIONS_ASKED, first)
+
+
+def decision_frame(decision: bytes) -> bytes:
+    """Return the frame that answers with one encoded decision."""
+    return bytes([SideKind.DECISION]) + decision
+
+
+def read_body_asked(frame: bytes) -> tuple[Height, Digest] | None:
+    """Return what a frame asks for, or None if it is malformed."""
+    if len(frame) != _BODY_ASKED.size:
+        return None
+    _, height, digest = _BODY_ASKED.unpack(frame)
+    return Height(height), Digest(digest)
+
+
+def read_height(frame: bytes) -> tuple[Height, bytes] | None:
+    """Return the height behind the first byte and the rest, or None if it is malformed."""
+    if len(frame) < _HEIGHT.size:
+        return None
+    _, height = _HEIGHT.unpack_from(frame)
+    return Height(height), frame[_HEIGHT.size :]

@@ -1,0 +1,146 @@
+"""One simulated node: lives between power losses, and what outlives them.
+
+The power may fail between any two effects and inside a write. What is left then is ``durable``,
+and ``boot`` starts from that alone, through the product's own recovery.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from functools import partial
+
+from consensus.events import Event
+from consensus.ingress import Ingress
+from consensus.recovery import recover
+from consensus.replica import Start
+from consensus.signer import Signer
+from consensus.sim.clock import SECOND
+from consensus.sim.journal import Journal
+from consensus.sim.life import Life
+from consensus.sim.machine import recent_signers
+from consensus.sim.world import Durable, Watcher, World
+from consensus.types import NodeId
+
+
+class PowerLossError(Exception):
+    """The power of a node fails here."""
+
+
+class Node:
+    """A member, honest unless its frames are taken from it by somebody."""
+
+    def __init__(self, durable: Durable, world: World, watcher: Watcher) -> None:
+        self.durable = durable
+        self.life: Life | None = None
+        self._world = world
+        self._watcher = watcher
+        self._steps_left: int | None = None
+        self._waits_for_write = False
+        self._down_us = 0
+        self._lives = 0
+
+    @property
+    def me(self) -> NodeId:
+        """Return the node's id."""
+        return self.durable.me
+
+    def boot(self) -> None:
+        """Start from what is durable; does nothing if the node runs."""
+        if self.life is None:
+            self._guarded(self._boot)
+
+    def receive(self, source: NodeId, frame: bytes) -> None:
+        """Take one frame from the network; a node without power hears nothing."""
+        if self.life is not None:
+            self._guarded(partial(self.life.receive, source, frame))
+
+    def submit(self, transaction: bytes) -> None:
+        """Take a transaction from a client."""
+        if self.life is not None:
+            self._guarded(partial(self.life.submit, transaction))
+
+    def fuse(self, *, steps: int, down_us: int, in_write: bool) -> None:
+        """Let the power fail at the ``steps``-th point from now at which it can.
+
+        With ``in_write`` it fails at the first unsynced write from there on.
+        """
+        self._steps_left = steps
+        self._down_us = down_us
+        self._waits_for_write = in_write
+
+    def cut_power(self, down_us: int) -> None:
+        """Let the power fail now."""
+        if self.life is not None:
+            self._die(down_us)
+
+    def settle(self) -> None:
+        """Let the power stay from now on, and come back if it was away."""
+        self._steps_left = None
+        self.boot()
+
+    def _boot(self) -> None:
+        durable, world = self.durable, self._world
+        state = world.machine.state(durable.tip)
+        journal = Journal(durable.disk, self._step, partial(self._step, in_write=True))
+        records = journal.load(durable.height)
+        self._watcher.booted(durable.me, [stored.name for stored in durable.chain], records)
+        start = Start(
+            height=durable.height,
+            tip=durable.tip,
+            members=state.members,
+            parent_certificate=durable.chain[-1].certificate if durable.chain else None,
+            history=recent_signers(state),
+            parent_members=state.block_members,
+        )
+        replica, effects = recover(
+            records,
+            me=durable.me,
+            chain_id=world.chain_id,
+            start=start,
+            signer=Signer(world.chain_id, durable.sign),
+            timing=world.timing,
+        )
+        self._lives += 1
+        self.life = life = Life(
+            durable,
+            world,
+            self._watcher,
+            replica=replica,
+            ingress=Ingress(world.chain_id, world.verify),
+            journal=journal,
+            step=self._step,
+            later=partial(self._later, self._lives),
+        )
+        life.start(records, effects)
+
+    def _later(self, number: int, delay_us: int, make: Callable[[], list[Event]]) -> None:
+        """Hand the core what ``make`` returns after a delay, unless life ``number`` is over."""
+
+        def act() -> None:
+            life = self.life
+            if life is not None and self._lives == number:
+                self._guarded(lambda: life.work(deque(make())))
+
+        self._world.clock.after(delay_us, act)
+
+    def _step(self, *, in_write: bool = False) -> None:
+        """Pass one point at which the power may fail."""
+        if self._steps_left is None:
+            return
+        self._steps_left -= 1
+        if self._steps_left <= 0 and (in_write or not self._waits_for_write):
+            raise PowerLossError
+
+    def _guarded(self, act: Callable[[], None]) -> None:
+        try:
+            act()
+        except PowerLossError:
+            self._die(self._down_us)
+
+    def _die(self, down_us: int) -> None:
+        self._watcher.note(self.me, f"loses power for {down_us / SECOND:.3f} s")
+        self.life = None
+        self._steps_left = None
+        self.durable.disk.lose_power(self._world.chance)
+        self._world.clock.after(down_us, self.boot)

@@ -1,0 +1,465 @@
+"""What must never happen, stated a second time and checked on what leaves each honest node.
+
+The oracle imports value types and the byte layout, nothing of the rules, the replica or the
+quorum arithmetic: it restates CONSENSUS.md 3.1, 3.3 and 3.5 by itself, so that a mistake in the
+core cannot excuse itself here. It sees bytes only when they leave a node, records only when they
+are durable, and it remembers across restarts. It knows who is honest, which no node can know.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Final
+
+from consensus.effects import Record, RecordKind, ReportEvidence
+from consensus.errors import DecodeError
+from consensus.types import (
+    ZERO_DIGEST,
+    Certificate,
+    Decision,
+    Digest,
+    Height,
+    MemberSet,
+    Message,
+    NodeId,
+    Proposal,
+    Status,
+    View,
+    Vote,
+    VoteKind,
+)
+from consensus.wire import (
+    block_hash,
+    certificate_height,
+    decode_certificate,
+    decode_message,
+    decode_proposal,
+    decode_vote,
+    encode_certificate,
+    proposal_bytes,
+    proposal_height,
+    vote_bytes,
+)
+
+Verify = Callable[[bytes, bytes, bytes], bool]
+
+LINK_BYTES_PER_SECOND_MAX: Final = 400_000
+"""Most that an honest node may send one peer in one second of simulated time.
+
+The retry cap of 64 kB (R8), four decisions (R9) and the live traffic of some heights fit well in.
+"""
+
+
+class Violation(Exception):  # noqa: N818 - a finding of the oracle, not an error of a program
+    """Something happened that must never happen. ``rule`` is a short fixed name of it."""
+
+    def __init__(self, rule: str, detail: str) -> None:
+        super().__init__(f"{rule}: {detail}")
+        self.rule = rule
+        self.detail = detail
+
+
+@dataclass(slots=True)
+class _Ballots:
+    """Everything that was said at one height, by whomever, in any life of the sayer."""
+
+    members: MemberSet
+    traitors: int
+    cast: dict[tuple[NodeId, View], dict[VoteKind, Digest]] = field(default_factory=dict)
+    notarized: dict[View, dict[Digest, NodeId]] = field(default_factory=dict)
+    finalizers: dict[tuple[View, Digest], set[NodeId]] = field(default_factory=dict)
+    decidable: dict[View, Digest] = field(default_factory=dict)
+    """Blocks that honest finalizations and the traitors' together could have decided."""
+    certified: dict[tuple[VoteKind, View], Digest] = field(default_factory=dict)
+    verified: set[bytes] = field(default_factory=set)
+    proposed: dict[tuple[NodeId, View], Digest] = field(default_factory=dict)
+
+    @property
+    def quorum(self) -> int:
+        """Return n - f for this height, f being the most that 3f + 1 <= n allows."""
+        n = len(self.members.members)
+        return n - (n - 1) // 3
+
+
+@dataclass(slots=True)
+class _Durable:
+    """What is on one node's platter, of heights that are not committed there."""
+
+    votes: set[tuple[Height, View, VoteKind, Digest]] = field(default_factory=set)
+    certificates: set[tuple[Height, View, VoteKind, Digest]] = field(default_factory=set)
+    proposals: set[tuple[Height, View, Digest]] = field(default_factory=set)
+    bodies: set[Digest] = field(default_factory=set)
+
+
+@dataclass(slots=True)
+class _Life:
+    """One honest node as seen from outside, over all its restarts."""
+
+    chain: list[Digest] = field(default_factory=list)
+    durable: _Durable = field(default_factory=_Durable)
+    link_second: dict[NodeId, tuple[int, int]] = field(default_factory=dict)
+
+
+class Oracle:
+    """Judge of one run. Every method raises ``Violation`` or returns nothing."""
+
+    def __init__(
+        self, *, chain_id: Digest, genesis_set: MemberSet, honest: frozenset[NodeId], verify: Verify
+    ) -> None:
+        self._chain_id = chain_id
+        self._honest = honest
+        self._verify = verify
+        self._sets: dict[Height, MemberSet] = {Height(1): genesis_set}
+        self._ballots: dict[Height, _Ballots] = {}
+        self._decided: dict[Height, Digest] = {}
+        self._lives = {node: _Life() for node in sorted(honest)}
+        self._seen: dict[NodeId, set[bytes]] = {node: set() for node in sorted(honest)}
+        self.link_bytes_per_second = 0
+        """Most bytes that any honest node sent one peer in one second."""
+
+    # -- what a node says ---------------------------------------------------------------------
+
+    def frame_left(self, node: NodeId, frame: bytes, *, members: int) -> None:
+        """Check one consensus frame in the moment in which ``node`` lets go of it.
+
+        ``members`` is the size of the set whose bitmaps the frame uses. A frame that the node
+        sent before in the same life is known to be sound; a restart clears that memory.
+        """
+        seen = self._seen[node]
+        if frame in seen:
+            return
+        seen.add(frame)
+        self._check_message(node, decode_message(frame, n=members))
+
+    def bytes_left(self, node: NodeId, target: NodeId, size: int, *, second: int) -> None:
+        """Count what an honest node sends, and hold it to ``LINK_BYTES_PER_SECOND_MAX``."""
+        seconds = self._lives[node].link_second
+        last, count = seconds.get(target, (second, 0))
+        count = count + size if last == second else size
+        seconds[target] = (second, count)
+        if count > self.link_bytes_per_second:
+            self.link_bytes_per_second = count
+            if count > LINK_BYTES_PER_SECOND_MAX:
+                raise Violation("egress", f"{node} sent {target} {count} bytes in one second")
+
+    def _check_message(self, node: NodeId, message: Message) -> None:
+        match message:
+            case Vote():
+                self._check_own_vote(node, message)
+            case Certificate():
+                self._check_certificate(node, message)
+            case Proposal():
+                self._check_proposal(node, message)
+            case Decision():
+                self._check_certificate(node, message.certificate)
+                if message.certificate.block_hash != block_hash(message.block):
+                    raise Violation("decision", f"{node} sends a certificate of another block")
+            case Status():
+                pass
+
+    def _check_own_vote(self, node: NodeId, vote: Vote) -> None:
+        ballots = self._at(vote.height)
+        if ballots.members.index_of(node) != vote.voter:
+            raise Violation("foreign vote", f"{node} sends a vote of member {vote.voter}")
+        if not self._is_signed(ballots, vote):
+            raise Violation("bad signature", f"{node} sends a vote that is not signed")
+        self._check_vote_durable(node, vote)
+        self._count(ballots, node, vote)
+
+    def _check_proposal(self, node: NodeId, proposal: Proposal) -> None:
+        ballots = self._at(proposal.height)
+        name = block_hash(proposal.block)
+        key = ballots.members.members[self._index(ballots, node)].vote_key
+        text = proposal_bytes(
+            proposal.height,
+            proposal.view,
+            name,
+            chain_id=self._chain_id,
+            set_hash=ballots.members.set_hash,
+        )
+        if not self._verify(key, text, proposal.signature):
+            raise Violation("foreign proposal", f"{node} sends a proposal it did not sign")
+        first = ballots.proposed.setdefault((node, proposal.view), name)
+        if first != name:
+            raise Violation("two proposals", f"{node} at {proposal.height}/{proposal.view}")
+        if (proposal.height, proposal.view, name) not in self._lives[node].durable.proposals:
+            raise Violation("proposal not durable", f"{node} at {proposal.height}/{proposal.view}")
+        if proposal.notarization is not None:
+            self._check_certificate(node, proposal.notarization)
+        for certificate in proposal.nullifications:
+            self._check_certificate(node, certificate)
+
+    # -- votes --------------------------------------------------------------------------------
+
+    def _count(self, ballots: _Ballots, node: NodeId, vote: Vote) -> None:
+        """Hold one honest vote against every other vote of that node in that view."""
+        cast = ballots.cast.setdefault((node, vote.view), {})
+        before = cast.get(vote.kind)
+        if before == vote.block_hash:
+            return
+        where = f"{node} at {vote.height}/{vote.view}"
+        if before is not None:
+            raise Violation(f"two {vote.kind.name.lower()} votes", where)
+        cast[vote.kind] = vote.block_hash
+        if VoteKind.NULLIFY in cast and VoteKind.FINALIZE in cast:
+            raise Violation("nullify and finalize", where)
+        final = cast.get(VoteKind.FINALIZE)
+        if final is not None and cast.get(VoteKind.NOTARIZE, final) != final:
+            raise Violation("notarize one block, finalize another", where)
+        if vote.kind is VoteKind.FINALIZE:
+            self._count_finalize(ballots, node, vote)
+        elif vote.kind is VoteKind.NOTARIZE:
+            self._count_notarize(ballots, node, vote)
+
+    def _count_finalize(self, ballots: _Ballots, node: NodeId, vote: Vote) -> None:
+        """Once the traitors could complete a decision, no honest node may contradict it later.
+
+        This is step 3 of the safety proof (CONSENSUS.md 3.5). It does not depend on the order in
+        which votes were cast, so it is checked from both sides.
+        """
+        voters = ballots.finalizers.setdefault((vote.view, vote.block_hash), set())
+        voters.add(node)
+        if len(voters) + ballots.traitors < ballots.quorum:
+            return
+        ballots.decidable[vote.view] = vote.block_hash
+        for view, blocks in ballots.notarized.items():
+            for name, voter in blocks.items():
+                if view > vote.view and name != vote.block_hash:
+                    raise _contradiction(
+                        vote.height, (view, name), voter, (vote.view, vote.block_hash)
+                    )
+
+    def _count_notarize(self, ballots: _Ballots, node: NodeId, vote: Vote) -> None:
+        ballots.notarized.setdefault(vote.view, {}).setdefault(vote.block_hash, node)
+        for view, name in ballots.decidable.items():
+            if view < vote.view and name != vote.block_hash:
+                raise _contradiction(vote.height, (vote.view, vote.block_hash), node, (view, name))
+
+    # -- certificates -------------------------------------------------------------------------
+
+    def _check_certificate(self, node: NodeId, certificate: Certificate) -> None:
+        """Check a certificate that an honest node passes on, and every vote inside it."""
+        ballots = self._at(certificate.height)
+        encoded = encode_certificate(certificate, n=len(ballots.members.members))
+        if encoded in ballots.verified:
+            return
+        where = f"{certificate.kind.name} of {certificate.height}/{certificate.view} from {node}"
+        signers = certificate.signers
+        if len(set(signers)) != len(signers) or len(signers) < ballots.quorum:
+            raise Violation("certificate without a quorum", f"{where}: {len(signers)} votes")
+        if certificate.kind is VoteKind.NULLIFY and certificate.block_hash != ZERO_DIGEST:
+            raise Violation("nullification of a block", where)
+        for vote in _votes_of(certificate):
+            if not self._is_signed(ballots, vote):
+                raise Violation("forged certificate", f"{where}: vote of member {vote.voter}")
+            voter = ballots.members.members[vote.voter].id
+            if voter in self._honest:
+                self._count(ballots, voter, vote)
+        ballots.verified.add(encoded)
+        self._compare(ballots, certificate, where)
+
+    def certificate_arrived(
+        self, node: NodeId, frame: bytes, *, height: Height, view: View
+    ) -> None:
+        """Check that a certificate moved ``node``, now in ``view``, past the view it ends (R3).
+
+        However far ahead: were it dropped, a node that comes back after many failed views could
+        stay behind for ever.
+        """
+        ballots = self._at(height)
+        try:
+            certificate = decode_message(frame, n=len(ballots.members.members))
+        except DecodeError:
+            return
+        assert isinstance(certificate, Certificate)
+        is_passed = certificate.view < view or certificate.kind is VoteKind.FINALIZE
+        if certificate.height != height or is_passed:
+            return
+        if len(certificate.signers) >= ballots.quorum and all(
+            self._is_signed(ballots, vote) for vote in _votes_of(certificate)
+        ):
+            where = f"{node} in view {view}"
+            raise Violation("certificate ignored", f"{where} takes no notice of {certificate.view}")
+
+    def _compare(self, ballots: _Ballots, certificate: Certificate, where: str) -> None:
+        """No view may have two notarizations, or both a nullification and a finalization."""
+        key = (certificate.kind, certificate.view)
+        if ballots.certified.setdefault(key, certificate.block_hash) != certificate.block_hash:
+            raise Violation("two certificates of a kind", where)
+        view = certificate.view
+        final = ballots.certified.get((VoteKind.FINALIZE, view))
+        if final is None:
+            return
+        if (VoteKind.NULLIFY, view) in ballots.certified:
+            raise Violation("nullification and finalization", where)
+        if ballots.certified.get((VoteKind.NOTARIZE, view), final) != final:
+            raise Violation("finalization of what was not notarized", where)
+
+    # -- durability ---------------------------------------------------------------------------
+
+    def became_durable(self, node: NodeId, records: tuple[Record, ...]) -> None:
+        """Note records of ``node`` that a sync has made durable."""
+        durable = self._lives[node].durable
+        for record in records:
+            match record.kind:
+                case RecordKind.BODY:
+                    durable.bodies.add(block_hash(record.payload))
+                case RecordKind.CERTIFICATE:
+                    size = self._size(certificate_height(record.payload))
+                    held = decode_certificate(record.payload, n=size)
+                    durable.certificates.add((held.height, held.view, held.kind, held.block_hash))
+                case RecordKind.PROPOSAL:
+                    size = self._size(proposal_height(record.payload))
+                    mine = decode_proposal(record.payload, n=size)
+                    durable.proposals.add((mine.height, mine.view, block_hash(mine.block)))
+                    durable.bodies.add(block_hash(mine.block))
+                case RecordKind.VOTE:
+                    vote = decode_vote(record.payload)
+                    durable.votes.add((vote.height, vote.view, vote.kind, vote.block_hash))
+
+    def _check_vote_durable(self, node: NodeId, vote: Vote) -> None:
+        """A vote leaves only after itself and everything that it rests on (CONSENSUS.md 3.6.1)."""
+        durable = self._lives[node].durable
+        where = f"{vote.kind.name} of {node} at {vote.height}/{vote.view}"
+        if (vote.height, vote.view, vote.kind, vote.block_hash) not in durable.votes:
+            raise Violation("vote not durable", where)
+        if vote.kind is VoteKind.NOTARIZE and vote.block_hash not in durable.bodies:
+            raise Violation("body not durable", where)
+        if vote.kind is VoteKind.FINALIZE:
+            notarization = (vote.height, vote.view, VoteKind.NOTARIZE, vote.block_hash)
+            if notarization not in durable.certificates:
+                raise Violation("notarization not durable", where)
+            return
+        entered_by = vote.view - 1
+        if vote.view > 0 and not any(
+            height == vote.height and view == entered_by and kind is not VoteKind.FINALIZE
+            for height, view, kind, _ in durable.certificates
+        ):
+            raise Violation("certificate not durable", where)
+
+    def restarted(self, node: NodeId, chain: list[Digest], records: tuple[Record, ...]) -> None:
+        """Compare what a node found on its disk with what it had said and acknowledged."""
+        life = self._lives[node]
+        if chain != life.chain:
+            raise Violation("acknowledged entry lost", f"{node} had {len(life.chain)} blocks")
+        had = life.durable
+        life.durable = _Durable()
+        self._seen[node] = set()
+        working = Height(len(chain) + 1)
+        self.became_durable(node, records)
+        found = life.durable
+        lost = [
+            sorted(str(item) for item in before - after)
+            for before, after in (
+                ({one for one in had.votes if one[0] == working}, found.votes),
+                ({one for one in had.certificates if one[0] == working}, found.certificates),
+                ({one for one in had.proposals if one[0] == working}, found.proposals),
+            )
+        ]
+        if any(lost):
+            raise Violation("durable record lost", f"{node} at height {working}: {lost}")
+
+    # -- decisions ----------------------------------------------------------------------------
+
+    def committed(
+        self,
+        node: NodeId,
+        certificate: Certificate,
+        block: bytes,
+        *,
+        parent: Digest,
+        next_set: MemberSet,
+    ) -> None:
+        """Check a commit of ``node``; ``parent`` is what the block itself names."""
+        life = self._lives[node]
+        height = Height(len(life.chain) + 1)
+        name = block_hash(block)
+        where = f"{node} at height {height}"
+        if certificate.height != height:
+            raise Violation("commit out of order", f"{where} commits {certificate.height}")
+        if certificate.kind is not VoteKind.FINALIZE or certificate.block_hash != name:
+            raise Violation("commit without its certificate", where)
+        self._check_certificate(node, certificate)
+        if self._decided.setdefault(height, name) != name:
+            raise Violation("fork", where)
+        if life.chain and life.chain[-1] != parent:
+            raise Violation("commit on another parent", where)
+        known = self._sets.setdefault(Height(height + 1), next_set)
+        if known.set_hash != next_set.set_hash:
+            raise Violation("member sets differ", where)
+        life.chain.append(name)
+        self._forget_below(life.durable, Height(height + 1))
+
+    def evidence(self, node: NodeId, report: ReportEvidence) -> None:
+        """No honest node is ever accused, and what is reported must really contradict."""
+        if report.culprit in self._honest:
+            raise Violation("honest node accused", f"{report.culprit} by {node}")
+        first, second = report.first, report.second
+        is_pair = (
+            type(first) is type(second)
+            and (first.height, first.view) == (second.height, second.view)
+            and first != second
+        )
+        if not is_pair:
+            raise Violation("evidence of nothing", f"{node} accuses {report.culprit}")
+
+    def _forget_below(self, durable: _Durable, height: Height) -> None:
+        durable.votes = {one for one in durable.votes if one[0] >= height}
+        durable.certificates = {one for one in durable.certificates if one[0] >= height}
+        durable.proposals = {one for one in durable.proposals if one[0] >= height}
+
+    # -- shared -------------------------------------------------------------------------------
+
+    def _at(self, height: Height) -> _Ballots:
+        ballots = self._ballots.get(height)
+        if ballots is None:
+            members = self._sets.get(height)
+            if members is None:
+                raise Violation("speaks of the future", f"height {height} before its parent")
+            traitors = sum(member.id not in self._honest for member in members.members)
+            ballots = self._ballots[height] = _Ballots(members, traitors)
+        return ballots
+
+    def _size(self, height: Height) -> int:
+        return len(self._at(height).members.members)
+
+    def _index(self, ballots: _Ballots, node: NodeId) -> int:
+        index = ballots.members.index_of(node)
+        if index is None:
+            raise Violation("stranger", f"{node} speaks at a height of which it is no member")
+        return index
+
+    def _is_signed(self, ballots: _Ballots, vote: Vote) -> bool:
+        text = vote_bytes(
+            vote.kind,
+            vote.height,
+            vote.view,
+            vote.block_hash,
+            chain_id=self._chain_id,
+            set_hash=ballots.members.set_hash,
+        )
+        key = ballots.members.members[vote.voter].vote_key
+        return self._verify(key, text, vote.signature)
+
+
+def _votes_of(certificate: Certificate) -> Iterator[Vote]:
+    for index, signature in zip(certificate.signers, certificate.signatures, strict=True):
+        yield Vote(
+            certificate.kind,
+            certificate.height,
+            certificate.view,
+            certificate.block_hash,
+            index,
+            signature,
+        )
+
+
+def _contradiction(
+    height: Height, notarized: tuple[View, Digest], voter: NodeId, decided: tuple[View, Digest]
+) -> Violation:
+    return Violation(
+        "notarized against a decision",
+        f"{voter} notarized {notarized[1].hex()[:8]} at {height}/{notarized[0]}, "
+        f"though {decided[1].hex()[:8]} could be final since view {decided[0]}",
+    )
