@@ -1,0 +1,56 @@
+"""A child that does as told: `child.py ACTION...`, for the tests of the supervisor."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from pyrsia_node.store.parent import watch_parent
+
+
+def say(text: str) -> None:
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
+
+
+def main(action: str, *words: str) -> int:
+    match action:
+        case "serve":
+            is_watched = watch_parent(grace_s=2.0)
+            say(f"serving, watched={is_watched}")
+            signal.sigwait({signal.SIGTERM})
+            with Path(words[0]).open("a") as order:
+                order.write(f"{words[1]}\n")
+            return 0
+        case "stubborn":
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
+            watch_parent(grace_s=0.2)
+            signal.pause()
+        case "deaf":
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
+            say("deaf")
+            time.sleep(600)
+        case "breed":
+            grandchild = subprocess.Popen(["sleep", "600"])
+            say(f"grandchild {grandchild.pid}")
+            signal.pause()
+        case "refuse":
+            sys.stderr.write(f"node.toml: {words[1]}\n")
+            return int(words[0])
+        case "print":
+            os.write(1, bytes.fromhex(words[0]))
+            signal.sigwait({signal.SIGTERM} if watch_parent() else set())
+        case _:
+            raise AssertionError(action)
+    return 1
+
+
+if __name__ == "__main__":
+    signal.pthread_sigmask(
+        signal.SIG_BLOCK, {signal.SIGTERM} if sys.argv[1] in {"serve", "print"} else set()
+    )
+    sys.exit(main(*sys.argv[1:]))
