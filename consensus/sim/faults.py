@@ -238,11 +238,14 @@ class WrongBody(Actor):
         for body, side in ((block, sides[0]), (self._swap(block), sides[1])):
             proposal = hand.proposal(self.me, height, view, body, nullifications=nullifications)
             hand.say(self.me, proposal, side)
-        self.hand.knowledge.at(height).blocks[block_hash(block)] = block
+        name = block_hash(block)
+        hand.knowledge.at(height).blocks[name] = block
+        hand.say(self.me, hand.vote(self.me, VoteKind.NOTARIZE, height, view, name), hand.honest)
 
     def overheard(self, message: Message) -> None:
-        """Send decisions and proposals on with their transactions swapped."""
-        self.vote_as_expected(message)
+        """Vote for proposals, finalize nothing, and send decisions on with swapped content."""
+        if isinstance(message, Proposal):
+            self.vote_as_expected(message)
         if isinstance(message, Certificate) and message.kind is VoteKind.FINALIZE:
             block = self.hand.knowledge.at(message.height).blocks.get(message.block_hash)
             if block is not None:
