@@ -265,6 +265,32 @@ class SetFaultParams(Params):
     value: str | int | bool
 
 
+class SubmitParams(Params):
+    """``submit``: a transaction that a member has signed, as canonical JSON text."""
+
+    transaction: Annotated[str, Field(min_length=2, max_length=48_000)]
+
+
+class Submitted(Answer):
+    """``submit``: the transaction is kept durably until a block holds it."""
+
+    id: Sha256
+
+
+class TransactionParams(Params):
+    """``transaction``: which one."""
+
+    id: Sha256
+
+
+class TransactionState(Answer):
+    """``transaction``: whether a block holds it, and where."""
+
+    committed: bool
+    leaf: Count | None = None
+    height: Count | None = None
+
+
 # ---------------------------------------------------------------- gateway.sock
 
 

@@ -1,0 +1,60 @@
+"""What every part of the build service works with; made once by the composition root."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+
+from consensus.types import NodeId
+from pyrsia_node.builds.links import Vault, Worker
+from pyrsia_node.builds.records import BuildRecords
+from pyrsia_node.ledger.chain import Chain
+from pyrsia_node.model.signing import Sign
+from pyrsia_node.ports import Clock, PeerId, PeerRequests
+
+Submit = Callable[[bytes], Awaitable[None]]
+"""Checks a signed transaction, keeps it durably until it is committed, sends it to the members.
+
+Raises InvalidInputError, naming the rule, when it can never be valid.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Who this node is, and the key with which it signs transactions."""
+
+    me: NodeId
+    network_id: bytes
+    sign_transaction: Sign
+    sign_wish: Sign
+
+
+@dataclass(frozen=True, slots=True)
+class BuildContext:
+    """Ports and services of the build service.
+
+    Attributes:
+        is_pending: Whether a submitted transaction still waits to be committed.
+        beyond: Waits until the committed height exceeds the one given; returns it.
+        peer_of: The peer id of a member's current p2p key.
+        labels: Member labels by id, for people.
+        parallel: Rebuilds at the same time.
+        seconds_max: Time limit of one build.
+        faults: Development networks only: which lies this node tells; mutable, usually empty.
+    """
+
+    identity: Identity
+    chain: Chain
+    records: BuildRecords
+    worker: Worker
+    vault: Vault
+    requests: PeerRequests
+    clock: Clock
+    submit: Submit
+    is_pending: Callable[[str], bool]
+    beyond: Callable[[int], Awaitable[int]]
+    peer_of: Callable[[NodeId], PeerId]
+    labels: Mapping[str, str]
+    parallel: int
+    seconds_max: int
+    faults: dict[str, str]

@@ -1,0 +1,163 @@
+"""Rebuilds what the log asks for, and keeps the answer before anybody hears it.
+
+For every open request whose members include this node: fetch the inputs lock by its digest, let
+the worker replay exactly that, put the files into the blob store, compose document and roots, and
+write the answer under ``builds/item/``. A restart finds the answer and does not build again: a
+second, different build would contradict this node's own word.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import trio
+
+from buildpipelines.errors import FormatError
+from buildpipelines.spec import canonical as build_canonical
+from buildpipelines.spec.lock import Lock, parse_lock
+from buildpipelines.spec.messages import (
+    BuildResult,
+    JobFailure,
+    JobStatus,
+    RebuildParams,
+)
+from buildpipelines.spec.messages import Source as WorkerSource
+from pyrsia_node.builds.composition import Composed, compose, files_to_store
+from pyrsia_node.builds.context import BuildContext
+from pyrsia_node.builds.documents import Documents
+from pyrsia_node.builds.records import DOCUMENT_BYTES_MAX, OwnItem
+from pyrsia_node.ledger.chain import RequestView
+from pyrsia_node.model.digest import Sha256
+from pyrsia_node.model.errors import PyrsiaError, UnavailableError
+from pyrsia_node.model.transactions import BuiltItem, FailedItem, Item
+from pyrsia_node.schema.links import Stored
+
+_LOG = logging.getLogger("pyrsia.builds.rebuilder")
+
+RETRY_S: Final = 2.0
+"""Pause before a rebuild that failed for a passing reason is tried again."""
+
+
+@dataclass(slots=True)
+class RebuildProgress:
+    """Where this node's own rebuild of a request stands, for people."""
+
+    state: str = "queued"
+    stage: str = ""
+    detail: str = ""
+
+
+class Rebuilder:
+    """Answers open requests, ``parallel`` at a time."""
+
+    def __init__(self, context: BuildContext, documents: Documents) -> None:
+        """Work in ``context``, finding locks through ``documents``."""
+        self._context = context
+        self._documents = documents
+        self._limiter = trio.CapacityLimiter(context.parallel)
+        self._running: dict[Sha256, RebuildProgress] = {}
+
+    def progress(self, request: Sha256) -> RebuildProgress | None:
+        """Return where the rebuild of ``request`` stands; None if this node never began it."""
+        found = self._running.get(request)
+        if found is None and self._context.records.item(request) is not None:
+            return RebuildProgress("done")
+        return found
+
+    def wanted(self) -> list[RequestView]:
+        """Return open requests that this node must answer and has not begun to."""
+        me = self._context.identity.me
+        return [
+            view
+            for view in self._context.chain.open_requests()
+            if me in view.members
+            and view.id not in self._running
+            and self._context.records.item(view.id) is None
+        ]
+
+    async def run(self, nursery: trio.Nursery) -> None:
+        """Start a rebuild for every request that appears, for ever."""
+        height = -1
+        while True:
+            for view in self.wanted():
+                self._running[view.id] = RebuildProgress()
+                nursery.start_soon(self._answer, view)
+            height = await self._context.beyond(height)
+
+    async def _answer(self, view: RequestView) -> None:
+        progress = self._running[view.id]
+        async with self._limiter:
+            while (current := self._context.chain.request(view.id)) and current.is_open:
+                try:
+                    own = await self._build(view, progress)
+                except PyrsiaError as error:
+                    # Not an answer: the worker or the gateway is being restarted, or the lock
+                    # is not to be had yet. The deadline of the request bounds the attempts.
+                    progress.detail = str(error)
+                    _LOG.warning("rebuild of %s: %s", view.request.purl, error)
+                    await trio.sleep(RETRY_S)
+                    continue
+                self._context.records.save_item(view.id, own)
+                progress.state, progress.detail = "done", ""
+                return
+
+    async def _build(self, view: RequestView, progress: RebuildProgress) -> OwnItem:
+        lock = await self._lock(view)
+        job = f"rebuild-{view.id[:32]}"
+        request = view.request
+
+        def on_progress(status: JobStatus) -> None:
+            progress.state = status.state
+            progress.stage, progress.detail = status.stage, status.detail
+
+        params = RebuildParams(
+            job=job,
+            purl=str(request.purl),
+            source=WorkerSource(
+                request.source.kind,
+                request.source.file,
+                request.source.sha256,
+                request.source.size,
+            ),
+            lock=lock,
+            recipe=request.recipe,
+            toolchain=request.toolchain,
+            seconds_max=self._context.seconds_max,
+            tamper=self._context.faults.get("tamper"),
+        )
+        result = await self._context.worker.rebuild(params, on_progress)
+        own = await self._own_item(view.id, result)
+        await self._context.worker.forget(job)
+        return own
+
+    async def _lock(self, view: RequestView) -> Lock:
+        raw = await self._documents.find(view.request.lock, prefer=view.request.sponsor)
+        try:
+            return parse_lock(build_canonical.loads_object(raw, bytes_max=DOCUMENT_BYTES_MAX))
+        except FormatError as error:
+            raise UnavailableError(f"inputs lock {view.request.lock}: {error}") from error
+
+    async def _own_item(self, request: Sha256, result: BuildResult | JobFailure) -> OwnItem:
+        item: Item
+        if isinstance(result, JobFailure):
+            item = FailedItem(request, result.outcome, result.cause)
+            return OwnItem(item.to_json(), None, {})
+        composed = await self._compose(result)
+        item = BuiltItem(
+            request=request,
+            result=composed.document.digest(),
+            level=composed.level,
+            own=composed.own,
+        )
+        return OwnItem(item.to_json(), composed.document, dict(result.environment))
+
+    async def _compose(self, result: BuildResult) -> Composed:
+        stored: dict[str, Stored] = {}
+        for path, sha256, size in files_to_store(result):
+            if sha256 not in stored:
+                length = size if size is not None else Path(path).stat().st_size
+                stored[sha256] = await self._context.vault.adopt(path, sha256, length)
+        return compose(result, stored)

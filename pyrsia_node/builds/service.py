@@ -1,0 +1,328 @@
+"""The build service of a node: takes wishes, follows them, and (authorities) answers requests.
+
+An authorized node sponsors wishes itself. A regular node signs a wish and forwards it to a
+sponsor; it remembers to whom, asks there how the build stands, and reads the outcome from its own
+copy of the log.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Final
+
+import trio
+
+from consensus.ed25519 import verify
+from pyrsia_node.builds.attester import Attester
+from pyrsia_node.builds.context import BuildContext
+from pyrsia_node.builds.documents import Documents
+from pyrsia_node.builds.rebuilder import Rebuilder
+from pyrsia_node.builds.records import BuildRecord
+from pyrsia_node.builds.sponsor import Sponsor
+from pyrsia_node.builds.wishes import WISH_BYTES_MAX, Wish, decode_wish, encode_wish
+from pyrsia_node.ledger.chain import RequestView
+from pyrsia_node.model.digest import parse_sha256
+from pyrsia_node.model.errors import (
+    InvalidInputError,
+    NotFoundError,
+    PyrsiaError,
+    UnavailableError,
+)
+from pyrsia_node.model.purl import Purl
+from pyrsia_node.ports import PeerId, PeerRequests
+from pyrsia_node.schema.links import BuildStarted, BuildStatus, Progress
+
+_LOG = logging.getLogger("pyrsia.builds")
+
+ASK_TIMEOUT_S: Final = 5.0
+STATUS_BYTES_MAX: Final = 256 * 1024
+
+
+class BuildService:
+    """Wishes in, outcomes out.
+
+    Args (of the constructor):
+        is_sponsor: Whether this node sponsors (an authorized node with a build worker).
+        sponsors: Where a regular node forwards to; empty means any member.
+        allow: Whose forwarded wishes this sponsor takes; ``*`` is everybody's.
+    """
+
+    def __init__(
+        self,
+        context: BuildContext,
+        *,
+        is_sponsor: bool,
+        sponsors: Sequence[str],
+        allow: Sequence[str],
+    ) -> None:
+        """Work in ``context``."""
+        self._context = context
+        self._is_sponsor = is_sponsor
+        self._sponsors = sponsors
+        self._allow = allow
+        self._sponsor = Sponsor(context)
+        self._documents = Documents(context)
+        self._rebuilder = Rebuilder(context, self._documents)
+        self._attester = Attester(context)
+        self._wishes, self._to_carry_out = trio.open_memory_channel[BuildRecord](1000)
+
+    def serve_on(self, requests: PeerRequests) -> None:
+        """Register the methods that other nodes may ask."""
+        requests.serve("document", self._documents.serve, request_bytes_max=64)
+        requests.serve("build", self._take_wish, request_bytes_max=WISH_BYTES_MAX)
+        requests.serve("build_status", self._tell_status, request_bytes_max=256)
+        requests.serve("progress", self._tell_progress, request_bytes_max=64)
+
+    async def run(self) -> None:
+        """Carry out wishes and answer requests until cancelled."""
+        async with trio.open_nursery() as nursery:
+            if self._is_sponsor:
+                nursery.start_soon(self._rebuilder.run, nursery)
+                nursery.start_soon(self._attester.run)
+                self._take_up()
+                async for record in self._to_carry_out:
+                    nursery.start_soon(self._sponsor.carry_out, record)
+
+    def _take_up(self) -> None:
+        """Carry on with wishes that a restart interrupted before their request was sent."""
+        for record in self._context.records.all():
+            is_lost = (
+                record.state == "requested"
+                and not self._context.is_pending(record.request)
+                and self._view(record) is None
+            )
+            if record.state in {"queued", "trial"} or is_lost:
+                self._wishes.send_nowait(record)
+
+    # ------------------------------------------------------------ wishes
+
+    async def start(self, purl: Purl, time_class: str) -> BuildStarted:
+        """Take a wish of this node's own user.
+
+        Raises:
+            UnavailableError: no sponsor is connected.
+            InvalidInputError: the sponsor refuses (the text says why).
+        """
+        if self._is_sponsor:
+            return self._take(purl, time_class, forwarded_by="")
+        return await self._forward(purl, time_class)
+
+    def _take(self, purl: Purl, time_class: str, *, forwarded_by: str) -> BuildStarted:
+        record = self._sponsor.accept(purl, time_class=time_class, forwarded_by=forwarded_by)
+        if record.state == "queued":
+            try:
+                self._wishes.send_nowait(record)
+            except trio.WouldBlock:
+                raise UnavailableError("too many builds are waiting; try again later") from None
+        return BuildStarted(build_id=record.build_id, state=self.status_of(record).state)
+
+    async def _forward(self, purl: Purl, time_class: str) -> BuildStarted:
+        identity = self._context.identity
+        wish = encode_wish(
+            Wish(purl, time_class, identity.me),
+            network_id=identity.network_id,
+            now_ms=self._context.clock.now_ms(),
+            sign=identity.sign_wish,
+        )
+        refusal: PyrsiaError | None = None
+        for sponsor in self._sponsor_peers():
+            try:
+                answer = await self._context.requests.ask(
+                    sponsor,
+                    "build",
+                    wish,
+                    timeout_s=ASK_TIMEOUT_S,
+                    answer_bytes_max=STATUS_BYTES_MAX,
+                )
+                started = BuildStarted.parse(_object(answer))
+            except PyrsiaError as error:
+                refusal = error
+                continue
+            self._remember(started, purl, time_class, sponsor)
+            return started
+        if refusal is not None:
+            raise refusal
+        raise UnavailableError("no authorized node is connected; see `pyrsia list`")
+
+    def _sponsor_peers(self) -> list[PeerId]:
+        members = [
+            self._context.peer_of(member.id) for member in self._context.chain.tip.members.members
+        ]
+        wanted = [PeerId(each) for each in self._sponsors] or members
+        connected = self._context.requests.connected()
+        return [peer for peer in wanted if peer in connected]
+
+    def _remember(
+        self, started: BuildStarted, purl: Purl, time_class: str, sponsor: PeerId
+    ) -> None:
+        now = self._context.clock.now_ms()
+        self._context.records.save(
+            BuildRecord(
+                build_id=started.build_id,
+                purl=str(purl),
+                time_class=time_class,
+                state=started.state,
+                stage="",
+                detail="",
+                request="",
+                sponsor=sponsor,
+                forwarded_by=self._context.identity.me,
+                started_ms=now,
+                updated_ms=now,
+            )
+        )
+
+    async def _take_wish(self, peer: PeerId, payload: bytes) -> bytes:
+        """Answer the ``build`` method: a wish that another node forwards."""
+        if not self._is_sponsor:
+            raise InvalidInputError("this node does not build; ask an authorized node")
+        if "*" not in self._allow and peer not in self._allow:
+            raise InvalidInputError(
+                f"{peer} is not on this sponsor's allow-list ([build] allow in node.toml)"
+            )
+        wish = decode_wish(
+            payload,
+            network_id=self._context.identity.network_id,
+            now_ms=self._context.clock.now_ms(),
+            sender=peer,
+            verify=verify,
+        )
+        started = self._take(wish.purl, wish.time_class, forwarded_by=peer)
+        return json.dumps(started.dump()).encode()
+
+    # ------------------------------------------------------------ status
+
+    async def status(self, build_id: str) -> BuildStatus:
+        """Return how a build stands, with the progress of every member.
+
+        Raises:
+            NotFoundError: this node knows no such build.
+        """
+        record = self._context.records.get(build_id)
+        if not self._is_sponsor:
+            return await self._ask_sponsor(record)
+        status = self.status_of(record)
+        view = self._view(record)
+        if view is not None and view.is_open:
+            status.progress = await self._gather_progress(view)
+        return status
+
+    def recent(self, limit: int) -> list[BuildStatus]:
+        """Return the newest builds that were asked of this node."""
+        return [self.status_of(record) for record in self._context.records.all()[:limit]]
+
+    def status_of(self, record: BuildRecord) -> BuildStatus:
+        """Return a build's status from its record and from the ledger."""
+        view = self._view(record)
+        state = record.state
+        if view is not None:
+            state = "building" if view.is_open else (view.outcome or "building")
+            if state != record.state and state in {"accepted", "diverged", "failed", "expired"}:
+                record = record.at(state, "", "", now_ms=self._context.clock.now_ms())
+                self._context.records.save(record)
+        return BuildStatus.parse(
+            {
+                "build_id": record.build_id,
+                "purl": record.purl,
+                "state": state,
+                "stage": record.stage,
+                "detail": record.detail,
+                "request": record.request or None,
+                "sponsor": record.sponsor or None,
+                "outcome": view.outcome if view is not None else None,
+                "leaf_index": view.outcome_leaf if view is not None else None,
+                "started_ms": record.started_ms,
+                "updated_ms": record.updated_ms,
+            }
+        )
+
+    def _view(self, record: BuildRecord) -> RequestView | None:
+        if not record.request:
+            return None
+        return self._context.chain.request(parse_sha256(record.request))
+
+    async def _ask_sponsor(self, record: BuildRecord) -> BuildStatus:
+        """Ask the sponsor; while it is away, say what this node knows by itself."""
+        try:
+            answer = await self._context.requests.ask(
+                PeerId(record.sponsor),
+                "build_status",
+                record.build_id.encode(),
+                timeout_s=ASK_TIMEOUT_S,
+                answer_bytes_max=STATUS_BYTES_MAX,
+            )
+            status = BuildStatus.parse(_object(answer))
+        except UnavailableError as error:
+            return self.status_of(replace(record, detail=f"sponsor does not answer: {error}"))
+        if status.request and status.request != record.request:
+            record = replace(record, request=status.request)
+        record = record.at(
+            status.state, status.stage, status.detail, now_ms=self._context.clock.now_ms()
+        )
+        self._context.records.save(record)
+        return status
+
+    async def _tell_status(self, _peer: PeerId, payload: bytes) -> bytes:
+        status = await self.status(payload.decode("utf-8", "replace"))
+        return json.dumps(status.dump()).encode()
+
+    # ------------------------------------------------------------ progress
+
+    async def _gather_progress(self, view: RequestView) -> list[Progress]:
+        gathered: dict[str, Progress] = {}
+
+        async def ask(member: str) -> None:
+            gathered[member] = await self._member_progress(view, member)
+
+        async with trio.open_nursery() as nursery:
+            for member in view.members:
+                nursery.start_soon(ask, member)
+        return [gathered[member] for member in view.members]
+
+    async def _member_progress(self, view: RequestView, member: str) -> Progress:
+        labels, me = self._context.labels, self._context.identity.me
+        state, stage, detail = "unknown", "", ""
+        if member in view.items:
+            state = "attested"
+        elif member == me:
+            own = self._rebuilder.progress(view.id)
+            if own is not None:
+                state, stage, detail = own.state, own.stage, own.detail
+        else:
+            peer = self._context.peer_of(next(m for m in view.members if m == member))
+            try:
+                answer = _object(
+                    await self._context.requests.ask(
+                        peer, "progress", view.id.encode(), timeout_s=1.0, answer_bytes_max=8192
+                    )
+                )
+                state, stage, detail = (
+                    str(answer.get(key, "")) for key in ("state", "stage", "detail")
+                )
+            except PyrsiaError:
+                state = "away"
+        return Progress(
+            id=member, label=labels.get(member, member), state=state, stage=stage, detail=detail
+        )
+
+    async def _tell_progress(self, _peer: PeerId, payload: bytes) -> bytes:
+        request = parse_sha256(payload.decode("ascii", "replace"))
+        own = self._rebuilder.progress(request)
+        if own is None:
+            raise NotFoundError(f"request {request} is not being rebuilt here")
+        return json.dumps(
+            {"state": own.state, "stage": own.stage, "detail": own.detail[:1000]}
+        ).encode()
+
+
+def _object(answer: bytes) -> dict[str, object]:
+    try:
+        value = json.loads(answer)
+    except ValueError as error:
+        raise InvalidInputError(f"answer is not JSON: {error}") from error
+    if not isinstance(value, dict):
+        raise InvalidInputError("answer is not a JSON object")
+    return value

@@ -1,0 +1,180 @@
+"""The authority's part of a core: write-ahead log, replica, pending transactions, member frames."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Final
+
+import trio
+
+from consensus import ed25519
+from consensus.effects import Effect
+from consensus.ingress import Ingress
+from consensus.recovery import recover
+from consensus.replica import Replica
+from consensus.signer import Signer
+from consensus.timing import Timing
+from consensus.types import Digest, NodeId
+from pyrsia_node.core.opened import Opened
+from pyrsia_node.ledger.chain import Committed
+from pyrsia_node.ledger.mempool import Mempool
+from pyrsia_node.model.errors import PyrsiaError
+from pyrsia_node.replica.driver import MemberDriver, Surroundings
+from pyrsia_node.replica.follow import join_prefixed, split_prefixed
+from pyrsia_node.replica.frames import FrameKind, frame_kind, pack_frame
+from pyrsia_node.replica.pending import PendingTransactions
+from pyrsia_node.replica.wal import WriteAheadLog
+from pyrsia_node.store.keys import KeyUse
+
+_LOG = logging.getLogger("pyrsia.core.member")
+
+PULL_INTERVAL_S: Final = 2.0
+DUE_INTERVAL_S: Final = 0.5
+PENDING_BYTES_MAX: Final = 1024 * 1024 + 65_536
+
+Take = Callable[[bytes], None]
+
+
+class MemberPart:
+    """Votes, orders and repeats transactions for as long as it runs.
+
+    ``committed`` is called for every block that this part commits. ``on_cosignature`` takes the
+    payload of a member's cosignature frame.
+    """
+
+    def __init__(self, opened: Opened, committed: Callable[[Committed], None]) -> None:
+        """Recover the replica from the write-ahead log; nothing is sent before ``run``."""
+        self._opened = opened
+        self._mempool = Mempool()
+        self._wal = WriteAheadLog(opened.layout.wal)
+        self.pending = PendingTransactions(
+            store=opened.store,
+            chain=opened.chain,
+            mempool=self._mempool,
+            clock=opened.clock,
+            push=self._push,
+        )
+        self._peers = opened.member_peers()
+        self.replica, self._first_effects = self._recover()
+        ingress = Ingress(opened.chain_id, ed25519.verify, on_refusal=_log_refusal)
+        ingress.enter(self.replica.height, self.replica.members)
+        around = Surroundings(
+            chain=opened.chain,
+            mempool=self._mempool,
+            pending=self.pending,
+            wal=self._wal,
+            links=opened.network,
+            requests=opened.network,
+            clock=opened.clock,
+            peer_of=opened.peer_of,
+            committed=committed,
+        )
+        self.driver = MemberDriver(
+            me=opened.me, replica=self.replica, ingress=ingress, around=around
+        )
+        self.pending.work = self.driver.work_arrived
+        self.on_cosignature: Take = lambda _payload: None
+
+    def _recover(self) -> tuple[Replica, list[Effect]]:
+        opened = self._opened
+        records, damage = self._wal.read()
+        if damage:
+            _LOG.error(
+                "%s. This node may have forgotten votes and stays silent in consensus; it goes on"
+                " serving. Keep the folder for inspection, restore it from this machine's own"
+                " disk if you can, and see docs/guides/recover.md",
+                damage,
+            )
+        start = opened.chain.start()
+        sign = opened.keys.signer(KeyUse.VOTE)
+        signer = (
+            Signer(opened.chain_id, sign, first_height=None)
+            if damage
+            else Signer(opened.chain_id, sign)
+        )
+        return recover(
+            records,
+            me=opened.me,
+            chain_id=opened.chain_id,
+            start=start,
+            signer=signer,
+            timing=Timing(),
+        )
+
+    async def run(self) -> None:
+        """Vote until cancelled."""
+        self._opened.network.set_members(self._peers)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._read_frames)
+            nursery.start_soon(self._pull_pending)
+            nursery.start_soon(self._watch_deadlines)
+            await self.driver.run(self._first_effects)
+
+    def broadcast(self, frame: bytes) -> None:
+        """Queue a frame for every other member."""
+        for peer in self._peers:
+            if peer != self._opened.network.peer_id:
+                self._opened.network.send(peer, frame)
+
+    def find_body(self, block_hash: Digest) -> bytes | None:
+        """Return a certified body of the working height, for a member that lacks it."""
+        return self.replica.body(block_hash)
+
+    def _push(self, transaction: bytes) -> None:
+        self.broadcast(pack_frame(FrameKind.TRANSACTION, transaction))
+
+    async def _read_frames(self) -> None:
+        async for peer, frame in self._opened.network.frames():
+            member = self._peers.get(peer)
+            if member is None:
+                continue
+            try:
+                self._take(member, frame)
+            except PyrsiaError as error:
+                _LOG.warning("member %s: %s", peer, error)
+
+    def _take(self, member: NodeId, frame: bytes) -> None:
+        kind = frame_kind(frame)
+        if kind is FrameKind.TRANSACTION:
+            self.pending.receive(frame[1:])
+        elif kind is FrameKind.COSIGNATURE:
+            self.on_cosignature(frame[1:])
+        else:
+            self.driver.frame_arrived(member, frame)
+
+    async def _pull_pending(self) -> None:
+        """Ask members in turn for transactions that never reached us; repeat our own."""
+        turn = 0
+        while True:
+            await trio.sleep(PULL_INTERVAL_S)
+            self.pending.repeat()
+            connected = [peer for peer in self._opened.network.connected() if peer in self._peers]
+            if not connected:
+                continue
+            turn += 1
+            known = join_prefixed([each.encode() for each in self.pending.known()])
+            try:
+                answer = await self._opened.network.ask(
+                    connected[turn % len(connected)],
+                    "pending",
+                    known,
+                    timeout_s=5.0,
+                    answer_bytes_max=PENDING_BYTES_MAX,
+                )
+                for transaction in split_prefixed(answer, items_max=5000):
+                    self.pending.receive(transaction)
+            except PyrsiaError as error:
+                _LOG.debug("pending transactions: %s", error)
+
+    async def _watch_deadlines(self) -> None:
+        """Wake the driver when an outcome falls due: no transaction announces a deadline."""
+        while True:
+            await trio.sleep(DUE_INTERVAL_S)
+            due = self._opened.chain.due_ms()
+            if due is not None and due <= self._opened.clock.now_ms():
+                self.driver.work_arrived()
+
+
+def _log_refusal(member: NodeId, why: str) -> None:
+    _LOG.warning("member %s sent a frame that does not hold: %s", member, why)

@@ -1,0 +1,197 @@
+"""The control link's methods: what the gateway may ask of the core (docs/spec/links.md)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from consensus.quorum import faults, quorum
+from consensus.replica import Replica
+from pyrsia_node.builds.context import Submit
+from pyrsia_node.builds.service import BuildService
+from pyrsia_node.core.router import CoreRouter
+from pyrsia_node.ledger.chain import Chain
+from pyrsia_node.ledger.publish import Publisher
+from pyrsia_node.model.digest import parse_sha256
+from pyrsia_node.model.errors import InvalidInputError
+from pyrsia_node.model.purl import Purl
+from pyrsia_node.model.transactions import decode_transaction
+from pyrsia_node.p2p.network import Network
+from pyrsia_node.schema.config import Config
+from pyrsia_node.schema.links import (
+    AnnounceParams,
+    BuildParams,
+    Builds,
+    BuildsParams,
+    BuildStarted,
+    BuildStatus,
+    BuildStatusParams,
+    DigestParams,
+    Done,
+    Handler,
+    Holders,
+    NoParams,
+    Peer,
+    Peers,
+    SetFaultParams,
+    SetMember,
+    Status,
+    Submitted,
+    SubmitParams,
+    TransactionParams,
+    TransactionState,
+    typed,
+)
+
+FAULTS = frozenset({"tamper"})
+"""What ``set_fault`` can switch on: lies that the demonstration and the tests need."""
+
+
+@dataclass(frozen=True, slots=True)
+class CoreState:
+    """What the methods read. ``replica`` is None where this node is no member."""
+
+    config: Config
+    chain: Chain
+    network: Network
+    publisher: Publisher
+    replica: Replica | None
+    labels: Mapping[str, str]
+    open_pending: Callable[[], int]
+    submit: Submit
+    faults: dict[str, str]
+    version: str
+
+
+class CoreMethods:
+    """Handlers of ``run/core.sock``."""
+
+    def __init__(self, state: CoreState, builds: BuildService, router: CoreRouter) -> None:
+        """Answer from ``state``."""
+        self._state = state
+        self._builds = builds
+        self._router = router
+
+    def table(self) -> dict[str, Handler]:
+        """Return the handlers by method name."""
+        return {
+            "status": typed(NoParams, self._status),
+            "peers": typed(NoParams, self._peers),
+            "build": typed(BuildParams, self._build),
+            "build_status": typed(BuildStatusParams, self._build_status),
+            "builds": typed(BuildsParams, self._recent_builds),
+            "holders": typed(DigestParams, self._holders),
+            "announce": typed(AnnounceParams, self._announce),
+            "set_fault": typed(SetFaultParams, self._set_fault),
+            "submit": typed(SubmitParams, self._submit),
+            "transaction": typed(TransactionParams, self._transaction),
+        }
+
+    async def _status(self, _params: NoParams) -> Status:
+        state, tip = self._state, self._state.chain.tip
+        members = tip.members.members
+        connected = {str(peer) for peer in (*state.network.connected(), state.network.peer_id)}
+        replica = state.replica
+        leader = replica.leader(replica.view) if replica is not None else ""
+        n = len(members)
+        return Status(
+            peer_id=state.network.peer_id,
+            label=state.config.node.label,
+            role="authorized" if state.config.node.role == "authorized" else "regular",
+            network=state.chain.genesis.network_id.hex(),
+            network_name=state.chain.genesis.name,
+            height=tip.height,
+            size=tip.size,
+            root=tip.root.hex(),
+            published_size=state.publisher.published_size,
+            view=replica.view if replica is not None else 0,
+            leader=leader,
+            leader_label=state.labels.get(leader, ""),
+            set=[
+                SetMember(
+                    id=member.id,
+                    label=state.labels.get(member.id, ""),
+                    connected=member.id in connected,
+                )
+                for member in members
+            ],
+            n=n,
+            f=faults(n),
+            q=quorum(n),
+            note=note_on(n),
+            peers_count=len(state.network.connected()),
+            open_requests=len(state.chain.open_requests()),
+            pending_transactions=state.open_pending(),
+            addresses=list(state.network.addresses),
+            version=state.version,
+        )
+
+    async def _peers(self, _params: NoParams) -> Peers:
+        return Peers(
+            peers=[
+                Peer(
+                    peer_id=known.peer,
+                    label=known.label,
+                    role="authorized" if known.role == "authorized" else "regular",
+                    addresses=list(known.addresses),
+                    data_url=known.data_url or None,
+                    connected=known.connected,
+                    height=max(0, known.height),
+                )
+                for known in self._state.network.directory()
+            ]
+        )
+
+    async def _build(self, params: BuildParams) -> BuildStarted:
+        purl = Purl.pypi(params.name, params.version)
+        return await self._builds.start(purl, params.deadline_class or "")
+
+    async def _build_status(self, params: BuildStatusParams) -> BuildStatus:
+        return await self._builds.status(params.build_id)
+
+    async def _recent_builds(self, params: BuildsParams) -> Builds:
+        return Builds(builds=self._builds.recent(params.limit))
+
+    async def _holders(self, params: DigestParams) -> Holders:
+        return Holders(holders=await self._router.holders(params.sha256))
+
+    async def _announce(self, params: AnnounceParams) -> Done:
+        await self._router.announce(params.sha256, complete=params.complete)
+        return Done()
+
+    async def _submit(self, params: SubmitParams) -> Submitted:
+        """Take a transaction that a member signed; it is in the log once ``transaction`` says."""
+        transaction = params.transaction.encode()
+        signed = decode_transaction(transaction, network_id=self._state.chain.genesis.network_id)
+        await self._state.submit(transaction)
+        return Submitted(id=signed.id)
+
+    async def _transaction(self, params: TransactionParams) -> TransactionState:
+        found = self._state.chain.transaction_status(parse_sha256(params.id))
+        if found is None:
+            return TransactionState(committed=False)
+        return TransactionState(committed=True, leaf=found.leaf, height=found.height)
+
+    async def _set_fault(self, params: SetFaultParams) -> Done:
+        if not self._state.config.fault.enabled:
+            raise InvalidInputError(
+                "faults are for development networks: [fault] enabled is not set in node.toml"
+            )
+        if params.fault not in FAULTS:
+            raise InvalidInputError(f"fault {params.fault!r} is unknown; known: {sorted(FAULTS)}")
+        if params.value is False or params.value == "":
+            self._state.faults.pop(params.fault, None)
+        else:
+            self._state.faults[params.fault] = str(params.value)
+        return Done()
+
+
+def note_on(n: int) -> str:
+    """Return what the loss of a node would cost a network of ``n`` authorized nodes."""
+    f, q = faults(n), quorum(n)
+    if f == 0:
+        return (
+            f"f=0: one node down halts the log ({q} of {n} must be up); four authorized nodes or"
+            " more survive a loss"
+        )
+    return f"the log goes on while {q} of {n} authorized nodes are up ({n - q} may be lost)"

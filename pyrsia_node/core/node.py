@@ -1,0 +1,296 @@
+"""One core: the chain, its replica or follower, the network, builds, and the links. A root.
+
+Only wiring is here: what a part does is in its own package. Everything that was opened is closed
+in reverse order when ``run`` is cancelled.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import pwd
+from importlib import metadata
+from typing import Final
+
+import trio
+
+from consensus.types import NodeId
+from pyrsia_node.builds.context import BuildContext, Identity
+from pyrsia_node.builds.links import Vault, Worker
+from pyrsia_node.builds.records import BuildRecords
+from pyrsia_node.builds.service import BuildService
+from pyrsia_node.core.link_client import LinkClient
+from pyrsia_node.core.link_server import LinkServer
+from pyrsia_node.core.member import MemberPart
+from pyrsia_node.core.methods import CoreMethods, CoreState
+from pyrsia_node.core.opened import Opened
+from pyrsia_node.core.peer_methods import PeerMethods
+from pyrsia_node.core.relay import BlobServer, RelayServer
+from pyrsia_node.core.router import CoreRouter
+from pyrsia_node.ledger.chain import Chain, Committed
+from pyrsia_node.ledger.index import IndexWriter
+from pyrsia_node.ledger.publish import Cosigner, Publisher
+from pyrsia_node.ledger.tiles import TileWriter
+from pyrsia_node.model.errors import NotFoundError, PyrsiaError, UnavailableError
+from pyrsia_node.model.genesis import Genesis
+from pyrsia_node.model.peer_id import peer_id_of
+from pyrsia_node.p2p.config import NetworkConfig
+from pyrsia_node.p2p.network import Network
+from pyrsia_node.ports import Clock, Hint
+from pyrsia_node.replica.apply import apply_decision
+from pyrsia_node.replica.follow import Follower
+from pyrsia_node.replica.projection import Projection
+from pyrsia_node.replica.watch import HeightWatch
+from pyrsia_node.schema.config import Config
+from pyrsia_node.schema.layout import Layout
+from pyrsia_node.store.keys import KeyUse, load_keys
+from pyrsia_node.store.leveldb import LevelDbStore
+from pyrsia_node.tlog.checkpoint import cosigner_key
+from pyrsia_node.tlog.trust import Trust, TrustFile
+
+_LOG = logging.getLogger("pyrsia.core")
+
+DATA_LISTENER_INTERVAL_S: Final = 1.0
+WORKER_UID_DEFAULT: Final = 64000
+DECISION_HINT: Final = "decision"
+
+
+async def run_core(layout: Layout, config: Config, clock: Clock) -> None:
+    """Open everything and serve until cancelled.
+
+    Raises:
+        NotFoundError: the data directory lacks something; the text names what makes it.
+        CorruptStateError: our own data contradicts itself.
+    """
+    genesis = _read_genesis(layout)
+    keys = load_keys(layout.node_key)
+    settings = _network_config(config, genesis)
+    with LevelDbStore(layout.chain) as store:
+        chain = Chain.open(store, genesis)
+        async with (
+            Network.open(settings, keys.p2p_seed(), clock=clock) as network,
+            trio.open_nursery() as nursery,
+        ):
+            opened = Opened(
+                layout=layout,
+                config=config,
+                clock=clock,
+                keys=keys,
+                store=store,
+                chain=chain,
+                network=network,
+                gateway=LinkClient(layout.gateway_socket, nursery),
+                worker=LinkClient(layout.build_socket, nursery, server_uid=_worker_uid(config)),
+                me=NodeId(peer_id_of(keys.public(KeyUse.P2P))),
+            )
+            await CoreNode(opened).run()
+
+
+def _read_genesis(layout: Layout) -> Genesis:
+    try:
+        return Genesis.decode(layout.genesis.read_bytes())
+    except OSError as error:
+        raise NotFoundError(
+            f"{layout.genesis} cannot be read ({error.strerror}); `pyrsia-node join` puts it there"
+        ) from error
+
+
+def _network_config(config: Config, genesis: Genesis) -> NetworkConfig:
+    return NetworkConfig(
+        genesis=genesis.network_id.hex(),
+        listen=config.p2p.listen,
+        announce=config.p2p.announce,
+        bootstrap=config.p2p.bootstrap,
+        label=config.node.label,
+        role=config.node.role,
+        version=metadata.version("pyrsia"),
+        gossip=config.p2p.gossip,
+    )
+
+
+def _worker_uid(config: Config) -> int | None:
+    """Return the account under which the supervisor starts the build worker; None is our own."""
+    if os.geteuid() != 0:
+        return None
+    user = config.build.user or str(WORKER_UID_DEFAULT)
+    return int(user) if user.isdecimal() else pwd.getpwnam(user).pw_uid
+
+
+class CoreNode:
+    """The running parts of one core."""
+
+    def __init__(self, opened: Opened) -> None:
+        """Make the parts; nothing runs before ``run``."""
+        self._opened = opened
+        chain, keys, label = opened.chain, opened.keys, opened.label
+        self._watch = HeightWatch(chain.tip.height)
+        self._faults: dict[str, str] = {}
+        self._publisher = Publisher(
+            opened.layout.log,
+            trust=Trust.establish(TrustFile(chain.genesis.encode())),
+            chain=chain,
+            log_key=keys.public(KeyUse.LOG),
+            log_signer=keys.signer(KeyUse.LOG),
+        )
+        cosigner = None
+        if label is not None:
+            key = cosigner_key(label, keys.public(KeyUse.COSIGN))
+            cosigner = Cosigner(key, keys.signer(KeyUse.COSIGN))
+        self._member = MemberPart(opened, self._on_commit) if label is not None else None
+        self._projection = Projection(
+            chain=chain,
+            tiles=TileWriter(opened.layout.log),
+            index=IndexWriter(opened.layout.root),
+            publisher=self._publisher,
+            requests=opened.network,
+            cosigner=cosigner,
+            broadcast=self._member.broadcast if self._member is not None else _to_nobody,
+            clock=opened.clock,
+        )
+        if self._member is not None:
+            self._member.on_cosignature = self._projection.cosignature_arrived
+        self._follower = Follower(
+            requests=opened.network, height=lambda: chain.tip.height, apply=self._apply
+        )
+        if self._member is not None:
+            self._member.driver.on_catchup = self._follower.hint
+        self._builds = self._make_builds()
+
+    def _make_builds(self) -> BuildService:
+        opened, build = self._opened, self._opened.config.build
+        context = BuildContext(
+            identity=Identity(
+                me=opened.me,
+                network_id=opened.chain.genesis.network_id,
+                sign_transaction=opened.keys.signer(KeyUse.TX),
+                sign_wish=opened.keys.signer(KeyUse.P2P),
+            ),
+            chain=opened.chain,
+            records=BuildRecords(opened.store),
+            worker=Worker(opened.worker),
+            vault=Vault(opened.gateway),
+            requests=opened.network,
+            clock=opened.clock,
+            submit=self._submit,
+            is_pending=self._is_pending,
+            beyond=self._watch.beyond,
+            peer_of=opened.peer_of,
+            labels=opened.labels(),
+            parallel=build.parallel,
+            seconds_max=build.seconds_max,
+            faults=self._faults,
+        )
+        return BuildService(
+            context,
+            is_sponsor=self._member is not None and build.enabled,
+            sponsors=build.sponsors,
+            allow=build.allow,
+        )
+
+    async def _submit(self, transaction: bytes) -> None:
+        if self._member is None:
+            raise UnavailableError("only authorized nodes put transactions into the log")
+        await self._member.pending.submit(transaction)
+
+    def _is_pending(self, transaction_id: str) -> bool:
+        return self._member is not None and self._member.pending.is_pending(transaction_id)
+
+    async def run(self) -> None:
+        """Serve until cancelled."""
+        network, layout = self._opened.network, self._opened.layout
+        router = CoreRouter(
+            network,
+            attesters=lambda _sha256: list(self._opened.member_peers().values()),
+            peer_of=self._opened.peer_of,
+            clock=self._opened.clock,
+        )
+        self._peer_methods().serve_on(network)
+        self._builds.serve_on(network)
+        network.serve_pieces(BlobServer(self._stat_blob).answer)
+        # Derived files first: whoever asks after this start sees the tip that was committed.
+        self._projection.catch_up()
+        methods = CoreMethods(self._state(), self._builds, router)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(LinkServer(layout.core_socket, methods.table()).serve)
+            nursery.start_soon(RelayServer(layout.relay_socket, network).serve)
+            nursery.start_soon(self._follower.run)
+            nursery.start_soon(self._projection.run, self._watch)
+            nursery.start_soon(self._projection.pull)
+            nursery.start_soon(self._take_hints)
+            nursery.start_soon(self._announce_data_listener)
+            nursery.start_soon(self._builds.run)
+            if self._member is not None:
+                nursery.start_soon(self._member.run)
+            self._projection.cosign_tip()
+            _LOG.info("core of %s is up at height %d", self._opened.me, self._watch.height)
+
+    def _state(self) -> CoreState:
+        member = self._member
+        return CoreState(
+            config=self._opened.config,
+            chain=self._opened.chain,
+            network=self._opened.network,
+            publisher=self._publisher,
+            replica=member.replica if member is not None else None,
+            labels=self._opened.labels(),
+            open_pending=lambda: len(member.pending.known()) if member is not None else 0,
+            submit=self._submit,
+            faults=self._faults,
+            version=metadata.version("pyrsia"),
+        )
+
+    def _peer_methods(self) -> PeerMethods:
+        member = self._member
+        return PeerMethods(
+            chain=self._opened.chain,
+            publisher=self._publisher,
+            pending=member.pending if member is not None else None,
+            find_body=member.find_body if member is not None else lambda _hash: None,
+        )
+
+    # ------------------------------------------------------------ what others tell and get
+
+    async def _apply(self, decision: bytes) -> bool:
+        """Commit a decision that catch-up found."""
+        if self._member is not None:
+            return await self._member.driver.apply_decision(decision)
+        applied = apply_decision(self._opened.chain, decision)
+        if applied is None:
+            return False
+        self._on_commit(applied[0])
+        return True
+
+    def _on_commit(self, committed: Committed) -> None:
+        """Tell everybody who waits; the block is durable."""
+        height = committed.tip.height
+        self._opened.network.set_height(height)
+        self._projection.cosign_tip()
+        self._watch.advance(height)
+        self._opened.network.publish(DECISION_HINT, height.to_bytes(8, "big"))
+
+    async def _take_hints(self) -> None:
+        async for hint in self._opened.network.hints():
+            self._take_hint(hint)
+
+    def _take_hint(self, hint: Hint) -> None:
+        if hint.topic == DECISION_HINT and len(hint.payload) == 8:
+            self._follower.hint(hint.source, int.from_bytes(hint.payload, "big"))
+
+    async def _stat_blob(self, sha256: str) -> dict[str, object]:
+        return await self._opened.gateway.call("stat", {"sha256": sha256})
+
+    async def _announce_data_listener(self) -> None:
+        """Keep the node record in step with the gateway's data listener."""
+        while True:
+            try:
+                found = await self._opened.gateway.call("data_listener", {})
+                self._opened.network.set_data_listener(
+                    str(found.get("url", "")), str(found.get("fingerprint", ""))
+                )
+            except PyrsiaError as error:
+                _LOG.debug("data listener: %s", error)
+            await trio.sleep(DATA_LISTENER_INTERVAL_S)
+
+
+def _to_nobody(_frame: bytes) -> None:
+    """Stand in for the member links of a node that is no member."""

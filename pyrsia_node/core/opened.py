@@ -1,0 +1,62 @@
+"""What a core has opened, and who is who in its network: handed to every part of the root."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from consensus.types import Digest, NodeId
+from pyrsia_node.core.link_client import LinkClient
+from pyrsia_node.ledger.chain import Chain
+from pyrsia_node.model.peer_id import peer_id_of
+from pyrsia_node.p2p.network import Network
+from pyrsia_node.ports import Clock, PeerId
+from pyrsia_node.schema.config import Config
+from pyrsia_node.schema.layout import Layout
+from pyrsia_node.store.keys import NodeKeys
+from pyrsia_node.store.leveldb import LevelDbStore
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """Open resources of one core, closed by whoever opened them.
+
+    ``me`` is this node's member id, member or not: the peer id of its p2p key.
+    """
+
+    layout: Layout
+    config: Config
+    clock: Clock
+    keys: NodeKeys
+    store: LevelDbStore
+    chain: Chain
+    network: Network
+    gateway: LinkClient
+    worker: LinkClient
+    me: NodeId
+
+    @property
+    def chain_id(self) -> Digest:
+        """The chain id that votes are bound to: the network id."""
+        return Digest(self.chain.genesis.network_id)
+
+    @property
+    def label(self) -> str | None:
+        """This node's label in the member set; None where it is no member."""
+        record = self.chain.tip.set_leaf.record_of(self.me)
+        return record.label if record is not None else None
+
+    def peer_of(self, node: NodeId) -> PeerId:
+        """Return the peer id of a member's current p2p key."""
+        record = self.chain.tip.set_leaf.record_of(node)
+        return PeerId(peer_id_of(record.keys.p2p)) if record is not None else PeerId(node)
+
+    def member_peers(self) -> dict[PeerId, NodeId]:
+        """Return all members by the peer id of their current p2p key."""
+        return {
+            PeerId(peer_id_of(record.keys.p2p)): NodeId(record.id)
+            for record in self.chain.tip.set_leaf.members
+        }
+
+    def labels(self) -> dict[str, str]:
+        """Return member labels by id."""
+        return {record.id: record.label for record in self.chain.tip.set_leaf.members}

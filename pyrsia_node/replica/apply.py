@@ -1,0 +1,32 @@
+"""Applies a decision that somebody sent: certificate and block are checked before anything is kept.
+
+Used by members that catch up and by every node that only follows. The block is executed again,
+never taken on trust, so a colluding quorum that signs an invalid block is noticed here.
+"""
+
+from __future__ import annotations
+
+from consensus import wire
+from consensus.errors import DecodeError
+from consensus.types import Certificate
+from pyrsia_node.ledger.chain import Chain, Committed
+from pyrsia_node.model.errors import InvalidInputError
+
+
+def apply_decision(chain: Chain, encoded: bytes) -> tuple[Committed, Certificate] | None:
+    """Verify an encoded decision under the tip's set and commit it; None if it is not next.
+
+    Raises:
+        InvalidInputError: malformed bytes.
+        VerificationError: the certificate or the block does not hold.
+    """
+    tip = chain.tip
+    try:
+        decision = wire.decode_decision(encoded, n=len(tip.members.members))
+    except DecodeError as error:
+        raise InvalidInputError(f"decision: {error}") from error
+    certificate = decision.certificate
+    if certificate.height != tip.height + 1:
+        return None
+    packed = wire.encode_certificate(certificate, n=len(tip.members.members))
+    return chain.commit(decision.block, packed), certificate

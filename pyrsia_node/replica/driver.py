@@ -1,0 +1,379 @@
+"""Drives the consensus core of an authorized node: frames, timers, disk, chain.
+
+One task owns the replica and the chain; everything else talks to it through a bounded queue of
+inputs. Effects are performed in list order; ``Persist`` returns only after fdatasync, so nothing
+that depends on a record leaves before it is durable. When the queue is full, frames from peers are
+dropped: retransmission (R8) brings back what mattered.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final, assert_never
+
+import trio
+
+from consensus import wire
+from consensus.effects import (
+    Broadcast,
+    BuildBody,
+    CheckBody,
+    Commit,
+    Effect,
+    Persist,
+    ReportEvidence,
+    RequestBody,
+    Send,
+    ServeDecisions,
+    SetTimer,
+    StartCatchup,
+)
+from consensus.errors import DecodeError
+from consensus.events import (
+    BodyBuilt,
+    BodyReceived,
+    DecisionApplied,
+    Event,
+    MessageReceived,
+    TimerFired,
+    TimerKind,
+    ViewMeasured,
+    WorkLapsed,
+    WorkPending,
+)
+from consensus.ingress import Ingress
+from consensus.replica import Replica
+from consensus.types import Certificate, Decision, Height, Message, NodeId, Proposal, View
+from pyrsia_node.ledger.chain import Chain, Committed
+from pyrsia_node.ledger.mempool import Mempool
+from pyrsia_node.model.errors import PyrsiaError
+from pyrsia_node.ports import Clock, MemberLinks, PeerId, PeerRequests
+from pyrsia_node.replica.apply import apply_decision
+from pyrsia_node.replica.frames import FrameKind, pack_frame
+from pyrsia_node.replica.pending import PendingTransactions
+from pyrsia_node.replica.timers import Timers
+from pyrsia_node.replica.wal import WriteAheadLog
+
+_LOG = logging.getLogger("pyrsia.replica")
+
+QUEUE_MAX: Final = 4096
+DECISIONS_PER_HELP: Final = 4
+HELP_INTERVAL_S: Final = 1.0
+BODY_TIMEOUT_S: Final = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Frame:
+    sender: NodeId
+    frame: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class _DecisionFound:
+    decision: bytes
+    done: trio.Event
+    answer: list[bool | PyrsiaError]
+
+
+_Input = Event | _Frame | _DecisionFound
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What the driver works with; all of it made by the composition root.
+
+    ``peer_of`` maps a member to the peer id of its current p2p key. ``committed`` is called once
+    for every block, in order, after it is durable.
+    """
+
+    chain: Chain
+    mempool: Mempool
+    pending: PendingTransactions
+    wal: WriteAheadLog
+    links: MemberLinks
+    requests: PeerRequests
+    clock: Clock
+    peer_of: Callable[[NodeId], PeerId]
+    committed: Callable[[Committed], None]
+
+
+class MemberDriver:
+    """Runs the replica of one member until cancelled."""
+
+    def __init__(
+        self, *, me: NodeId, replica: Replica, ingress: Ingress, around: Surroundings
+    ) -> None:
+        """Drive ``replica``, whose working height is the chain's tip + 1."""
+        self._me = me
+        self._replica = replica
+        self._ingress = ingress
+        self._around = around
+        self._timers = Timers()
+        self._send, self._receive = trio.open_memory_channel[_Input](QUEUE_MAX)
+        self._helped: dict[NodeId, float] = {}
+        self._nursery: trio.Nursery | None = None
+        self._proposed_at: dict[View, float] = {}
+        self._said_work = False
+        self.dropped_frames = 0
+        self.on_catchup: Callable[[PeerId, int], None] = lambda _peer, _height: None
+
+    # ------------------------------------------------------------ inputs
+
+    def frame_arrived(self, sender: NodeId, frame: bytes) -> None:
+        """Queue a consensus frame of a member; drops it when the queue is full."""
+        try:
+            self._send.send_nowait(_Frame(sender, frame))
+        except trio.WouldBlock:
+            self.dropped_frames += 1
+
+    def work_arrived(self) -> None:
+        """Say that the mempool holds a valid transaction or that an outcome is due."""
+        try:
+            self._send.send_nowait(WorkPending(self._replica.height))
+        except trio.WouldBlock:
+            self.dropped_frames += 1
+
+    async def apply_decision(self, decision: bytes) -> bool:
+        """Commit a decision found by catch-up; True if it was the next height.
+
+        Raises:
+            VerificationError: its certificate or its block does not hold.
+            InvalidInputError: it is malformed.
+        """
+        found = _DecisionFound(decision, trio.Event(), [])
+        await self._send.send(found)
+        await found.done.wait()
+        answer = found.answer[0]
+        if isinstance(answer, PyrsiaError):
+            raise answer
+        return answer
+
+    async def run(self, first_effects: list[Effect]) -> None:
+        """Perform ``first_effects``, then handle inputs until cancelled."""
+        async with trio.open_nursery() as nursery:
+            self._nursery = nursery
+            nursery.start_soon(self._run_timers)
+            await self._work_through(deque[Event](), first_effects)
+            async for item in self._receive:
+                await self._handle(item)
+
+    async def _run_timers(self) -> None:
+        while True:
+            await self._send.send(await self._timers.next())
+
+    # ------------------------------------------------------------ the loop
+
+    async def _handle(self, item: _Input) -> None:
+        if isinstance(item, _Frame):
+            events = self._ingress.admit(item.sender, item.frame)
+            for event in events:
+                if isinstance(event, MessageReceived):
+                    self._note_proposal(event.message)
+            await self._work_through(deque(events))
+        elif isinstance(item, _DecisionFound):
+            await self._handle_decision(item)
+        else:
+            if isinstance(item, TimerFired) and item.kind is TimerKind.RETRY:
+                self._push_oldest()
+            await self._work_through(deque([item]))
+        await self._tell_work()
+
+    async def _tell_work(self) -> None:
+        """Tell the core when work appears or lapses at its height; it arms timers by that."""
+        has_work = self._has_work()
+        if has_work != self._said_work:
+            self._said_work = has_work
+            height = self._replica.height
+            event = WorkPending(height) if has_work else WorkLapsed(height)
+            await self._work_through(deque([event]))
+
+    async def _work_through(
+        self, events: deque[Event], effects: list[Effect] | None = None
+    ) -> None:
+        """Step through ``events`` and those that performing their effects brings."""
+        for effect in effects or []:
+            events.extend(await self._perform(effect))
+        while events:
+            for effect in self._replica.step(events.popleft()):
+                events.extend(await self._perform(effect))
+        self._ingress.set_view(self._replica.view)
+
+    async def _perform(self, effect: Effect) -> list[Event]:
+        match effect:
+            case Persist():
+                height = self._replica.height
+                await trio.to_thread.run_sync(
+                    lambda: self._around.wal.append(effect.records, height=height)
+                )
+            case Send():
+                self._send_message([effect.to], effect.message)
+            case Broadcast():
+                self._note_proposal(effect.message)
+                self._send_message(None, effect.message)
+            case SetTimer():
+                self._timers.set(effect)
+            case Commit():
+                return self._commit(effect)
+            case BuildBody() | CheckBody():
+                return [self._ask_chain(effect)]
+            case RequestBody() | ServeDecisions() | StartCatchup() | ReportEvidence():
+                self._perform_aside(effect)
+            case _:
+                assert_never(effect)
+        return []
+
+    def _perform_aside(
+        self, effect: RequestBody | ServeDecisions | StartCatchup | ReportEvidence
+    ) -> None:
+        """Perform what needs no answer before the next effect."""
+        match effect:
+            case RequestBody():
+                assert self._nursery is not None
+                self._nursery.start_soon(self._fetch_body, effect)
+            case ServeDecisions():
+                self._serve_decisions(effect)
+            case StartCatchup():
+                self.on_catchup(self._around.peer_of(effect.source), effect.seen)
+            case ReportEvidence():
+                _LOG.error(
+                    "EQUIVOCATION by %s: %s / %s", effect.culprit, effect.first, effect.second
+                )
+            case _:
+                assert_never(effect)
+
+    def _note_proposal(self, message: Message) -> None:
+        """Remember when a view's proposal was first seen: the pace of views adapts to it."""
+        if isinstance(message, Proposal) and message.height == self._replica.height:
+            self._proposed_at.setdefault(message.view, trio.current_time())
+
+    # ------------------------------------------------------------ chain
+
+    def _ask_chain(self, effect: BuildBody | CheckBody) -> Event:
+        chain, now = self._around.chain, self._around.clock.now_ms()
+        if isinstance(effect, CheckBody):
+            return chain.check_body(effect.block, effect.height, now)
+        parent = effect.parent_certificate
+        block = chain.build_body(
+            height=effect.height,
+            view=effect.view,
+            proposer=self._me,
+            now_ms=now,
+            parent_certificate=self._pack(parent),
+            transactions=self._around.mempool.for_block(),
+        )
+        return BodyBuilt(effect.height, effect.view, block)
+
+    def _pack(self, certificate: Certificate | None) -> bytes:
+        """Return the bytes of a parent certificate, under the set that signed it."""
+        if certificate is None:
+            return b""
+        return wire.encode_certificate(certificate, n=len(self._around.chain.tip.voters.members))
+
+    def _commit(self, effect: Commit) -> list[Event]:
+        """Apply a final block; what the core does next belongs to the next height."""
+        n = len(self._around.chain.tip.members.members)
+        committed = self._around.chain.commit(
+            effect.block, wire.encode_certificate(effect.certificate, n=n)
+        )
+        events = self._entered(committed)
+        proposed = self._proposed_at.get(effect.certificate.view)
+        if proposed is not None:
+            elapsed_ms = int((trio.current_time() - proposed) * 1000)
+            events.append(ViewMeasured(effect.height, elapsed_ms))
+        self._proposed_at.clear()
+        return events
+
+    def _entered(self, committed: Committed) -> list[Event]:
+        self._around.pending.committed(committed.transaction_ids)
+        self._around.wal.discard(committed.tip.height)
+        self._around.committed(committed)
+        self._said_work = False
+        return self._ingress.enter(Height(committed.tip.height + 1), committed.tip.members)
+
+    def _has_work(self) -> bool:
+        due = self._around.chain.due_ms()
+        is_due = due is not None and due <= self._around.clock.now_ms()
+        return is_due or self._around.mempool.has_work()
+
+    async def _handle_decision(self, found: _DecisionFound) -> None:
+        """Apply what catch-up brought, without voting on it."""
+        try:
+            applied = apply_decision(self._around.chain, found.decision)
+        except PyrsiaError as error:
+            found.answer.append(error)
+            found.done.set()
+            return
+        if applied is not None:
+            committed, certificate = applied
+            entered = DecisionApplied(
+                Height(committed.tip.height),
+                committed.tip.block_hash,
+                committed.tip.members,
+                committed.parent_signers,
+                certificate,
+            )
+            self._proposed_at.clear()
+            events = self._entered(committed)
+            await self._work_through(deque([entered, *events]))
+        found.answer.append(applied is not None)
+        found.done.set()
+
+    # ------------------------------------------------------------ peers
+
+    def _send_message(self, to: list[NodeId] | None, message: Message) -> None:
+        """Send to ``to``, or to all others of the set of the message's own height."""
+        members = self._replica.members_of(_height_of(message)) or self._replica.members
+        frame = wire.encode_message(message, n=len(members.members))
+        for node in to if to is not None else [member.id for member in members.members]:
+            self._send_to(node, frame)
+
+    def _send_to(self, to: NodeId, frame: bytes) -> None:
+        if to != self._me:
+            self._around.links.send(self._around.peer_of(to), frame)
+
+    def _serve_decisions(self, effect: ServeDecisions) -> None:
+        """R9: at most four decisions a second to one peer."""
+        now = trio.current_time()
+        if now - self._helped.get(effect.to, -HELP_INTERVAL_S) < HELP_INTERVAL_S:
+            return
+        self._helped[effect.to] = now
+        for height in range(effect.first, effect.first + DECISIONS_PER_HELP):
+            decision = self._around.chain.decision(height)
+            if decision is None:
+                return
+            self._send_to(effect.to, pack_frame(FrameKind.DECISION, wire.join_decision(*decision)))
+
+    def _push_oldest(self) -> None:
+        """Push the oldest waiting transactions, so that no single leader can sit on them."""
+        for transaction in self._around.mempool.oldest(16):
+            frame = pack_frame(FrameKind.TRANSACTION, transaction)
+            for member in self._replica.members.members:
+                self._send_to(member.id, frame)
+
+    async def _fetch_body(self, effect: RequestBody) -> None:
+        others = [m.id for m in self._replica.members.members if m.id != self._me]
+        for holder in [*effect.holders, *(o for o in others if o not in effect.holders)]:
+            if holder == self._me:
+                continue
+            try:
+                body = await self._around.requests.ask(
+                    self._around.peer_of(holder),
+                    "body",
+                    effect.block_hash,
+                    timeout_s=BODY_TIMEOUT_S,
+                    answer_bytes_max=wire.BLOCK_BYTES_MAX,
+                )
+                if wire.block_hash(body) == effect.block_hash:
+                    await self._send.send(BodyReceived(effect.height, body))
+                    return
+            except (PyrsiaError, DecodeError) as error:
+                _LOG.debug("body from %s: %s", holder, error)
+
+
+def _height_of(message: Message) -> Height:
+    if isinstance(message, Decision):
+        return message.certificate.height
+    return message.height

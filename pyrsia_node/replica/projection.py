@@ -1,0 +1,133 @@
+"""Brings what is derived from the chain up to date: tiles, index, cosignatures, checkpoint.
+
+Runs behind the commit, never in front of it. Order for each round: tiles (so that a published size
+can be proved), index (rows exist from commit on), then the checkpoint, which moves only at a
+quorum of cosignatures. A crash anywhere leaves files that are behind; the next start catches up.
+"""
+
+from __future__ import annotations
+
+import logging
+import secrets
+from collections.abc import Callable
+from typing import Final, Protocol
+
+import trio
+
+from pyrsia_node.ledger.chain import Chain
+from pyrsia_node.ledger.publish import Cosigner, Publisher
+from pyrsia_node.ledger.tiles import TileWriter
+from pyrsia_node.model.errors import InvalidInputError, PyrsiaError, VerificationError
+from pyrsia_node.ports import Clock, PeerId, PeerRequests
+from pyrsia_node.replica.frames import FrameKind, pack_frame
+from pyrsia_node.replica.watch import HeightWatch
+from pyrsia_node.tlog.checkpoint import Checkpoint, SignedCheckpoint
+
+_LOG = logging.getLogger("pyrsia.replica.projection")
+
+PULL_INTERVAL_S: Final = 1.0
+NOTE_BYTES_MAX: Final = 64 * 1024
+
+
+class Indexer(Protocol):
+    """The search index, as far as following the chain needs it."""
+
+    def catch_up(self, chain: Chain) -> None:
+        """Add the rows of leaves that are not yet in it."""
+        ...
+
+
+class Projection:
+    """Derives files from committed blocks until cancelled.
+
+    ``cosigner`` is None where this node is no member; ``broadcast`` sends to the other members.
+    """
+
+    def __init__(
+        self,
+        *,
+        chain: Chain,
+        tiles: TileWriter,
+        index: Indexer,
+        publisher: Publisher,
+        requests: PeerRequests,
+        cosigner: Cosigner | None,
+        broadcast: Callable[[bytes], None],
+        clock: Clock,
+    ) -> None:
+        """Derive from ``chain``."""
+        self._chain = chain
+        self._tiles = tiles
+        self._index = index
+        self._publisher = publisher
+        self._requests = requests
+        self._cosigner = cosigner
+        self._broadcast = broadcast
+        self._clock = clock
+
+    def catch_up(self) -> None:
+        """Derive everything up to the tip, and cosign it (members)."""
+        tip = self._chain.tip
+        self._tiles.catch_up(self._chain, size=tip.size, root=tip.root)
+        self._index.catch_up(self._chain)
+
+    def cosign_tip(self) -> None:
+        """Cosign the tip, which is durable, and tell the other members."""
+        tip = self._chain.tip
+        if self._cosigner is None or not self._chain.may_cosign(tip.size, tip.root):
+            return
+        head = Checkpoint(self._chain.genesis.origin, tip.size, tip.root)
+        signed = self._cosigner.cosign(head, time_s=self._clock.now_ms() // 1000)
+        self._publisher.add(signed)
+        self._broadcast(pack_frame(FrameKind.COSIGNATURE, signed.encode()))
+
+    async def run(self, watch: HeightWatch) -> None:
+        """Follow ``watch`` for ever."""
+        height = -1
+        while True:
+            height = await watch.beyond(height)
+            self.catch_up()
+            self._publish()
+
+    def cosignature_arrived(self, payload: bytes) -> None:
+        """Take a member's cosignature.
+
+        Raises:
+            InvalidInputError: it is malformed.
+            VerificationError: it does not hold.
+        """
+        if len(payload) > NOTE_BYTES_MAX:
+            raise InvalidInputError(f"cosignature of {len(payload)} bytes")
+        self._take(payload)
+
+    def _take(self, note: bytes) -> None:
+        if self._publisher.add(SignedCheckpoint.parse(note)):
+            self._publish()
+
+    def _publish(self) -> None:
+        self._publisher.publish(tiles_size=self._tiles.size)
+
+    async def pull(self) -> None:
+        """Ask for the cosignatures that publishing lacks, for ever."""
+        while True:
+            await trio.sleep(PULL_INTERVAL_S * (0.5 + secrets.randbelow(1000) / 1000))
+            tip = self._chain.tip
+            connected = self._requests.connected()
+            if not connected or self._publisher.published_size >= tip.size:
+                continue
+            await self._pull_from(secrets.choice(connected), tip.size)
+
+    async def _pull_from(self, peer: PeerId, size: int) -> None:
+        try:
+            note = await self._requests.ask(
+                peer,
+                "cosignatures",
+                size.to_bytes(8, "big"),
+                timeout_s=5.0,
+                answer_bytes_max=NOTE_BYTES_MAX,
+            )
+            self._take(note)
+        except (InvalidInputError, VerificationError) as error:
+            _LOG.warning("cosignatures from %s do not hold: %s", peer, error)
+        except PyrsiaError as error:
+            _LOG.debug("cosignatures from %s: %s", peer, error)
