@@ -1,0 +1,191 @@
+"""Which bytes a file name means: the first accepted entry that no published file contradicts.
+
+Per (purl, file name) that entry wins for ever, so that lock files with hashes keep working; a
+project is the union of all entries of all its versions. A later entry that names other bytes for
+the same file is kept and shown as a conflict, and never served. A build that differs from the file
+that the upstream publishes under its name is shown as contradicting and served only where the
+operator opted in. The index only says where to look: every entry is proved first, and one that is
+not about the package asked for is passed over. docs/ARCHITECTURE.md 3.2.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Final, Protocol
+
+from pyrsia_node.artifacts.names import sort_versions
+from pyrsia_node.artifacts.values import Artifact
+from pyrsia_node.artifacts.verified_log import ProvedEntry, VerifiedLog
+from pyrsia_node.model.documents import FileEntry
+from pyrsia_node.model.errors import NotFoundError, VerificationError
+
+PROJECTS_MAX: Final = 512
+"""Resolved projects that are kept in memory."""
+
+_log = logging.getLogger("pyrsia.artifacts.resolver")
+
+
+class EntryIndex(Protocol):
+    """Where to look. Its answers are hints; wrong ones cost a look, never a wrong byte."""
+
+    def accepted(self, ecosystem: str, name: str) -> Sequence[int]:
+        """Return the leaf indices of a package's ACCEPTED entries, all versions, ascending."""
+        ...
+
+    def projects(self, ecosystem: str) -> Sequence[str]:
+        """Return the names of all packages with an ACCEPTED entry, sorted."""
+        ...
+
+
+class Standing(StrEnum):
+    """Why a file of an entry is served, or is not."""
+
+    SERVED = "served"
+    CONFLICT = "conflict"
+    CONTRADICTING = "contradicting"
+
+
+@dataclass(frozen=True, slots=True)
+class LoggedFile:
+    """A file that an entry of the log names."""
+
+    file: FileEntry
+    proved: ProvedEntry
+    standing: Standing
+    contradicted_by: str | None
+    """SHA-256 of what the upstream publishes under this name, if it is something else."""
+
+    @property
+    def artifact(self) -> Artifact:
+        """Return what the fetcher needs."""
+        return Artifact(self.file.sha256, self.file.size, self.file.pieces)
+
+    @property
+    def version(self) -> str:
+        """Return the version of the package that the entry is about."""
+        version = self.proved.entry.document.purl.version
+        assert version is not None
+        return version
+
+
+@dataclass(slots=True)
+class Project:
+    """All files of a package that the log names. ``files`` holds those that are served."""
+
+    name: str
+    size: int
+    """The size of the log that this was read from."""
+    files: dict[str, LoggedFile] = field(default_factory=dict)
+    withheld: list[LoggedFile] = field(default_factory=list)
+    contradicted: set[str] = field(default_factory=set)
+    """Names under which some entry found the upstream's file not to be what its source builds."""
+
+    def versions(self) -> list[str]:
+        """Return the versions that have a file to serve, ascending."""
+        return sort_versions({logged.version for logged in self.files.values()})
+
+    def names(self, file_name: str) -> bool:
+        """Tell whether any entry names the file, served or not: then only the log decides."""
+        return (
+            file_name in self.files
+            or file_name in self.contradicted
+            or any(logged.file.name == file_name for logged in self.withheld)
+        )
+
+
+class Resolver:
+    """Answers for one ecosystem from a proved log."""
+
+    def __init__(
+        self,
+        log: VerifiedLog,
+        index: EntryIndex,
+        *,
+        ecosystem: str,
+        serve_contradicting: bool = False,
+    ) -> None:
+        """Resolve names of ``ecosystem``, such as "pypi"."""
+        self._log = log
+        self._index = index
+        self._ecosystem = ecosystem
+        self._serve_contradicting = serve_contradicting
+        self._known: OrderedDict[str, Project] = OrderedDict()
+
+    def projects(self) -> list[str]:
+        """Return the names that the index knows; each is proved only when it is asked for."""
+        return list(self._index.projects(self._ecosystem))
+
+    def project(self, name: str) -> Project:
+        """Return a package with all its files, as of the newest believed checkpoint.
+
+        Raises:
+            NotFoundError: The log has no accepted entry about it.
+            UnavailableError: The log cannot be read now.
+        """
+        size = self._log.head().size
+        known = self._known.get(name)
+        if known is None or known.size != size:
+            known = self._resolve(name, size)
+            self._known[name] = known
+            self._known.move_to_end(name)
+            if len(self._known) > PROJECTS_MAX:
+                self._known.popitem(last=False)
+        if not known.files and not known.withheld:
+            raise NotFoundError(f"the log has no accepted build of {self._ecosystem} {name}")
+        return known
+
+    def _resolve(self, name: str, size: int) -> Project:
+        project = Project(name, size)
+        for proved in self._entries(name):
+            project.contradicted |= {each.name for each in proved.entry.document.contradicts}
+            for file in proved.entry.document.files:
+                self._place(project, proved, file)
+        return project
+
+    def _entries(self, name: str) -> list[ProvedEntry]:
+        """Return the proved entries about a package, in the order of the log."""
+        entries: list[ProvedEntry] = []
+        # Ascending and once each, whatever the index says: "first" means first in the log.
+        for index in sorted(set(self._index.accepted(self._ecosystem, name))):
+            try:
+                proved = self._log.accepted(index)
+            except (VerificationError, NotFoundError) as error:
+                _log.warning("index row about %s passed over: %s", name, error)
+                continue
+            purl = proved.entry.document.purl
+            if (purl.type, purl.namespace, purl.name) != (self._ecosystem, "", name):
+                _log.warning("index row about %s passed over: entry %d is of %s", name, index, purl)
+                continue
+            entries.append(proved)
+        return entries
+
+    def _place(self, project: Project, proved: ProvedEntry, file: FileEntry) -> None:
+        upstream = {each.name: each.sha256 for each in proved.entry.document.contradicts}
+        other = upstream.get(file.name)
+        first = project.files.get(file.name)
+        if other is not None and not self._serve_contradicting:
+            standing = Standing.CONTRADICTING
+        elif first is None or _gives_way(first, other):
+            standing = Standing.SERVED
+        elif first.file.sha256 == file.sha256:
+            return
+        else:
+            standing = Standing.CONFLICT
+        logged = LoggedFile(file, proved, standing, other)
+        if standing is not Standing.SERVED:
+            project.withheld.append(logged)
+            return
+        if first is not None:
+            project.withheld.append(
+                LoggedFile(first.file, first.proved, Standing.CONTRADICTING, first.contradicted_by)
+            )
+        project.files[file.name] = logged
+
+
+def _gives_way(first: LoggedFile, contradicted_by: str | None) -> bool:
+    """Tell whether an opted-in contradicting file gives way to one that contradicts nothing."""
+    return first.contradicted_by is not None and contradicted_by is None

@@ -1,0 +1,215 @@
+"""HTTP to configured upstreams, and to nowhere else.
+
+An upstream's page may name any address, and whoever writes pages may want this node to fetch from
+the machine's own network. So every connection, redirects included, goes through one check of the
+address that it really connects to; credentials go to the configured host alone; sizes and times
+are bounded; and nothing is decoded but what was asked for. Not for other nodes: those are reached
+by ``transfer``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Final
+
+import aiohttp
+from aiohttp.abc import AbstractResolver, ResolveResult
+from yarl import URL
+
+from pyrsia_node.model.errors import InvalidInputError, NotFoundError, UnavailableError
+
+REDIRECTS_MAX: Final = 5
+CONNECT_SECONDS_MAX: Final = 10.0
+READ_SECONDS_MAX: Final = 30.0
+"""Silence that is waited for, not the length of the whole transfer."""
+
+CONNECTIONS_MAX: Final = 16
+_REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
+
+
+def is_public(address: str) -> bool:
+    """Tell whether an IP address is one of the public Internet."""
+    parsed = ipaddress.ip_address(address)
+    if isinstance(parsed, ipaddress.IPv6Address) and parsed.ipv4_mapped is not None:
+        parsed = parsed.ipv4_mapped
+    return parsed.is_global and not parsed.is_multicast
+
+
+class PublicResolver(AbstractResolver):
+    """Resolves names and gives only public addresses: what is checked is what is connected to."""
+
+    def __init__(self) -> None:
+        """Resolve through the system, in threads."""
+        self._system = aiohttp.ThreadedResolver()
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
+    ) -> list[ResolveResult]:
+        """Return the public addresses of ``host``; raises OSError if it has none."""
+        found = await self._system.resolve(host, port, family)
+        public = [each for each in found if is_public(each["host"])]
+        if not public:
+            raise OSError(f"{host} has no public address (see pypi.allow_private)")
+        return public
+
+    async def close(self) -> None:
+        """Release what the resolver holds."""
+        await self._system.close()
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """An upstream's answer, whole. ``url`` is where it came from, after redirects."""
+
+    status: int
+    url: str
+    media: str
+    etag: str | None
+    body: bytes
+
+
+class SafeHttp:
+    """A client for one configured upstream."""
+
+    def __init__(self, base_url: str, *, allow_private: bool) -> None:
+        """Make a client; use it inside a running event loop.
+
+        Args:
+            base_url: The configured address; user and password in it go to its origin alone.
+            allow_private: Let it live at a loopback, link-local or private address.
+
+        Raises:
+            InvalidInputError: Not an HTTP address.
+        """
+        base = parse_url(base_url)
+        self._auth = aiohttp.BasicAuth(base.user, base.password or "") if base.user else None
+        self._origin = base.with_user(None).origin()
+        self._allow_private = allow_private
+        self._session: aiohttp.ClientSession | None = None
+
+    async def get(
+        self, url: str, *, accept: str, bytes_max: int, etag: str | None = None
+    ) -> Answer:
+        """Return a small resource whole.
+
+        Raises:
+            NotFoundError: The upstream says that there is no such thing (404, 410).
+            UnavailableError: It cannot be reached, refuses, or sends too much.
+        """
+        headers = {"accept": accept} | ({"if-none-match": etag} if etag else {})
+        async with self.stream(url, headers=headers) as response:
+            body = bytearray()
+            if response.status == 200:
+                async for chunk in response.content.iter_any():
+                    body += chunk
+                    if len(body) > bytes_max:
+                        raise UnavailableError(f"{_shown(url)} is longer than {bytes_max} bytes")
+            return Answer(
+                status=response.status,
+                url=str(response.url.with_user(None)),
+                media=response.content_type,
+                etag=response.headers.get("etag"),
+                body=bytes(body),
+            )
+
+    @asynccontextmanager
+    async def stream(
+        self, url: str, *, headers: dict[str, str] | None = None
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
+        """Yield a good answer (200 or 304), following redirects; errors as :meth:`get`."""
+        try:
+            response = await self._follow(parse_url(url), headers or {})
+            async with response:
+                if response.status in {404, 410}:
+                    raise NotFoundError(f"the upstream has no {_shown(url)}")
+                if response.status not in {200, 304}:
+                    raise UnavailableError(f"{_shown(url)} answered {response.status}")
+                yield response
+        except TimeoutError as error:
+            raise UnavailableError(f"{_shown(url)} does not answer in time") from error
+        except (aiohttp.ClientError, OSError) as error:
+            raise UnavailableError(f"{_shown(url)} cannot be had: {error}") from error
+
+    async def close(self) -> None:
+        """Close every connection."""
+        if self._session is not None:
+            await self._session.close()
+            # aiohttp closes TLS transports one round of the loop later.
+            await asyncio.sleep(0)
+
+    # ------------------------------------------------------------ inside
+
+    async def _follow(self, url: URL, headers: dict[str, str]) -> aiohttp.ClientResponse:
+        for _ in range(REDIRECTS_MAX + 1):
+            self._check(url)
+            is_home = url.with_user(None).origin() == self._origin
+            response = await self._open_session().get(
+                url.with_user(None),
+                headers=headers,
+                auth=self._auth if is_home else None,
+                allow_redirects=False,
+            )
+            if response.status not in _REDIRECTS:
+                return response
+            target = response.headers.get("location", "")
+            response.release()
+            there = parse_url(str(url.join(URL(target))))
+            if url.scheme == "https" and there.scheme != "https":
+                raise UnavailableError(f"{_shown(str(url))} redirects to an unencrypted address")
+            url = there
+        raise UnavailableError(f"{_shown(str(url))}: more than {REDIRECTS_MAX} redirects")
+
+    def _check(self, url: URL) -> None:
+        """Refuse what a resolver does not see: addresses written as numbers."""
+        if self._allow_private or url.host is None:
+            return
+        try:
+            literal = is_public(url.host)
+        except ValueError:
+            return
+        if not literal:
+            raise UnavailableError(
+                f"{_shown(str(url))} is no public address (see pypi.allow_private)"
+            )
+
+    def _open_session(self) -> aiohttp.ClientSession:
+        if self._session is None:
+            resolver = aiohttp.ThreadedResolver() if self._allow_private else PublicResolver()
+            self._session = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(limit=CONNECTIONS_MAX, resolver=resolver),
+                timeout=aiohttp.ClientTimeout(
+                    total=None, connect=CONNECT_SECONDS_MAX, sock_read=READ_SECONDS_MAX
+                ),
+                cookie_jar=aiohttp.DummyCookieJar(),
+                headers={"user-agent": "pyrsia-node"},
+                trust_env=False,
+            )
+        return self._session
+
+
+def parse_url(text: str) -> URL:
+    """Return an absolute HTTP address.
+
+    Raises:
+        InvalidInputError: Anything else.
+    """
+    try:
+        url = URL(text)
+    except ValueError as error:
+        raise InvalidInputError(f"{text!r:.120} is no URL: {error}") from error
+    if url.scheme not in {"http", "https"} or not url.host:
+        raise InvalidInputError(f"{_shown(text)} is no http or https URL")
+    return url
+
+
+def _shown(url: str) -> str:
+    """Return a URL as it may stand in an error: without user and password."""
+    try:
+        return str(URL(url).with_user(None))[:200]
+    except ValueError:
+        return "the address"

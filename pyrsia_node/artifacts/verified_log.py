@@ -1,0 +1,261 @@
+"""The log as this process believes it: nothing is read from it that was not proved first.
+
+The core writes ``log/``; this side trusts none of it. A checkpoint counts when a quorum of the
+members of its epoch cosigned it, and only if it extends the one that was believed before. An entry
+counts when its inclusion under that checkpoint was computed from the tiles. Because every believed
+checkpoint extends the last, an entry once proved stays proved, and is looked at once.
+Specification: docs/spec/log-formats.md.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from pyrsia_node.ledger.tiles import TileFiles
+from pyrsia_node.model.errors import (
+    CorruptStateError,
+    InvalidInputError,
+    NotFoundError,
+    UnavailableError,
+    VerificationError,
+)
+from pyrsia_node.model.leaves import Accepted, Header, decode_outcome
+from pyrsia_node.tlog.checkpoint import SignedCheckpoint
+from pyrsia_node.tlog.note import NOTE_BYTES_MAX
+from pyrsia_node.tlog.proof import EntryProof
+from pyrsia_node.tlog.proofs import (
+    make_consistency_proof,
+    make_inclusion_proof,
+    verify_consistency,
+)
+from pyrsia_node.tlog.tile import WIDTH, TileHashReader
+from pyrsia_node.tlog.trust import Cosigned, Trust
+
+LEAVES_MAX: Final = 4096
+"""Proved leaves that are kept in memory (at most 48 kB each, usually under 1 kB)."""
+
+GENESIS_LEAVES: Final = 2
+"""The genesis and the first set stand before every block."""
+
+_HEADER_START: Final = b'{"body_root":'
+_log = logging.getLogger("pyrsia.artifacts.log")
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """A checkpoint that a quorum stands behind, and its bytes as the core published them."""
+
+    signed: SignedCheckpoint
+    cosigned: Cosigned
+    data: bytes
+
+    @property
+    def size(self) -> int:
+        """Return the number of leaves."""
+        return self.signed.checkpoint.size
+
+    @property
+    def root(self) -> bytes:
+        """Return the root hash."""
+        return self.signed.checkpoint.root
+
+
+@dataclass(frozen=True, slots=True)
+class ProvedLeaf:
+    """A leaf that stands in the log, and the block that brought it."""
+
+    index: int
+    data: bytes
+    height: int
+    time_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class ProvedEntry:
+    """An ACCEPTED entry that stands in the log."""
+
+    index: int
+    entry: Accepted
+    height: int
+    time_ms: int
+
+
+class VerifiedLog:
+    """Reads ``log/`` and proves what it returns. Methods block for a few small reads."""
+
+    def __init__(self, folder: Path, trust: Trust) -> None:
+        """Read below ``folder``; ``trust`` says whose cosignatures count."""
+        self._folder = folder
+        self._trust = trust
+        self._tiles = TileFiles(folder)
+        self._head: Head | None = None
+        self._stamp: tuple[int, int, int] | None = None
+        self._refusal = ""
+        self._leaves: OrderedDict[int, ProvedLeaf] = OrderedDict()
+        self._headers: OrderedDict[int, Header] = OrderedDict()
+
+    def head(self) -> Head:
+        """Return the newest checkpoint that is believed.
+
+        A published checkpoint that is malformed, lacks a quorum, or does not extend the one
+        believed before is reported in telemetry and ignored.
+
+        Raises:
+            UnavailableError: There is none yet.
+        """
+        try:
+            stamp = _stamp_of(self._folder / "checkpoint")
+            if stamp != self._stamp:
+                # Noted first: what is wrong stays wrong and is reported once, not at every call.
+                self._stamp = stamp
+                self._accept((self._folder / "checkpoint").read_bytes()[: NOTE_BYTES_MAX + 1])
+        except OSError as error:
+            if self._head is None:
+                raise UnavailableError("the log has no published checkpoint yet") from error
+        except (InvalidInputError, VerificationError) as error:
+            _log.error("the published checkpoint is not believed: %s", error)
+            self._refusal = str(error)
+        except UnavailableError as error:
+            self._stamp = None
+            self._refusal = str(error)
+        if self._head is None:
+            raise UnavailableError(f"no checkpoint can be believed: {self._refusal}")
+        return self._head
+
+    def leaf(self, index: int) -> ProvedLeaf:
+        """Return a leaf after proving it, at most once.
+
+        Raises:
+            NotFoundError: The log does not reach so far.
+            VerificationError: The tiles do not lead to the root.
+            UnavailableError: A tile is missing or damaged; says how to repair it.
+        """
+        known = self._leaves.get(index)
+        if known is not None:
+            self._leaves.move_to_end(index)
+            return known
+        head = self.head()
+        if not 0 <= index < head.size:
+            raise NotFoundError(f"the log has {head.size} entries, there is no entry {index}")
+        data = self._proof_of(index, head)[0]
+        height, time_ms = self._block_of(index, head)
+        proved = ProvedLeaf(index, data, height, time_ms)
+        self._leaves[index] = proved
+        if len(self._leaves) > LEAVES_MAX:
+            self._leaves.popitem(last=False)
+        return proved
+
+    def accepted(self, index: int) -> ProvedEntry:
+        """Return an ACCEPTED entry; raises as :meth:`leaf`.
+
+        Raises:
+            VerificationError: The leaf is something else.
+        """
+        leaf = self.leaf(index)
+        try:
+            outcome = decode_outcome(leaf.data)
+        except InvalidInputError as error:
+            raise VerificationError(f"entry {index} is no accepted build: {error}") from error
+        if not isinstance(outcome, Accepted):
+            kind = type(outcome).__name__.lower()
+            raise VerificationError(f"entry {index} is {kind}, not accepted")
+        return ProvedEntry(index, outcome, leaf.height, leaf.time_ms)
+
+    def proof(self, index: int) -> bytes:
+        """Return the offline proof of a leaf under the newest head; raises as :meth:`leaf`."""
+        head = self.head()
+        if not 0 <= index < head.size:
+            raise NotFoundError(f"the log has {head.size} entries, there is no entry {index}")
+        return self._proof_of(index, head)[1].encode()
+
+    # ------------------------------------------------------------ inside
+
+    def _accept(self, data: bytes) -> None:
+        signed = SignedCheckpoint.parse(data)
+        cosigned = self._trust.check(signed)
+        new = Head(signed, cosigned, data)
+        old = self._head
+        if old is not None:
+            if new.size < old.size:
+                raise VerificationError(f"size went back from {old.size} to {new.size}")
+            reader = TileHashReader(self._tiles, new.size)
+            with _readable():
+                proof = make_consistency_proof(reader, old_size=old.size, new_size=new.size)
+            verify_consistency(
+                old_size=old.size,
+                old_root=old.root,
+                new_size=new.size,
+                new_root=new.root,
+                proof=proof,
+            )
+        self._head = new
+
+    def _proof_of(self, index: int, head: Head) -> tuple[bytes, EntryProof]:
+        reader = TileHashReader(self._tiles, head.size)
+        with _readable():
+            data = self._tiles.entry(index, size=head.size)
+            hashes = make_inclusion_proof(reader, index=index, size=head.size)
+        proof = EntryProof(extra=data, index=index, hashes=hashes, signed=head.signed)
+        proof.verify_leaf(data)
+        return data, proof
+
+    def _block_of(self, index: int, head: Head) -> tuple[int, int]:
+        """Return height and time of the block that a leaf is in, from its proved header."""
+        if index < GENESIS_LEAVES:
+            return 0, self._trust.genesis.time_ms
+        at = self._header_index(index, head)
+        header = self._headers.get(at)
+        if header is None:
+            header = _parse_header(self._proof_of(at, head)[0], at)
+            self._headers[at] = header
+            if len(self._headers) > LEAVES_MAX:
+                self._headers.popitem(last=False)
+        if not header.prev_size <= index < header.size:
+            raise VerificationError(
+                f"block {header.height} has entries {header.prev_size} to {header.size - 1}, "
+                f"and no header stands between it and entry {index}"
+            )
+        return header.height, header.time_ms
+
+    def _header_index(self, index: int, head: Head) -> int:
+        """Return where the nearest header at or before a leaf stands."""
+        end = index + 1
+        while end > GENESIS_LEAVES:
+            start = (end - 1) // WIDTH * WIDTH
+            leaves = self._entries(start, end, head)
+            for offset in reversed(range(len(leaves))):
+                if leaves[offset].startswith(_HEADER_START):
+                    return start + offset
+            end = start
+        raise VerificationError(f"no block header stands before entry {index}")
+
+    def _entries(self, start: int, end: int, head: Head) -> list[bytes]:
+        with _readable():
+            return list(self._tiles.entries(start, end, size=head.size))
+
+
+@contextmanager
+def _readable() -> Iterator[None]:
+    """Turn what is wrong with the files, which can be derived again, into a passing state."""
+    try:
+        yield
+    except (NotFoundError, CorruptStateError, InvalidInputError, OSError) as error:
+        raise UnavailableError(f"the log's files are not complete: {error}") from error
+
+
+def _parse_header(data: bytes, index: int) -> Header:
+    try:
+        return Header.decode(data)
+    except InvalidInputError as error:
+        raise VerificationError(f"entry {index} is no block header: {error}") from error
+
+
+def _stamp_of(path: Path) -> tuple[int, int, int]:
+    status = path.stat()
+    return status.st_ino, status.st_mtime_ns, status.st_size
