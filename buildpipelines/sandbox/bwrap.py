@@ -55,6 +55,8 @@ def command(mounts: Mounts, limits: SandboxLimits, *, uid: int | None) -> list[s
         arguments += ["--inh-caps=-all", "--no-new-privs", "--"]
     arguments += ["/usr/bin/bwrap", "--unshare-all", "--unshare-user", "--disable-userns"]
     arguments += ["--cap-drop", "ALL", "--clearenv", "--new-session", "--die-with-parent"]
+    # The guest is the first process of its pid namespace: nothing in there can signal it.
+    arguments += ["--as-pid-1"]
     arguments += ["--hostname", "build", "--uid", str(INNER_UID), "--gid", str(INNER_UID)]
     arguments += ["--ro-bind", "/usr", "/usr"]
     for name in ("bin", "sbin", "lib", "lib64"):

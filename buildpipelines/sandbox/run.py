@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import json
 import os
+import signal
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from importlib import resources
@@ -31,6 +32,7 @@ START_SECONDS: Final = 30.0
 WATCH_SECONDS: Final = 0.2
 LOG_END_SECONDS: Final = 2.0
 END_SECONDS: Final = 10.0
+REMOVE_SECONDS: Final = 0.02
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,9 +92,10 @@ async def run_sandbox(
 
 async def _remove(confinement: confine.Confinement) -> None:
     """Remove the bounds; the kernel may need a moment to bury a sandbox's last processes."""
-    async with asyncio.timeout(END_SECONDS):
-        while not confinement.close():
-            await asyncio.sleep(0.02)
+    for _ in range(int(END_SECONDS / REMOVE_SECONDS)):
+        if confinement.close():
+            return
+        await asyncio.sleep(REMOVE_SECONDS)
 
 
 @contextlib.asynccontextmanager
@@ -140,10 +143,23 @@ def _data_fd(content: bytes, descriptors: contextlib.ExitStack) -> int:
 
 
 async def _end(process: asyncio.subprocess.Process) -> None:
-    with contextlib.suppress(ProcessLookupError):
-        process.kill()
+    """End the sandbox and wait until its last process is gone."""
+    # bwrap's child is the first process of the pid namespace: its death ends every other. bwrap
+    # itself is left to bury it; killed first, it would leave that to whoever is pid 1 here.
+    for pid in confine.descendants(process.pid)[1:]:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
     assert process.stdin is not None
     process.stdin.close()
+    try:
+        async with asyncio.timeout(END_SECONDS):
+            await _drain(process)
+    except TimeoutError:
+        process.kill()
+        await _drain(process)
+
+
+async def _drain(process: asyncio.subprocess.Process) -> None:
     # Every process of the sandbox holds one of these pipes, so their ends say that all are gone.
     # They must be read to the end: asyncio reports an exit only when nobody waits to be read.
     for pipe in (process.stdout, process.stderr):
