@@ -79,6 +79,7 @@ def execute(
         read_leaf: Reads leaves before the block.
 
     Raises:
+        NotYetValidError: A transaction is not valid yet.
         InvalidInputError: A transaction is not valid; the text says which and why.
     """
     machine = Machine(state, context, read_leaf=read_leaf)
@@ -86,7 +87,7 @@ def execute(
         try:
             machine.apply(transaction)
         except InvalidInputError as error:
-            raise InvalidInputError(f"transaction {number} of the block: {error}") from None
+            raise type(error)(f"transaction {number} of the block: {error}") from None
     return machine.finish()
 
 
