@@ -1,0 +1,127 @@
+"""A data directory whose log, tiles, index and checkpoint are the real ones, written in one place.
+
+The chain is ``LocalChain``; what the core's publisher does over the network happens here at once.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+from pyrsia_node.ledger.chain import Committed
+from pyrsia_node.ledger.index import IndexWriter
+from pyrsia_node.ledger.tiles import TileWriter
+from pyrsia_node.model.digest import sha256_of
+from pyrsia_node.model.documents import Contradiction, Document, FileEntry, Metadata
+from pyrsia_node.model.leaves import Accepted, encode_outcome
+from pyrsia_node.model.purl import Purl
+from pyrsia_node.model.transactions import Transaction
+from pyrsia_node.store.files import write_atomic
+from pyrsia_node.store.pieces import PieceHasher, piece_root
+from pyrsia_node.tlog.checkpoint import Checkpoint, SignedCheckpoint
+from pyrsia_node.tlog.trust import Trust, TrustFile
+from tests.fakes.local_chain import LocalChain
+from tests.strategies.build_bodies import batch, built, request, result
+from tests.strategies.small_logs import cosigned, log_signed
+
+
+def file_entry(
+    name: str, content: bytes, *, claim: str = "rebuilt", origin: str = "upstream"
+) -> FileEntry:
+    """Return what a document says of a file with these bytes."""
+    hasher = PieceHasher()
+    hasher.update(memoryview(content))
+    return FileEntry(
+        name=name,
+        size=len(content),
+        sha256=sha256_of(content),
+        pieces=piece_root(hasher.finish()),
+        media="application/zip" if name.endswith(".whl") else "application/gzip",
+        claim=claim,
+        origin=origin,
+    )
+
+
+def document(
+    purl: str,
+    *files: FileEntry,
+    requires_python: str = "",
+    contradicts: tuple[Contradiction, ...] = (),
+) -> Document:
+    """Return a document about ``files``."""
+    package = Purl.parse(purl)
+    assert package.version is not None
+    metadata = Metadata(
+        name=package.name,
+        version=package.version,
+        summary="A package",
+        author="A. Uthor",
+        licence="MIT",
+        homepage="",
+        repository="",
+        keywords=(),
+        requires=(),
+        requires_python=requires_python,
+        provides_extra=(),
+    )
+    ordered = tuple(sorted(files, key=lambda each: each.name))
+    return Document(purl=package, files=ordered, contradicts=contradicts, metadata=metadata)
+
+
+class PublishedLog:
+    """Writes ``log/``, ``index-1.sqlite`` and ``genesis.json`` under a data directory."""
+
+    def __init__(self, root: Path, n: int = 4) -> None:
+        self.root = root
+        self.local = LocalChain(n)
+        self.trust_file = TrustFile(self.local.genesis.encode())
+        self.trust = Trust.establish(self.trust_file)
+        self._requests = 0
+        root.mkdir(exist_ok=True)
+        (root / "genesis.json").write_bytes(self.local.genesis.encode())
+        self._tiles = TileWriter(root / "log")
+        self._index = IndexWriter.current(root, network_id=self.local.network_id)
+        self.publish()
+
+    @property
+    def index_path(self) -> Path:
+        return self._index.path
+
+    def accept(self, doc: Document) -> int:
+        """Take a document through request, batches and result; return the leaf of its outcome."""
+        members = [one.id for one in self.local.members]
+        self._requests += 1
+        wish = request(members[0], purl=doc.purl, lock=f"lock {self._requests}")
+        wish = dataclasses.replace(wish, nonce=f"{self._requests:032x}")
+        (wish_id,) = self._commit(wish).transaction_ids
+        voters = members[:3]
+        seqs = [self.local.chain.last_seq(member) + 1 for member in voters]
+        item = built(wish_id, doc)
+        committed = self._commit(
+            *(batch(voter, seq, item) for voter, seq in zip(voters, seqs, strict=True))
+        )
+        if not committed.outcomes:
+            committed = self._commit(result(members[0], wish_id, doc))
+        (outcome,) = committed.outcomes
+        assert isinstance(outcome, Accepted)
+        self.publish()
+        return committed.first_leaf + committed.leaves.index(encode_outcome(outcome))
+
+    def publish(self, *, cosigners: int | None = None) -> SignedCheckpoint:
+        """Bring tiles, index and checkpoint up to the chain's tip."""
+        tip = self.local.chain.tip
+        self._tiles.catch_up(self.local.chain, size=tip.size, root=bytes(tip.root))
+        self._index.catch_up(self.local.chain, size=tip.size)
+        head = Checkpoint(origin=self.trust.origin, size=tip.size, root=bytes(tip.root))
+        members = self.local.members[:cosigners]
+        lines = (log_signed(head, self.local.members[0]), *(cosigned(head, m) for m in members))
+        signed = SignedCheckpoint(head, lines)
+        write_atomic(self.root / "log" / "checkpoint", signed.encode())
+        return signed
+
+    def close(self) -> None:
+        self._index.close()
+
+    def _commit(self, *bodies: Transaction) -> Committed:
+        self.local.now_ms += 1000
+        return self.local.commit(*bodies)
