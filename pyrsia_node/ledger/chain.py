@@ -54,6 +54,7 @@ __all__ = [
 ]
 
 _HEADER_BYTES_RESERVED: Final = 2_000
+_LENGTH_PREFIX_BYTES: Final = 4
 _EXECUTED_MAX: Final = 8
 
 
@@ -235,19 +236,7 @@ class Chain(CommittedChain):
         time_ms = max(now_ms, self._tip.time_ms + 1)
         machine = self._machine(time_ms)
         room = wire.BLOCK_BYTES_MAX - _HEADER_BYTES_RESERVED - len(parent_certificate)
-        chosen: list[SignedTransaction] = []
-        for data in transactions:
-            if len(chosen) == wire.TRANSACTIONS_MAX:
-                break
-            if len(data) + 4 > room:
-                continue
-            try:
-                transaction = self._admission.admit(data, self._tip.set_leaf)
-                machine.apply(transaction)
-            except InvalidInputError:
-                continue
-            chosen.append(transaction)
-            room -= len(data) + 4
+        chosen = self._choose(machine, transactions, room=room)
         execution = machine.finish()
         if not chosen and not execution.leaves:
             return None
@@ -259,9 +248,18 @@ class Chain(CommittedChain):
             parent_certificate=parent_certificate,
         )
         header = derive_header(self._tip, claims, chosen, execution)
-        return wire.encode_block(
-            header.encode(), parent_certificate, [each.encoded for each in chosen]
+        header_bytes = header.encode()
+        block = wire.encode_block(
+            header_bytes, parent_certificate, [each.encoded for each in chosen]
         )
+        signers = self._check_parent(parent_certificate)
+        self._remember(
+            wire.body_id(block),
+            ExecutedBlock(
+                header, header_bytes, parent_certificate, signers, tuple(chosen), execution
+            ),
+        )
+        return block
 
     # ------------------------------------------------------------ commit
 
@@ -319,6 +317,26 @@ class Chain(CommittedChain):
             params=self.genesis.params,
         )
 
+    def _choose(
+        self, machine: Machine, candidates: Sequence[bytes], *, room: int
+    ) -> list[SignedTransaction]:
+        """Apply candidates in order; return those that are valid and fit into ``room`` bytes."""
+        chosen: list[SignedTransaction] = []
+        for data in candidates:
+            size = len(data) + _LENGTH_PREFIX_BYTES
+            if len(chosen) == wire.TRANSACTIONS_MAX:
+                break
+            if size > room:
+                continue
+            try:
+                transaction = self._admission.admit(data, self._tip.set_leaf)
+                machine.apply(transaction)
+            except InvalidInputError:
+                continue
+            chosen.append(transaction)
+            room -= size
+        return chosen
+
     def _examine(self, block: bytes, body_id: Digest) -> ExecutedBlock:
         """Return the block executed on the tip.
 
@@ -349,10 +367,13 @@ class Chain(CommittedChain):
         executed = ExecutedBlock(
             header, parts.header, certificate, signers, transactions, execution
         )
+        self._remember(body_id, executed)
+        return executed
+
+    def _remember(self, body_id: Digest, executed: ExecutedBlock) -> None:
         while len(self._executed) >= _EXECUTED_MAX:
             del self._executed[next(iter(self._executed))]
         self._executed[body_id] = executed
-        return executed
 
     def _check_parent(self, certificate: bytes) -> tuple[NodeId, ...]:
         """Check the parent's certificate inside a block; return who signed."""

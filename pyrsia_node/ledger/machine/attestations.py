@@ -106,7 +106,7 @@ def _next_item(state: BlockState, voter: str, item: Item, at: Position) -> ItemR
     before = state.item(item.request, voter)
     is_open = state.tally(item.request).state == records.OPEN
     if before is None:
-        return replace(_first_item(item, at), is_late=not is_open)
+        return _first_item(item, at, is_late=not is_open)
     if isinstance(item, BuiltItem) and before.own and item.own != before.own:
         raise InvalidInputError(f"request {item.request}: the roots of the own build changed")
     if not is_open:
@@ -114,7 +114,7 @@ def _next_item(state: BlockState, voter: str, item: Item, at: Position) -> ItemR
     return _revised_item(record, before, item, at)
 
 
-def _first_item(item: Item, at: Position) -> ItemRecord:
+def _first_item(item: Item, at: Position, *, is_late: bool) -> ItemRecord:
     if isinstance(item, BuiltItem):
         return ItemRecord(
             outcome=BUILT,
@@ -124,8 +124,9 @@ def _first_item(item: Item, at: Position) -> ItemRecord:
             first_result=item.result,
             level=item.level,
             own=item.own,
+            is_late=is_late,
         )
-    return ItemRecord(outcome=item.outcome, at=at, first_at=at, cause=item.cause)
+    return ItemRecord(outcome=item.outcome, at=at, first_at=at, cause=item.cause, is_late=is_late)
 
 
 def _revised_item(

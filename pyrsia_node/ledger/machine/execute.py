@@ -246,9 +246,14 @@ class Machine:
     def _counted(self, request: Sha256) -> Count:
         record = self._record(request)
         current = set(self._context.next_members)
-        eligible = tuple(member for member in record.members if member in current)
-        spoken = ((member, self._state.item(request, member)) for member in eligible)
-        return Count(record, eligible, {m: item for m, item in spoken if item is not None})
+        return Count.of(
+            record,
+            (
+                (member, self._state.item(request, member))
+                for member in record.members
+                if member in current
+            ),
+        )
 
     def _record(self, request: Sha256) -> RequestRecord:
         record = self._state.request(request)

@@ -7,7 +7,7 @@ reasons: docs/design/ledger.md 4.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from consensus.quorum import faults
@@ -65,22 +65,29 @@ Finding = Agreed | Disagreed | Unbuildable | Overdue | Undecided
 class Count:
     """The items that count now: of members of V_open that are members of the next set.
 
-    ``items`` runs in member order, as ``eligible`` does.
+    All run in member order. ``built`` are the items that name a result, ``left`` the members
+    that said nothing yet.
     """
 
     record: RequestRecord
-    eligible: tuple[NodeId, ...]
     items: Mapping[NodeId, ItemRecord]
+    built: Mapping[NodeId, ItemRecord]
+    left: tuple[NodeId, ...]
 
-    @property
-    def left(self) -> tuple[NodeId, ...]:
-        """Members that said nothing yet."""
-        return tuple(member for member in self.eligible if member not in self.items)
-
-    @property
-    def built(self) -> dict[NodeId, ItemRecord]:
-        """The items that name a result."""
-        return {member: item for member, item in self.items.items() if item.is_built}
+    @classmethod
+    def of(cls, record: RequestRecord, spoken: Iterable[tuple[NodeId, ItemRecord | None]]) -> Count:
+        """Return the count of what each eligible member said, None for nothing."""
+        items: dict[NodeId, ItemRecord] = {}
+        built: dict[NodeId, ItemRecord] = {}
+        left: list[NodeId] = []
+        for member, item in spoken:
+            if item is None:
+                left.append(member)
+                continue
+            items[member] = item
+            if item.is_built:
+                built[member] = item
+        return cls(record, items, built, tuple(left))
 
     def named(self) -> dict[Sha256, list[NodeId]]:
         """Return, for each result that is named, by whom."""
