@@ -19,7 +19,7 @@ from consensus.types import Digest, NodeId
 from pyrsia_node.core.opened import Opened
 from pyrsia_node.ledger.chain import Committed
 from pyrsia_node.ledger.mempool import Mempool
-from pyrsia_node.model.errors import PyrsiaError
+from pyrsia_node.model.errors import InvalidInputError, PyrsiaError
 from pyrsia_node.replica.driver import MemberDriver, Surroundings
 from pyrsia_node.replica.follow import join_prefixed, split_prefixed
 from pyrsia_node.replica.frames import FrameKind, frame_kind, pack_frame
@@ -137,7 +137,11 @@ class MemberPart:
     def _take(self, member: NodeId, frame: bytes) -> None:
         kind = frame_kind(frame)
         if kind is FrameKind.TRANSACTION:
-            self.pending.receive(frame[1:])
+            try:
+                self.pending.receive(frame[1:])
+            except InvalidInputError as error:
+                # Ordinary: the sender had not yet seen the block that holds it.
+                _LOG.debug("transaction from %s is not wanted: %s", member, error)
         elif kind is FrameKind.COSIGNATURE:
             self.on_cosignature(frame[1:])
         else:

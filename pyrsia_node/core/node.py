@@ -140,7 +140,7 @@ class CoreNode:
         self._projection = Projection(
             chain=chain,
             tiles=TileWriter(opened.layout.log),
-            index=IndexWriter(opened.layout.root),
+            index=IndexWriter.current(opened.layout.root, network_id=chain.genesis.network_id),
             publisher=self._publisher,
             requests=opened.network,
             cosigner=cosigner,

@@ -10,11 +10,12 @@ from __future__ import annotations
 import logging
 import secrets
 from collections.abc import Callable
-from typing import Final, Protocol
+from typing import Final
 
 import trio
 
 from pyrsia_node.ledger.chain import Chain
+from pyrsia_node.ledger.index import IndexWriter
 from pyrsia_node.ledger.publish import Cosigner, Publisher
 from pyrsia_node.ledger.tiles import TileWriter
 from pyrsia_node.model.errors import InvalidInputError, PyrsiaError, VerificationError
@@ -29,14 +30,6 @@ PULL_INTERVAL_S: Final = 1.0
 NOTE_BYTES_MAX: Final = 64 * 1024
 
 
-class Indexer(Protocol):
-    """The search index, as far as following the chain needs it."""
-
-    def catch_up(self, chain: Chain) -> None:
-        """Add the rows of leaves that are not yet in it."""
-        ...
-
-
 class Projection:
     """Derives files from committed blocks until cancelled.
 
@@ -48,7 +41,7 @@ class Projection:
         *,
         chain: Chain,
         tiles: TileWriter,
-        index: Indexer,
+        index: IndexWriter,
         publisher: Publisher,
         requests: PeerRequests,
         cosigner: Cosigner | None,
@@ -66,10 +59,10 @@ class Projection:
         self._clock = clock
 
     def catch_up(self) -> None:
-        """Derive everything up to the tip, and cosign it (members)."""
+        """Derive everything up to the tip. May run in a worker thread: it only reads the chain."""
         tip = self._chain.tip
         self._tiles.catch_up(self._chain, size=tip.size, root=tip.root)
-        self._index.catch_up(self._chain)
+        self._index.catch_up(self._chain, size=tip.size)
 
     def cosign_tip(self) -> None:
         """Cosign the tip, which is durable, and tell the other members."""
@@ -86,7 +79,7 @@ class Projection:
         height = -1
         while True:
             height = await watch.beyond(height)
-            self.catch_up()
+            await trio.to_thread.run_sync(self.catch_up)
             self._publish()
 
     def cosignature_arrived(self, payload: bytes) -> None:
