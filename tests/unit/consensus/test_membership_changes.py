@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from consensus.replica import Start
 from consensus.types import Height, NodeId, View
 from tests.unit.consensus.committee import (
     Committee,
     Node,
-    Start,
     member_set,
     names,
 )

@@ -91,7 +91,7 @@ A, B = Digest(b"a" * 32), Digest(b"b" * 32)
     ],
 )
 def test_contradictions_are_exactly_those_no_honest_member_signs(
-    one: tuple[VoteKind, Digest], two: tuple[VoteKind, Digest], is_proof: bool
+    *, one: tuple[VoteKind, Digest], two: tuple[VoteKind, Digest], is_proof: bool
 ) -> None:
     first = vote_of("m001", SET, one[0], view=0, block_hash=one[1])
     second = vote_of("m001", SET, two[0], view=0, block_hash=two[1])
