@@ -67,7 +67,7 @@ class Ended:
 class Child:
     """A running child. Made by :func:`start_child`, which must be followed by :meth:`run`."""
 
-    def __init__(self, spec: ChildSpec, process: trio.Process, parent_fd: int) -> None:
+    def __init__(self, spec: ChildSpec, process: subprocess.Popen[bytes], parent_fd: int) -> None:
         """Wrap a process that was just started."""
         self.spec = spec
         self._process = process
@@ -97,7 +97,8 @@ class Child:
             self._kill_group()
             self._close_pipe()
             with trio.CancelScope(shield=True):
-                code = await self._process.wait()
+                await self._wait_until_dead()
+            code = self._process.wait()  # It is dead: this only reaps it.
             self._ended.set()
         return Ended(code, trio.current_time() - self._started_s, list(self._last_lines))
 
@@ -132,8 +133,9 @@ class Child:
             os.killpg(self.pid, signal.SIGKILL)
 
     async def _print_lines(self, print_line: PrintLine) -> None:
-        output = self._process.stdout
-        assert output is not None
+        assert self._process.stdout is not None
+        output = trio.lowlevel.FdStream(os.dup(self._process.stdout.fileno()))
+        self._process.stdout.close()
         rest = b""
         async with output:
             async for data in output:
@@ -163,15 +165,18 @@ def clean_line(line: bytes) -> str:
     )
 
 
-async def start_child(spec: ChildSpec) -> Child:
+def start_child(spec: ChildSpec) -> Child:
     """Start a child by exec, never by fork alone: it shares no memory and no descriptor with us.
+
+    To be called in the main thread: a child that asks to die with its parent (bubblewrap does)
+    dies with the thread that started it, and the threads of a pool come and go.
 
     Raises:
         OSError: the program cannot be started.
     """
     reading, writing = os.pipe()  # Both close on exec; the child is handed the reading end alone.
     try:
-        process = await trio.lowlevel.open_process(
+        process = subprocess.Popen(
             [*spec.command],
             env={**spec.environment, PARENT_FD_VARIABLE: str(reading)},
             cwd=spec.folder,

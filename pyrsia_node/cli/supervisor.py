@@ -131,7 +131,7 @@ class Supervisor:
             await trio.sleep(pause_s)
 
     async def _run_once(self, spec: ChildSpec) -> Ended:
-        child = await start_child(spec)
+        child = start_child(spec)
         self._children[spec.name] = child
         self._note_change()
         try:

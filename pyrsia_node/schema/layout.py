@@ -103,8 +103,13 @@ class Layout:
 
     @property
     def build_socket(self) -> Path:
-        """The worker listens, the core calls."""
-        return self.run / "build.sock"
+        """The worker listens, the core calls; in the one folder that the worker can write."""
+        return self.build / "worker.sock"
+
+    @property
+    def build_jobs(self) -> Path:
+        """What the worker works on."""
+        return self.build / "jobs"
 
     def folders(self) -> tuple[tuple[Path, int], ...]:
         """Return the folders that ``pyrsia-node init`` makes, parents first, with their modes."""
@@ -117,5 +122,6 @@ class Layout:
             (self.blobs, 0o700),
             (self.partial, 0o700),
             (self.build, 0o700),
+            (self.build_jobs, 0o700),
             (self.run, 0o700),
         )

@@ -11,6 +11,10 @@ from typing import Any, Final, TypeVar
 from pyrsia_node.schema import rules
 from pyrsia_node.schema.rules import Rule
 
+WORKER_UID_DEFAULT: Final = 64000
+"""The build worker's user id when the node runs as root and build.user is empty: above what
+distributions give to people and services, so normally nobody's."""
+
 _GIB: Final = 1024**3
 _T = TypeVar("_T")
 
@@ -156,7 +160,9 @@ class BuildSection:
         (), rules.peer_ids(may_be_star=True), "Peers whose build wishes this member sponsors."
     )
     user: str = _key(
-        "", rules.user(), 'The account of the build worker when the node runs as root; "" is 64000.'
+        "",
+        rules.user(),
+        'The build worker\'s account when the node runs as root; "" is the user id 64000.',
     )
     memory_bytes_max: int = _key(
         2 * _GIB, rules.integer(128 * 1024**2, 2**40, "bytes"), "Memory of one build."

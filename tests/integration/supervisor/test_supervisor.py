@@ -202,7 +202,7 @@ def test_node_that_never_starts_gives_up_with_the_last_words(tmp_path: Path) -> 
 
 def test_child_that_ignores_everything_is_killed_in_time(tmp_path: Path) -> None:
     async def scenario() -> tuple[Ended, float]:
-        child = await start_child(spec("core", tmp_path, "deaf", stop_timeout_s=0.3))
+        child = start_child(spec("core", tmp_path, "deaf", stop_timeout_s=0.3))
         started = trio.Event()
         ends: list[Ended] = []
 
@@ -225,7 +225,7 @@ def test_child_that_ignores_everything_is_killed_in_time(tmp_path: Path) -> None
 
 def test_grandchildren_end_with_their_child(tmp_path: Path) -> None:
     async def scenario() -> int:
-        child = await start_child(spec("core", tmp_path, "breed"))
+        child = start_child(spec("core", tmp_path, "breed"))
         found: list[int] = []
 
         def note(_name: str, line: str) -> None:
@@ -240,14 +240,16 @@ def test_grandchildren_end_with_their_child(tmp_path: Path) -> None:
 
 
 def test_orphan_that_will_not_stop_ends_the_hard_way(tmp_path: Path) -> None:
-    async def scenario() -> Ended:
-        child = await start_child(spec("core", tmp_path, "stubborn", stop_timeout_s=30))
+    ends: list[Ended] = []
+
+    async def scenario() -> None:
+        child = start_child(spec("core", tmp_path, "stubborn", stop_timeout_s=30))
         async with trio.open_nursery() as nursery:
             nursery.start_soon(child.stop)
-            ended = await child.run(lambda _name, _line: None)
-        return ended
+            ends.append(await child.run(lambda _name, _line: None))
 
-    assert trio.run(scenario).code == 7
+    trio.run(scenario)
+    assert ends[0].code == 7
 
 
 def test_hostile_output_is_bounded_and_cannot_drive_the_terminal(tmp_path: Path) -> None:
@@ -255,7 +257,7 @@ def test_hostile_output_is_bounded_and_cannot_drive_the_terminal(tmp_path: Path)
     lines: list[str] = []
 
     async def scenario() -> None:
-        child = await start_child(spec("core", tmp_path, "print", printed.hex()))
+        child = start_child(spec("core", tmp_path, "print", printed.hex()))
 
         async def note_end() -> None:
             await child.stop()

@@ -1,0 +1,241 @@
+"""The build worker cannot reach the node's keys, whoever runs the node (ARCHITECTURE.md 2).
+
+A real bubblewrap starts a real Python, which plays a worker taken over by a build.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import textwrap
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import pytest
+import trio
+
+from pyrsia_node.cli import cgroup_delegation
+from pyrsia_node.cli.children import start_child
+from pyrsia_node.cli.worker import prepare_build_folder, worker_spec, worker_uid
+from pyrsia_node.model.errors import InvalidInputError
+from pyrsia_node.schema.config import Config
+from pyrsia_node.schema.layout import Layout
+from pyrsia_node.schema.sections import WORKER_UID_DEFAULT, BuildSection, NodeSection
+
+ORDINARY_UID = 64001
+# The user of the node and of its worker. Everybody can run the node of an ordinary user; only
+# root can give the worker a user of its own.
+NODES = (
+    [
+        pytest.param((ORDINARY_UID, None), id="ordinary user"),
+        pytest.param((0, WORKER_UID_DEFAULT), id="root"),
+    ]
+    if os.geteuid() == 0
+    else [pytest.param((os.geteuid(), None), id="ordinary user")]
+)
+
+INTRUDER = textwrap.dedent(
+    """
+    import ctypes, json, os, subprocess, sys
+    data, node = sys.argv[1], sys.argv[2]
+    def attempt(what):
+        try:
+            return repr(what())
+        except OSError as error:
+            return type(error).__name__
+    def read(path):
+        with open(path, "rb") as file:
+            return file.read()
+    def unmount():
+        if ctypes.CDLL(None, use_errno=True).umount2((data + "/keys").encode(), 2):
+            raise OSError(ctypes.get_errno(), "umount2")
+        return read(data + "/keys/node.key")
+    bwrap = ["bwrap", "--unshare-all", "--unshare-user", "--disable-userns", "--cap-drop", "ALL",
+             "--clearenv", "--ro-bind", "/usr", "/usr", "--symlink", "usr/lib", "/lib", "--symlink",
+             "usr/lib64", "/lib64", "--proc", "/proc", "--dev", "/dev", "/usr/bin/true"]
+    with open(data + "/build/jobs/own", "w") as own:
+        own.write("mine")
+    status = dict(line.split(":", 1) for line in open("/proc/self/status"))
+    print(json.dumps({
+        "key": attempt(lambda: read(data + "/keys/node.key")),
+        "key of the node's root": attempt(lambda: read(f"/proc/{node}/root{data}/keys/node.key")),
+        "memory of the node": attempt(lambda: read(f"/proc/{node}/environ")),
+        "key behind the mount": attempt(unmount),
+        "token": attempt(lambda: read(data + "/admin.token")),
+        "seen": sorted(os.listdir(data)),
+        "run": attempt(lambda: os.listdir(data + "/run")),
+        "uid": os.getuid(),
+        "capabilities": status["CapEff"].strip(),
+        "environment": sorted(os.environ),
+        "nested": subprocess.run(bwrap, capture_output=True).returncode,
+        "argv": sys.argv[3:],
+        "cgroups": open("/proc/self/cgroup").read(),
+    }))
+    """
+)
+
+
+@dataclass(frozen=True)
+class Node:
+    """A data directory, and a process of the user whose node this is.
+
+    ``own_uid`` is the user of the node; ``uid`` the one that its worker gets, None for the same.
+    """
+
+    layout: Layout
+    own_uid: int
+    uid: int | None
+    pid: int
+
+
+@pytest.fixture
+def open_folder() -> Iterator[Path]:
+    """Make a folder that every user may enter, unlike pytest's own."""
+    with TemporaryDirectory() as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        yield folder
+
+
+@pytest.fixture(params=NODES)
+def node(request: pytest.FixtureRequest, open_folder: Path) -> Iterator[Node]:
+    own_uid, uid = request.param
+    layout = Layout(open_folder / "data")
+    for path, mode in layout.folders():
+        path.mkdir(mode=mode)
+    layout.node_key.write_text("s3cr3t")
+    layout.node_key.chmod(0o600)
+    (layout.root / "admin.token").write_text("s3cr3t")
+    for path in [layout.root, *layout.root.rglob("*")]:
+        os.chown(path, own_uid, -1)
+    prepare_build_folder(layout, uid)
+    with subprocess.Popen(["/bin/sleep", "600"], user=own_uid) as process:
+        yield Node(layout, own_uid, uid, process.pid)
+        process.kill()
+
+
+def intrude(node: Node, *cgroups: Path) -> dict[str, Any]:
+    spec = worker_spec(
+        node.layout,
+        {"SSL_CERT_FILE": "/etc/ssl/certs/ca-certificates.crt", "AWS_SECRET": "s3cr3t"},
+        uid=node.uid,
+        command=("-c", INTRUDER, str(node.layout.root), str(node.pid)),
+        cgroups=cgroups,
+    )
+    if node.own_uid != os.geteuid():
+        # Root plays an ordinary user, who may not be able to enter the folder of this Python.
+        command = ["/usr/bin/python3" if word == sys.executable else word for word in spec.command]
+        become = ["/usr/bin/setpriv", f"--reuid={node.own_uid}", "--clear-groups"]
+        spec = replace(spec, command=[*become, f"--regid={node.own_uid}", "--", *command])
+    lines: list[str] = []
+
+    async def run() -> None:
+        ended = await start_child(spec).run(lambda _name, line: lines.append(line))
+        assert ended.code == 0, lines
+
+    trio.run(run)
+    report: dict[str, Any] = json.loads(lines[-1])
+    return report
+
+
+def test_worker_cannot_open_the_keys_by_any_path(node: Node) -> None:
+    report = intrude(node)
+    for path in ("key", "key of the node's root", "memory of the node", "key behind the mount"):
+        assert report[path] in {"FileNotFoundError", "PermissionError"}, path
+    assert report["token"] == "FileNotFoundError"
+    assert report["run"] == "FileNotFoundError"
+    assert report["seen"] == ["build"]
+
+
+def test_worker_has_no_privileges_and_no_environment_of_ours(node: Node) -> None:
+    report = intrude(node)
+    assert int(report["capabilities"], 16) == 0
+    assert report["uid"] == (node.own_uid if node.uid is None else node.uid)
+    assert "SSL_CERT_FILE" in report["environment"]
+    assert "AWS_SECRET" not in report["environment"]
+
+
+def test_worker_can_still_do_its_work(node: Node) -> None:
+    report = intrude(node)
+    assert report["nested"] == 0  # it can start the sandboxes of builds
+    assert (node.layout.build_jobs / "own").read_text() == "mine"
+    assert report["argv"] == [
+        "--socket",
+        str(node.layout.build_socket),
+        "--work",
+        str(node.layout.build_jobs),
+    ]
+
+
+def test_worker_reaches_its_folder_below_one_that_is_closed_to_it(
+    node: Node, open_folder: Path
+) -> None:
+    os.chown(open_folder, node.own_uid, -1)
+    open_folder.chmod(0o700)
+    assert intrude(node)["seen"] == ["build"]
+
+
+def test_delegated_groups_are_joined_and_removed(node: Node) -> None:
+    """Where there is nobody to delegate to, or the machine does not allow it: none is joined."""
+    groups = cgroup_delegation.delegate(node.uid) if node.uid is not None else []
+    try:
+        report = intrude(node, *groups)
+    finally:
+        cgroup_delegation.remove(groups)
+    for group in groups:
+        assert group.name in report["cgroups"]
+        assert not group.exists()
+
+
+def tree(folder: Path, files: Mapping[str, str]) -> Path:
+    for name, text in files.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    return folder
+
+
+def test_delegation_hands_over_a_version_2_group_with_its_controllers(tmp_path: Path) -> None:
+    root = tree(
+        tmp_path / "cgroup",
+        {"own/cgroup.controllers": "cpu memory pids\n", "own/cgroup.subtree_control": ""},
+    )
+    own = tree(tmp_path, {"self": "0::/own\n"}) / "self"
+    (group,) = cgroup_delegation.delegate(os.geteuid(), root=root, own=own)
+    assert group.parent == root / "own"
+    assert (root / "own/cgroup.subtree_control").read_text() == "+memory +pids"
+    cgroup_delegation.remove([group])
+    assert not group.exists()
+
+
+@pytest.mark.parametrize(
+    ("controllers", "own_text"),
+    [("cpu\n", "0::/own\n"), ("memory pids\n", "0::/elsewhere\n"), ("memory pids\n", "")],
+)
+def test_machine_without_the_controllers_delegates_nothing(
+    tmp_path: Path, controllers: str, own_text: str
+) -> None:
+    root = tree(tmp_path / "cgroup", {"own/cgroup.controllers": controllers})
+    own = tree(tmp_path, {"self": own_text}) / "self"
+    assert cgroup_delegation.delegate(os.geteuid(), root=root, own=own) == []
+
+
+@pytest.mark.parametrize("user", ["0", "root", "no-such-user"])
+def test_worker_of_a_root_node_never_runs_as_root(
+    user: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    config = Config(node=NodeSection("a", "authorized"), build=BuildSection(user=user))
+    with pytest.raises(InvalidInputError, match=f'build.user = "{user}"; allowed: '):
+        worker_uid(config)
+
+
+def test_worker_of_an_ordinary_user_keeps_that_user(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    config = Config(node=NodeSection("a", "authorized"), build=BuildSection(user="nobody"))
+    assert worker_uid(config) is None
