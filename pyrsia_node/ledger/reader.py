@@ -1,0 +1,256 @@
+"""Asks the search index where to look. Read-only; for the gateway.
+
+An answer is leaf indexes, and hints about them. What an entry *says* is read from its leaf and held
+against a cosigned checkpoint by whoever serves by it, so a tampered index can hide an entry but
+never invent one. Callers pass ``as_of``, the size that they believe in: rows exist from commit on,
+and nobody must see what is not yet published.
+
+``IndexReader`` follows the pointer, so a rebuilt index is used from the next call on. Queries are
+bounded in steps: no text that a user can type holds up the process for long.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from pyrsia_node.ledger.index import REPAIR, read_meta, read_pointer
+from pyrsia_node.ledger.query import parse_query
+from pyrsia_node.ledger.rows import SqlValue
+from pyrsia_node.ledger.search import HitPage, search
+from pyrsia_node.model.errors import CorruptStateError, UnavailableError
+from pyrsia_node.model.purl import Purl
+
+ABOUT_MAX: Final = 5000
+"""Most leaves that one question about a package returns."""
+
+_STEPS_MAX: Final = 20_000_000
+"""Virtual machine steps of SQLite that one query may take: about a second."""
+
+_STEPS_BETWEEN_CHECKS: Final = 50_000
+
+_ABOUT_VERSION: Final = (
+    "WITH wanted(id) AS (SELECT id FROM request WHERE purl = :purl)"
+    " SELECT leaf FROM entry WHERE leaf < :as_of AND request IN (SELECT id FROM wanted)"
+    " UNION SELECT leaf FROM item WHERE leaf < :as_of AND request IN (SELECT id FROM wanted)"
+    " ORDER BY leaf DESC LIMIT :limit"
+)
+_ABOUT_PROJECT: Final = _ABOUT_VERSION.replace("WHERE purl = :purl", "WHERE project = :purl")
+_HINT: Final = (
+    "SELECT e.type, COALESCE(e.purl, r.purl), e.request, r.status, r.decided, e.height, b.time_ms"
+    " FROM entry e JOIN block b ON b.height = e.height LEFT JOIN request r ON r.id = e.request"
+    " WHERE e.leaf = :leaf"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class EntryHint:
+    """What the index says of a leaf.
+
+    ``purl`` and ``status`` are those of the build request that the leaf belongs to; None for
+    leaves that belong to none or to several. ``time_ms`` is that of the block.
+    """
+
+    index: int
+    type: str
+    purl: str | None
+    request: str | None
+    status: str | None
+    height: int
+    time_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """Leaf indexes, ascending. ``is_complete`` is False if something may be missing."""
+
+    leaves: tuple[int, ...]
+    is_complete: bool
+
+
+class IndexReader:
+    """The current index of a data directory. Not for use from two threads at once.
+
+    All methods raise ``UnavailableError`` while there is no index yet or the query is too costly,
+    and ``CorruptStateError`` when it is damaged.
+    """
+
+    def __init__(self, root: Path) -> None:
+        """Read below the data directory ``root``; nothing is opened before it is needed."""
+        self._root = root
+        self._db: sqlite3.Connection | None = None
+        self._name: str | None = None
+        self._steps_left = 0
+
+    def close(self) -> None:
+        """Close the file; the reader opens it again when it is used again."""
+        if self._db is not None:
+            self._db.close()
+        self._db = self._name = None
+
+    def applied_size(self) -> int:
+        """Return how many leaves the index covers."""
+        try:
+            return int(read_meta(self._open())["applied_size"])
+        except (sqlite3.Error, KeyError, ValueError) as error:
+            raise _told(error) from None
+
+    def accepted(self, ecosystem: str, name: str, *, as_of: int | None = None) -> list[int]:
+        """Return the leaves of a package's ACCEPTED entries, all versions, ascending.
+
+        Args:
+            ecosystem: The purl type, such as ``pypi``.
+            name: The normalised name, with its namespace if the ecosystem has any.
+            as_of: Only leaves of a log of this size.
+        """
+        statement = (
+            "SELECT DISTINCT leaf FROM file WHERE project = :project AND leaf < :as_of"
+            " ORDER BY leaf"
+        )
+        return self._leaves(
+            statement, {"project": f"pkg:{ecosystem}/{name}", "as_of": _bound(as_of)}
+        )
+
+    def with_file(self, sha256: str, *, as_of: int) -> list[int]:
+        """Return the leaves of ACCEPTED entries that list a file with this digest, ascending."""
+        statement = (
+            "SELECT leaf FROM digest WHERE value = :value AND kind = 'file' AND leaf < :as_of"
+            " ORDER BY leaf LIMIT :limit"
+        )
+        return self._leaves(statement, {"value": sha256, "as_of": as_of, "limit": ABOUT_MAX})
+
+    def projects(self, ecosystem: str, *, as_of: int | None = None) -> list[str]:
+        """Return the names of all packages with an ACCEPTED entry, sorted."""
+        # "0" is the character after "/": the range holds exactly the texts with the prefix.
+        found = self._rows(
+            "SELECT DISTINCT project FROM file WHERE project > :low AND project < :high"
+            " AND leaf < :as_of ORDER BY project",
+            {"low": f"pkg:{ecosystem}/", "high": f"pkg:{ecosystem}0", "as_of": _bound(as_of)},
+        )
+        prefix = f"pkg:{ecosystem}/"
+        return [str(row[0]).removeprefix(prefix) for row in found]
+
+    def about(self, purl: Purl, *, as_of: int, limit: int = ABOUT_MAX) -> Found:
+        """Return every leaf about a package or one version of it.
+
+        That is requests, attestations, results, outcomes and what came late. With more than
+        ``limit`` the newest are returned, and the answer is not complete.
+        """
+        statement = _ABOUT_PROJECT if purl.version is None else _ABOUT_VERSION
+        leaves = self._leaves(statement, {"purl": str(purl), "as_of": as_of, "limit": limit + 1})
+        is_complete = len(leaves) <= limit and self.applied_size() >= as_of
+        return Found(tuple(sorted(leaves[:limit])), is_complete)
+
+    def hints(self, leaves: Iterable[int], *, as_of: int) -> list[EntryHint]:
+        """Return what the index says of each leaf that it knows, in the order asked."""
+        return [
+            _hint(leaf, row, as_of) for leaf in leaves for row in self._rows(_HINT, {"leaf": leaf})
+        ]
+
+    def search(
+        self, query: str, *, as_of: int, limit: int = 50, cursor: int | None = None
+    ) -> tuple[HitPage, bool]:
+        """Return a page of what a query finds, newest first, and whether the index is complete.
+
+        Args:
+            query: See ``ledger.query``.
+            as_of: The size of the log to look at.
+            limit: Most hits, 1 to 200.
+            cursor: ``next`` of the page before.
+
+        Raises:
+            QueryError: The query is malformed; says at which character.
+            InvalidInputError: The limit is out of bounds.
+        """
+        terms = parse_query(query)
+        db = self._open()
+        self._steps_left = _STEPS_MAX
+        try:
+            page = search(db, terms, as_of=as_of, limit=limit, cursor=cursor)
+        except sqlite3.Error as error:
+            raise _told(error) from None
+        return page, self.applied_size() >= as_of
+
+    def _leaves(self, statement: str, values: dict[str, SqlValue]) -> list[int]:
+        return [_integer(row[0]) for row in self._rows(statement, values)]
+
+    def _rows(self, statement: str, values: dict[str, SqlValue]) -> list[tuple[SqlValue, ...]]:
+        db = self._open()
+        self._steps_left = _STEPS_MAX
+        try:
+            return db.execute(statement, values).fetchall()
+        except sqlite3.Error as error:
+            raise _told(error) from None
+
+    def _open(self) -> sqlite3.Connection:
+        name = read_pointer(self._root)
+        if name is None:
+            raise UnavailableError("the log has no search index yet")
+        if self._db is not None and name == self._name:
+            return self._db
+        self.close()
+        path = self._root / name
+        if not path.is_file():
+            raise CorruptStateError(f"{path} is missing: run '{REPAIR}'")
+        try:
+            # mode=rw, not ro: a reader of a database in WAL mode writes its lock file. query_only
+            # keeps the content safe from us; autocommit keeps every read short.
+            db = sqlite3.connect(
+                f"file:{_uri_path(path)}?mode=rw",
+                uri=True,
+                isolation_level=None,
+                check_same_thread=False,
+            )
+            db.execute("PRAGMA query_only=1")
+            db.set_progress_handler(self._count_steps, _STEPS_BETWEEN_CHECKS)
+        except sqlite3.Error as error:
+            raise _told(error) from None
+        self._db, self._name = db, name
+        return db
+
+    def _count_steps(self) -> int:
+        self._steps_left -= _STEPS_BETWEEN_CHECKS
+        return self._steps_left < 0
+
+
+def _hint(leaf: int, row: tuple[SqlValue, ...], as_of: int) -> EntryHint:
+    kind, purl, request, status, decided, height, time_ms = row
+    if status is not None and (decided is None or _integer(decided) >= as_of):
+        status = "open"
+    return EntryHint(
+        index=leaf,
+        type=str(kind),
+        purl=None if purl is None else str(purl),
+        request=None if request is None else str(request),
+        status=None if status is None else str(status),
+        height=_integer(height),
+        time_ms=_integer(time_ms),
+    )
+
+
+def _integer(value: SqlValue) -> int:
+    if not isinstance(value, int):
+        raise CorruptStateError(f"the search index has {value!r:.40} for a number: run '{REPAIR}'")
+    return value
+
+
+def _bound(as_of: int | None) -> int:
+    return 2**62 if as_of is None else as_of
+
+
+def _told(error: Exception) -> UnavailableError | CorruptStateError:
+    text = str(error)
+    if isinstance(error, sqlite3.OperationalError) and "interrupted" in text:
+        return UnavailableError("the query is too costly: add a term that narrows it")
+    if isinstance(error, sqlite3.OperationalError) and "locked" in text:
+        return UnavailableError("the search index is busy")
+    return CorruptStateError(f"the search index is damaged ({text}): run '{REPAIR}'")
+
+
+def _uri_path(path: Path) -> str:
+    text = os.fspath(path.absolute())
+    return text.replace("%", "%25").replace("?", "%3f").replace("#", "%23")
