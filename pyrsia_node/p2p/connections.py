@@ -131,6 +131,7 @@ class Connections:
     def _disconnected(self, connection: INetConn) -> None:
         peer = PeerId(connection.muxed_conn.peer_id.to_base58())
         if peer not in self:
+            self._host.forget(connection.muxed_conn.peer_id)
             self._events.on_disconnected(peer)
 
 

@@ -75,7 +75,14 @@ class Greeter:
     async def until_welcome(self, peer: PeerId) -> None:
         """Wait until the peer is connected and welcomed; the caller sets the deadline."""
         while peer not in self._welcome:
-            await self._arrivals.setdefault(peer, trio.Event()).wait()
+            arrival = self._arrivals.setdefault(peer, trio.Event())
+            try:
+                await arrival.wait()
+            finally:
+                # Strangers come with as many ids as they like: the last waiter tidies up.
+                waiting = arrival.statistics().tasks_waiting
+                if not waiting and self._arrivals.get(peer) is arrival:
+                    del self._arrivals[peer]
 
     def forget(self, peer: PeerId) -> None:
         """Note that the peer's last connection has ended."""

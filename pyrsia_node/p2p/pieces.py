@@ -134,7 +134,7 @@ class Chunks:
         if not self._left:
             raise StopAsyncIteration
         with trio.move_on_after(STALL_S) as patience:
-            chunk = await self._stream.read_some(min(self._left, 2 * CHUNK_BYTES))
+            chunk = await self._stream.read_bulk(min(self._left, 2 * CHUNK_BYTES))
         if patience.cancelled_caught or not chunk:
             raise UnavailableError(
                 f"holder {self._stream.peer} stopped {self._left} bytes before the end"

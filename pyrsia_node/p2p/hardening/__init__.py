@@ -11,6 +11,8 @@ has a regression test over real sockets that fails with the measure switched off
     [D1]           few unfinished handshakes per address, few strangers in all
     [F1]           a frame is written whole or the connection ends; closing never hangs
     [A1]           nobody is dialled but by our own decision
+    [S1]           the host's own key is never evicted from the peer store
+    [P1]           small messages are not answered by a window update each (for speed)
 
 And in the settings: Noise alone (the defaults offer plaintext, where anybody is anybody), yamux
 alone, frozen peers noticed, no silent failure to listen. This package

@@ -8,6 +8,7 @@ from __future__ import annotations
 import socket
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Final, cast
 
 from libp2p.abc import IMuxedConn, INetStream, IRawConnection
@@ -19,7 +20,7 @@ from libp2p.network.config import ConnectionConfig, RetryConfig
 from libp2p.network.exceptions import SwarmException
 from libp2p.network.swarm import Swarm
 from libp2p.peer.id import ID
-from libp2p.peer.peerstore import PeerStore
+from libp2p.peer.peerstore import PeerStore, PeerStoreError
 from libp2p.security.noise.transport import PROTOCOL_ID as NOISE_ID
 from libp2p.stream_muxer.yamux import yamux as yamux_module
 from libp2p.transport.tcp.tcp import TCP
@@ -43,6 +44,28 @@ class _SilentConnector(AutoConnector):
 
     async def maybe_connect(self) -> None:
         """Do nothing: whom to dial is the keeper's decision."""
+
+    def record_disconnect(self, peer_id: ID) -> None:
+        """Keep no record: only the dialling that never happens would tidy it up."""
+
+
+class KeepingPeerStore(PeerStore):
+    """Peer store that never evicts the host's own key [S1].
+
+    The library evicts peers without addresses first, and the host itself is one: after a thousand
+    strangers the node can no longer identify itself or sign gossip.
+    """
+
+    def __init__(self, own: ID, guard: Guard) -> None:
+        super().__init__()
+        self._own = own
+        self._guard = guard
+
+    def _enforce_peer_limit(self) -> None:
+        own = self.peer_data_map.get(self._own)
+        super()._enforce_peer_limit()
+        if own is not None and self._guard.has(Measure.KEEP_OWN_KEY):
+            self.peer_data_map[self._own] = own
 
 
 class HardenedSwarm(Swarm):
@@ -138,6 +161,11 @@ class HardenedHost(BasicHost):
         finally:
             muxer.inbound_streams -= 1
 
+    def forget(self, peer: ID) -> None:
+        """Drop what the library remembers of a peer that is gone; addresses we keep ourselves."""
+        with suppress(PeerStoreError):
+            self.peerstore.clear_peerdata(peer)
+
 
 def new_host(seed32: bytes, guard: Guard, announce: Sequence[str]) -> HardenedHost:
     """Return a host that runs nothing yet.
@@ -154,7 +182,7 @@ def new_host(seed32: bytes, guard: Guard, announce: Sequence[str]) -> HardenedHo
     yamux_module.MAX_WINDOW_SIZE = _WINDOW_BYTES_MAX
     key_pair = create_new_key_pair(seed32)
     peer_id = ID.from_pubkey(key_pair.public_key)
-    peerstore = PeerStore()
+    peerstore = KeepingPeerStore(peer_id, guard)
     peerstore.add_key_pair(peer_id, key_pair)
     upgrader = TransportUpgrader({NOISE_ID: GatedNoise(key_pair, guard)}, {})
     upgrader.muxer_multistream = BoundedMuxers(guard)

@@ -29,6 +29,7 @@ class Measure(Enum):
     LIMIT_UPGRADES = "D1"
     WHOLE_FRAMES = "F1"
     NO_AUTODIAL = "A1"
+    KEEP_OWN_KEY = "S1"
 
 
 @dataclass(frozen=True, slots=True)
