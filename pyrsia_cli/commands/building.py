@@ -1,0 +1,176 @@
+"""``build pypi`` and ``build status``: have packages rebuilt, and watch it happen."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Final
+
+import click
+from packaging.requirements import InvalidRequirement, Requirement
+from packaging.utils import canonicalize_name
+from rich.live import Live
+from rich.table import Table
+
+from pyrsia_cli.api import NodeApi
+from pyrsia_cli.dependencies import closure
+from pyrsia_cli.output import emit, format_option, progress_console
+from pyrsia_cli.settings import load_settings, settings_path
+from pyrsia_node.model.errors import InvalidInputError, NotFoundError, PyrsiaError
+from pyrsia_node.schema.exit_codes import OK, OTHER
+from pyrsia_node.schema.links import BuildStarted, BuildStatus
+
+ENDED: Final = frozenset({"accepted", "diverged", "failed", "expired", "refused"})
+POLL_S: Final = 0.5
+COLUMNS: Final = ("purl", "state", "build_id", "stage", "detail", "leaf_index")
+REQUIREMENTS_BYTES_MAX: Final = 1024 * 1024
+
+
+@click.group()
+def build() -> None:
+    """Ask authorized nodes to rebuild packages from source."""
+
+
+@build.command()
+@click.argument("packages", nargs=-1, metavar="NAME==VERSION...")
+@click.option("-r", "--requirement", type=click.Path(dir_okay=False), help="A requirements file.")
+@click.option("--with-deps", is_flag=True, help="Build what they depend on as well.")
+@click.option("--class", "deadline_class", type=click.Choice(["S", "M", "L"]), help="Deadline.")
+@click.option("--no-wait", is_flag=True, help="Print the build ids and return.")
+@format_option
+def pypi(
+    packages: Sequence[str],
+    requirement: str | None,
+    deadline_class: str | None,
+    output_format: str,
+    *,
+    with_deps: bool,
+    no_wait: bool,
+) -> None:
+    r"""Rebuild Python packages, each pinned to a version.
+
+    \b
+    pyrsia build pypi six==1.17.0
+    pyrsia build pypi -r requirements.txt --no-wait --format json
+    pyrsia build pypi requests==2.34.2 --with-deps
+
+    Waits for the outcome and exits 1 unless every package was accepted.
+    """
+    wanted = [_pinned(package) for package in packages]
+    if requirement is not None:
+        wanted += _read_requirements(Path(requirement))
+    if not wanted:
+        raise InvalidInputError("name at least one package as NAME==VERSION, or use -r FILE")
+    with NodeApi(load_settings(settings_path())) as api:
+        if with_deps:
+            wanted = closure(wanted)
+        started = [_start(api, name, version, deadline_class) for name, version in wanted]
+        if no_wait:
+            emit([each.dump() for each in started], ("build_id", "state"), output_format)
+            return
+        statuses = _watch(api, [each.build_id for each in started])
+    rows = [each.dump() for each in statuses]
+    emit(rows, COLUMNS, output_format)
+    click.get_current_context().exit(
+        OK if all(each.state == "accepted" for each in statuses) else OTHER
+    )
+
+
+@build.command("status")
+@click.option("--id", "build_id", required=True, help="The build id that `build` printed.")
+@click.option("--wait", is_flag=True, help="Watch until the outcome.")
+@format_option
+def build_status(build_id: str, output_format: str, *, wait: bool) -> None:
+    """Show how a build stands, with the progress of every authorized node."""
+    with NodeApi(load_settings(settings_path())) as api:
+        found = _watch(api, [build_id])[0] if wait else _status(api, build_id)
+    emit([found.dump()], COLUMNS, output_format, document=found.dump())
+
+
+def _status(api: NodeApi, build_id: str) -> BuildStatus:
+    try:
+        return api.get(f"/api/v1/builds/{build_id}", BuildStatus)
+    except NotFoundError as error:
+        raise NotFoundError(
+            f"Failed to fetch build status: build '{build_id}' was not found ({error});"
+            " `pyrsia inspect-log` shows what is in the log"
+        ) from error
+
+
+def _start(api: NodeApi, name: str, version: str, deadline_class: str | None) -> BuildStarted:
+    body: dict[str, object] = {"ecosystem": "pypi", "name": name, "version": version}
+    if deadline_class is not None:
+        body["class"] = deadline_class
+    started = api.post("/api/v1/builds", BuildStarted, body)
+    progress_console().print(f"Build of {name} {version} has ID {started.build_id}")
+    return started
+
+
+def _watch(api: NodeApi, build_ids: Sequence[str]) -> list[BuildStatus]:
+    """Follow builds, with a live table on standard error, until all have ended."""
+    with Live(console=progress_console(), auto_refresh=False, transient=True) as live:
+        while True:
+            found = [_status(api, build_id) for build_id in build_ids]
+            live.update(progress_table(found), refresh=True)
+            if all(each.state in ENDED for each in found):
+                return found
+            time.sleep(POLL_S)
+
+
+def progress_table(statuses: Sequence[BuildStatus]) -> Table:
+    """Return builds, and under each the authorized nodes' own progress, as a table."""
+    table = Table("package", "state", "stage", "detail", box=None, pad_edge=False)
+    for status in statuses:
+        table.add_row(f"[bold]{status.purl}[/]", status.state, status.stage, status.detail[:60])
+        for each in status.progress:
+            table.add_row(f"  {each.label}", each.state, each.stage, each.detail[:60])
+    return table
+
+
+def _pinned(text: str) -> tuple[str, str]:
+    try:
+        requirement = Requirement(text)
+    except InvalidRequirement as error:
+        raise InvalidInputError(f"{text!r}: {error}") from error
+    pins = [each for each in requirement.specifier if each.operator in {"==", "==="}]
+    if len(pins) != 1 or len(requirement.specifier) != 1 or "*" in pins[0].version:
+        raise InvalidInputError(f"{text!r} pins no version; write {requirement.name}==VERSION")
+    return canonicalize_name(requirement.name), pins[0].version
+
+
+def _read_requirements(path: Path) -> list[tuple[str, str]]:
+    """Read pins from a requirements file; hashes and comments are passed over."""
+    try:
+        with path.open(encoding="utf-8") as file:
+            text = file.read(REQUIREMENTS_BYTES_MAX + 1)
+    except (OSError, UnicodeDecodeError) as error:
+        raise InvalidInputError(f"{path} cannot be read: {error}") from error
+    if len(text) > REQUIREMENTS_BYTES_MAX:
+        raise InvalidInputError(f"{path} exceeds {REQUIREMENTS_BYTES_MAX} bytes")
+    found = []
+    for number, line in _logical_lines(text):
+        wanted = line.split("#")[0].split("--hash")[0].strip()
+        if not wanted:
+            continue
+        if wanted.startswith("-"):
+            raise InvalidInputError(f"{path}:{number}: option {wanted.split()[0]} is not followed")
+        try:
+            found.append(_pinned(wanted))
+        except PyrsiaError as error:
+            raise InvalidInputError(f"{path}:{number}: {error}") from error
+    return found
+
+
+def _logical_lines(text: str) -> Iterator[tuple[int, str]]:
+    """Yield (number of its first line, text) of lines joined at a trailing backslash."""
+    whole, first = "", 1
+    for number, line in enumerate(text.splitlines(), 1):
+        first = first if whole else number
+        if line.endswith("\\"):
+            whole += line[:-1] + " "
+            continue
+        yield first, whole + line
+        whole = ""
+    if whole:
+        yield first, whole

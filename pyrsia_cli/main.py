@@ -1,0 +1,68 @@
+"""The ``pyrsia`` command: one entry, one place where errors become exit codes.
+
+Exit codes: 0 ok, 1 other, 2 invalid input, 3 verification failed, 4 not found, 5 unavailable.
+"""
+
+from __future__ import annotations
+
+import sys
+from importlib import metadata
+
+import click
+
+from pyrsia_cli.commands import building, configuring, log, networks, node
+from pyrsia_node.model.errors import PyrsiaError
+from pyrsia_node.schema.exit_codes import INVALID, exit_code_of
+
+CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
+
+
+@click.group(context_settings=CONTEXT)
+@click.version_option(metadata.version("pyrsia"), "-V", "--version", prog_name="pyrsia")
+def cli() -> None:
+    r"""Talk to a Pyrsia node, and trust only what can be verified here.
+
+    \b
+    First steps:
+      pyrsia ping                                is a node there?
+      pyrsia config trust devnet.trust           whose word counts
+      pyrsia build pypi six==1.17.0              have it rebuilt from source
+      pyrsia inspect-log pypi six                what the log says, proved
+      pyrsia configure pip                       let pip install through the node
+
+    Exit codes: 0 ok, 1 other, 2 invalid input, 3 verification failed, 4 not found,
+    5 unavailable. Shell completion: eval "$(_PYRSIA_COMPLETE=bash_source pyrsia)"
+    (zsh_source, fish_source).
+    """
+
+
+for command in (
+    node.ping,
+    node.status,
+    node.list_peers,
+    node.config,
+    building.build,
+    log.inspect_log,
+    log.search,
+    log.verify,
+    configuring.configure,
+    networks.network,
+    networks.devnet,
+):
+    cli.add_command(command)
+
+
+def main() -> None:
+    """Run the command; end the process with its exit code."""
+    try:
+        code = cli.main(standalone_mode=False)
+    except PyrsiaError as error:
+        sys.stderr.write(f"pyrsia: {error}\n")
+        code = exit_code_of(error)
+    except click.exceptions.Abort:
+        sys.stderr.write("pyrsia: interrupted\n")
+        code = 130
+    except click.ClickException as error:
+        error.show()
+        code = INVALID
+    sys.exit(code if isinstance(code, int) else 0)

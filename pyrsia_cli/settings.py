@@ -1,0 +1,116 @@
+"""The command's own settings: which node to talk to, whom to trust. A small TOML file.
+
+``$PYRSIA_CONFIG``, else ``$XDG_CONFIG_HOME/pyrsia/pyrsia.toml``, else ``~/.config/…``. Written
+whole, through a temporary file; unknown keys are refused so that a typing error is not silent.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import tomllib
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Final
+
+from pyrsia_node.model.errors import InvalidInputError
+
+_HOST: Final = re.compile(
+    r"(?=.{1,253}\Z)[A-Za-z0-9]([A-Za-z0-9-]{0,62})(\.[A-Za-z0-9][A-Za-z0-9-]{0,62})*\Z|\[?[0-9a-f:]+\]?\Z"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What the file says. ``trust`` and ``token_file`` are paths, "" when not set."""
+
+    host: str = "127.0.0.1"
+    port: int = 7888
+    trust: str = ""
+    token_file: str = ""
+
+    @property
+    def url(self) -> str:
+        """The node's base URL."""
+        return f"http://{self.host}:{self.port}"
+
+
+def settings_path() -> Path:
+    """Return where the settings file is, or would be."""
+    chosen = os.environ.get("PYRSIA_CONFIG")
+    if chosen:
+        return Path(chosen)
+    base = os.environ.get("XDG_CONFIG_HOME") or str(Path.home() / ".config")
+    return Path(base) / "pyrsia" / "pyrsia.toml"
+
+
+def load_settings(path: Path) -> Settings:
+    """Read the file; a missing one means the defaults.
+
+    Raises:
+        InvalidInputError: it is no TOML, or a key or value is not allowed; all are named.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return Settings()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InvalidInputError(f"{path} cannot be read: {error}") from error
+    try:
+        values = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise InvalidInputError(f"{path}: {error}") from error
+    return edited(Settings(), values, source=str(path))
+
+
+def edited(settings: Settings, values: dict[str, object], *, source: str) -> Settings:
+    """Return ``settings`` with ``values`` put in.
+
+    Raises:
+        InvalidInputError: naming every key or value that is not allowed.
+    """
+    problems = [problem for key, value in values.items() if (problem := _problem(key, value))]
+    if problems:
+        raise InvalidInputError(f"{source}: " + "; ".join(problems))
+    return replace(settings, **values)  # type: ignore[arg-type] # each value was checked above
+
+
+def save_settings(path: Path, settings: Settings) -> None:
+    """Write the file whole; the old one stays until the new one is complete."""
+    lines = [f"{key} = {json.dumps(value)}\n" for key, value in asdict(settings).items()]
+    write_whole(path, "".join(lines))
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Replace a text file by way of a temporary one beside it.
+
+    Raises:
+        InvalidInputError: the folder or the file cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+        with temporary.open("w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        raise InvalidInputError(f"{path} cannot be written: {error.strerror}") from error
+
+
+def _problem(key: str, value: object) -> str:
+    match key:
+        case "host":
+            is_right = isinstance(value, str) and bool(_HOST.match(value))
+            allowed = "a host name or an IP address"
+        case "port":
+            is_right = type(value) is int and 1 <= value <= 65535
+            allowed = "an integer from 1 to 65535"
+        case "trust" | "token_file":
+            is_right = isinstance(value, str)
+            allowed = "a path, or empty"
+        case _:
+            return f"{key}: unknown; known are host, port, trust, token_file"
+    return "" if is_right else f"{key} = {value!r}: {allowed} is allowed"

@@ -1,0 +1,82 @@
+"""What the command line takes, and what it says about the rest."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from pyrsia_cli.dependencies import parse_report
+from pyrsia_cli.main import cli
+from pyrsia_cli.settings import Settings, edited, load_settings, save_settings
+from pyrsia_node.model.errors import InvalidInputError, UnavailableError
+
+ENVIRONMENT = {"COLUMNS": "100"}
+
+
+def invoke(*arguments: str, config: Path) -> BaseException | None:
+    environment = {**ENVIRONMENT, "PYRSIA_CONFIG": str(config)}
+    return CliRunner(env=environment).invoke(cli, list(arguments)).exception
+
+
+@pytest.mark.parametrize("name", ["six", "six>=1", "six==1.*", "six==1,==2", "==1", "six @ x"])
+def test_a_build_needs_exactly_one_pinned_version(name: str, tmp_path: Path) -> None:
+    error = invoke("build", "pypi", name, config=tmp_path / "c.toml")
+    assert isinstance(error, InvalidInputError)
+    assert name in str(error)
+
+
+def test_a_requirements_file_is_refused_with_its_line(tmp_path: Path) -> None:
+    file = tmp_path / "requirements.txt"
+    file.write_text("six==1.17.0 \\\n  --hash=sha256:00\n# a comment\nattrs>=20\n")
+    error = invoke("build", "pypi", "-r", str(file), config=tmp_path / "c.toml")
+    assert "requirements.txt:4" in str(error)
+
+
+def test_all_wrong_settings_are_named_and_nothing_is_changed() -> None:
+    with pytest.raises(InvalidInputError) as caught:
+        edited(Settings(), {"host": "a b", "port": 70000, "x": 1}, source="here")
+    assert all(name in str(caught.value) for name in ("host", "port", "x: unknown"))
+
+
+def test_settings_survive_a_round_trip(tmp_path: Path) -> None:
+    path = tmp_path / "sub" / "pyrsia.toml"
+    settings = Settings(host="node.test", port=1, trust="/a b/c.trust", token_file='q"uote')
+    save_settings(path, settings)
+    assert load_settings(path) == settings
+
+
+def test_no_node_is_an_error_that_says_where_it_was_looked_for(tmp_path: Path) -> None:
+    config = tmp_path / "c.toml"
+    save_settings(config, Settings(port=1))
+    error = invoke("ping", config=config)
+    assert isinstance(error, UnavailableError)
+    assert "127.0.0.1:1" in str(error)
+
+
+def test_without_a_trust_file_nothing_from_the_log_is_shown(tmp_path: Path) -> None:
+    error = invoke("inspect-log", "pypi", "six", config=tmp_path / "c.toml")
+    assert isinstance(error, InvalidInputError)
+    assert "whom do you trust" in str(error)
+
+
+@pytest.mark.parametrize("command", [[], ["build"], ["build", "pypi"], ["inspect-log"], ["config"]])
+def test_every_command_explains_itself(command: list[str]) -> None:
+    result = CliRunner(env=ENVIRONMENT).invoke(cli, [*command, "--help"])
+    assert result.exit_code == 0
+    assert "Usage:" in result.output
+
+
+def test_pips_report_becomes_pins_with_dependencies_first() -> None:
+    report = (
+        '{"install":[{"metadata":{"name":"Requests","version":"2"}},'
+        '{"metadata":{"name":"idna","version":"3"}}]}'
+    )
+    assert parse_report(report) == [("idna", "3"), ("requests", "2")]
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"install":1}', '{"install":[{}]}'])
+def test_a_malformed_report_of_pip_is_an_input_error(text: str) -> None:
+    with pytest.raises(InvalidInputError):
+        parse_report(text)
