@@ -170,8 +170,22 @@ class IndexWriter:
 
     def dump_sha256(self) -> str:
         """Return the hash of all rows in key order: equal for equal content, however made."""
+        tables = self.dump_sha256_by_table()
+        return hashlib.sha256(repr(sorted(tables.items())).encode()).hexdigest()
+
+    def dump_sha256_by_table(self) -> dict[str, str]:
+        """Return, for each table, the hash of its rows in key order."""
         with _told(self._path):
-            return dump_sha256(self._db)
+            return {table: _table_sha256(self._db, table) for table in _DUMPED}
+
+    def check_words(self) -> None:
+        """Check that the full-text index fits the descriptions.
+
+        Raises:
+            CorruptStateError: It does not.
+        """
+        with _told(self._path):
+            self._db.execute("INSERT INTO words(words, rank) VALUES('integrity-check', 1)")
 
     def finish(self) -> None:
         """Fold the write-ahead log into the file and make it durable."""
@@ -289,14 +303,11 @@ def read_meta(db: sqlite3.Connection) -> dict[str, str]:
     return dict(db.execute("SELECT key, value FROM meta").fetchall())
 
 
-def dump_sha256(db: sqlite3.Connection) -> str:
-    """Return the hash of all rows, table by table in key order."""
+def _table_sha256(db: sqlite3.Connection, table: str) -> str:
     digest = hashlib.sha256()
-    for table in _DUMPED:
-        digest.update(table.encode() + b"\n")
-        # The table names are the constants above; nothing from outside gets into the statement.
-        for row in db.execute(f"SELECT * FROM {table} ORDER BY 1, 2, 3"):  # noqa: S608
-            digest.update(repr(row).encode() + b"\n")
+    # The table names are the constants above; nothing from outside gets into the statement.
+    for row in db.execute(f"SELECT * FROM {table} ORDER BY 1, 2, 3"):  # noqa: S608
+        digest.update(repr(row).encode() + b"\n")
     return digest.hexdigest()
 
 
