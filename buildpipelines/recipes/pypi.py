@@ -193,21 +193,27 @@ def plan(marks: Marks | None, tree: SourceTree, *, cutoff: str) -> list[Recipe]:
     return recipes[:ATTEMPTS_MAX]
 
 
-def is_worth_trying(recipe: Recipe, results: Sequence[tuple[Recipe, int | None]]) -> bool:
-    """Tell whether another recipe can still beat what earlier ones reached.
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """What a tried recipe reached; ``level`` is None where nothing published has its name."""
 
-    Args:
-        recipe: The next recipe of the plan.
-        results: Earlier ones with their level of equality; None where the build failed or no
-            published file could be compared.
-    """
-    levels = [level for _, level in results if level is not None]
-    if 0 in levels:
+    recipe: Recipe
+    is_built: bool
+    level: int | None
+
+
+def is_worth_trying(recipe: Recipe, attempts: Sequence[Attempt]) -> bool:
+    """Tell whether another recipe can still beat what earlier ones reached."""
+    built = [attempt for attempt in attempts if attempt.is_built]
+    if any(attempt.level in (0, None) for attempt in built):
         return False
-    # Equal but for times: other pins cannot help, another epoch can.
-    if 1 in levels:
-        return any(r.constraints == recipe.constraints for r, level in results if level == 1)
-    return True
+    # Where the tools could not build, another epoch does not help them.
+    failed = {a.recipe.constraints for a in attempts if not a.is_built}
+    if recipe.constraints in failed:
+        return False
+    # Equal but for times: other tools cannot help, another epoch can.
+    nearly = {a.recipe.constraints for a in built if a.level == 1}
+    return not nearly or recipe.constraints in nearly
 
 
 def back_end(tree: SourceTree) -> BackEnd:

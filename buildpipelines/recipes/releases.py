@@ -98,13 +98,21 @@ def choose_cutoff(uploads: Iterable[str]) -> str:
 
 
 def purl_of(name: str, version: str) -> str:
-    """Return the package URL of a release (purl-spec, type pypi)."""
-    encoded = version.replace("+", "%2B").replace("!", "%21")
+    """Return the package URL of a release in normal form (purl-spec type pypi; PEP 503, 440).
+
+    Raises:
+        FormatError: the version does not parse.
+    """
+    try:
+        normal = str(Version(version))
+    except InvalidVersion as error:
+        raise FormatError(f"{version!r:.100} is no version") from error
+    encoded = normal.replace("+", "%2B").replace("!", "%21")
     return f"pkg:pypi/{canonicalize_name(name)}@{encoded}"
 
 
 def parse_purl(purl: str) -> tuple[str, str]:
-    """Return (name, version) of a pypi package URL without qualifiers.
+    """Return (name, version) of a pypi package URL in normal form without qualifiers.
 
     Raises:
         FormatError: another type, no version, or a part that is out of form.
@@ -114,8 +122,4 @@ def parse_purl(purl: str) -> tuple[str, str]:
     version = encoded.replace("%2B", "+").replace("%21", "!")
     if not purl.startswith(prefix) or not at or purl_of(name, version) != purl:
         raise FormatError(f"{purl!r:.200} is no package URL of the form {prefix}name@version")
-    try:
-        Version(version)
-    except InvalidVersion as error:
-        raise FormatError(f"{version!r:.100} is no version") from error
     return name, version

@@ -1,0 +1,114 @@
+"""``python -m buildpipelines``: trial and rebuild for people at a shell, without a node.
+
+``trial NAME==VERSION`` prints the result as JSON and progress on standard error; ``rebuild FILE``
+replays such a result (``-`` for standard input). Exit status: 0 built, 1 not built, 2 bad
+arguments.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import json
+import sys
+from pathlib import Path
+
+from buildpipelines.errors import BuildFailure, FormatError
+from buildpipelines.spec.messages import (
+    JobFailure,
+    JobStatus,
+    RebuildParams,
+    TrialParams,
+    parse_result,
+)
+from buildpipelines.worker.__main__ import add_build_options, build_options
+from buildpipelines.worker.service import Service, running
+
+_JOB = "shell"
+_POLL_SECONDS = 0.2
+_RESULT_BYTES_MAX = 4 * 1024 * 1024
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one trial or rebuild; return the exit status."""
+    arguments = _parser().parse_args(argv)
+    try:
+        return asyncio.run(_run(arguments))
+    except (BuildFailure, FormatError, OSError) as error:
+        sys.stderr.write(f"{error}\n")
+        return 2
+
+
+def _parser() -> argparse.ArgumentParser:
+    result = argparse.ArgumentParser(prog="python -m buildpipelines", description=__doc__)
+    commands = result.add_subparsers(dest="command", required=True)
+    trial = commands.add_parser("trial", help="find recipe and inputs of a release")
+    trial.add_argument("release", help="NAME==VERSION")
+    rebuild = commands.add_parser("rebuild", help="replay a trial's result")
+    rebuild.add_argument("result", help="file with the trial's JSON, or -")
+    for command in (trial, rebuild):
+        command.add_argument("--work", type=Path, default=Path(".cache/buildpipelines"))
+        command.add_argument("--index-url", help="upstream index (default: pip's)")
+        add_build_options(command)
+    return result
+
+
+async def _run(arguments: argparse.Namespace) -> int:
+    seconds = int(arguments.seconds)
+    async with running(build_options(arguments)) as service:
+        if arguments.command == "trial":
+            name, _, version = arguments.release.partition("==")
+            service.trial(TrialParams(_JOB, "pypi", name, version, seconds))
+        else:
+            text = await asyncio.to_thread(_read, arguments.result)
+            result = parse_result(text)
+            service.rebuild(
+                RebuildParams(
+                    job=_JOB,
+                    purl=result.purl,
+                    source=result.source,
+                    lock=result.lock,
+                    recipe=result.recipe,
+                    toolchain=result.toolchain,
+                    seconds_max=seconds,
+                )
+            )
+        status = await _follow(service)
+    if status.result is None or isinstance(status.result, JobFailure):
+        sys.stderr.write(f"{status.log_tail}\n")
+        if status.result is not None:
+            sys.stderr.write(f"{status.result.outcome}: {status.result.cause}\n")
+        return 1
+    sys.stdout.write(json.dumps(status.result.document(), indent=1, sort_keys=True) + "\n")
+    return 0
+
+
+def _read(name: str) -> dict[str, object]:
+    with contextlib.ExitStack() as stack:
+        file = sys.stdin if name == "-" else stack.enter_context(Path(name).open(encoding="utf-8"))
+        try:
+            value: object = json.loads(file.read(_RESULT_BYTES_MAX))
+        except ValueError as error:
+            raise FormatError(f"{name}: not JSON: {error}") from error
+    if not isinstance(value, dict):
+        raise FormatError(f"{name}: a JSON object is expected")
+    return value
+
+
+async def _follow(service: Service) -> JobStatus:
+    """Show every new stage until the job ends."""
+    shown = ""
+    while True:
+        status = service.jobs.status(_JOB)
+        line = f"{status.stage}  {status.detail}"
+        if line != shown:
+            sys.stderr.write(f"{line}\n")
+            shown = line
+        if status.state in ("done", "failed"):
+            return status
+        await asyncio.sleep(_POLL_SECONDS)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,95 @@
+"""``python -m buildpipelines.worker``: the process that runs other people's build scripts.
+
+It holds no keys and writes below its work folder alone. It ends on SIGTERM, SIGINT, and when the
+supervisor does. Exit status: 0 asked to end, 2 bad arguments, 5 this machine cannot build.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import sys
+from pathlib import Path
+
+from buildpipelines.errors import BuildFailure
+from buildpipelines.inputs.pipconf import index_settings
+from buildpipelines.sandbox.limits import MIB, SandboxLimits
+from buildpipelines.worker.parent import parent_gone
+from buildpipelines.worker.server import BuildLink
+from buildpipelines.worker.service import DEFAULT_BUILD_UID, Options, running
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run a worker until it is told to end; return the exit status."""
+    arguments = parser().parse_args(argv)
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
+    try:
+        asyncio.run(serve(arguments))
+    except BuildFailure as failure:
+        sys.stderr.write(f"this machine cannot build: {failure.detail}\n")
+        return 5
+    return 0
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the reader of the command line."""
+    result = argparse.ArgumentParser(prog="python -m buildpipelines.worker", description=__doc__)
+    result.add_argument("--socket", type=Path, required=True, help="where to listen")
+    result.add_argument("--work", type=Path, required=True, help="folder for jobs and cache")
+    result.add_argument("--index-url", help="upstream index (default: pip's)")
+    result.add_argument(
+        "--allow-uid", type=int, action="append", default=[], help="user who may connect"
+    )
+    add_build_options(result)
+    return result
+
+
+def add_build_options(result: argparse.ArgumentParser) -> None:
+    """Add the options that say how builds run."""
+    defaults = SandboxLimits()
+    add = result.add_argument
+    add("--uid", type=int, default=DEFAULT_BUILD_UID, help="whom builds run as, under root")
+    add("--parallel", type=int, default=max(1, (os.cpu_count() or 1) // 2), help="jobs at once")
+    add("--memory-mib", type=int, default=defaults.memory_bytes // MIB, help="of one build")
+    add("--processes", type=int, default=defaults.processes, help="of one build")
+    add("--seconds", type=float, default=defaults.seconds, help="longest build")
+
+
+def build_options(arguments: argparse.Namespace) -> Options:
+    """Return how builds run."""
+    return Options(
+        work=arguments.work.absolute(),
+        index=index_settings(index_url=arguments.index_url),
+        limits=SandboxLimits(
+            seconds=arguments.seconds,
+            memory_bytes=arguments.memory_mib * MIB,
+            processes=arguments.processes,
+        ),
+        uid=arguments.uid,
+        parallel=arguments.parallel,
+    )
+
+
+async def serve(arguments: argparse.Namespace) -> None:
+    """Serve the build link until a signal or the parent's end."""
+    loop = asyncio.get_running_loop()
+    told = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, told.set)
+    gone = asyncio.create_task(parent_gone())
+    gone.add_done_callback(lambda _: told.set())
+    allowed = frozenset({0, os.getuid(), *arguments.allow_uid})
+    async with contextlib.AsyncExitStack() as stack:
+        service = await stack.enter_async_context(running(build_options(arguments)))
+        link = BuildLink(service, allowed_uids=allowed)
+        await stack.enter_async_context(link.listening(arguments.socket))
+        await told.wait()
+    gone.cancel()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,126 @@
+"""Put a worker together: machine, cache, upstream, jobs. Used by the server and at the shell."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import platform
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from buildpipelines.errors import BuildFailure, FormatError
+from buildpipelines.inputs.cache import InputsCache
+from buildpipelines.inputs.pipconf import IndexSettings
+from buildpipelines.inputs.upstream import Upstream
+from buildpipelines.sandbox import seccomp
+from buildpipelines.sandbox.confine import Confiner
+from buildpipelines.sandbox.limits import SandboxLimits
+from buildpipelines.sandbox.toolchain import Toolchain, read_toolchain
+from buildpipelines.spec.messages import RebuildParams, TrialParams
+from buildpipelines.worker.jobs import Jobs
+from buildpipelines.worker.pypi import Machine, PypiJob, pipeline
+from buildpipelines.worker.workspace import Workspace
+
+DEFAULT_BUILD_UID: Final = 64990
+"""Whom builds run as when the worker is root: a number that no account is given."""
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How a worker runs. ``uid`` is whom builds run as where the worker is root."""
+
+    work: Path
+    index: IndexSettings
+    limits: SandboxLimits
+    uid: int = DEFAULT_BUILD_UID
+    parallel: int = 1
+
+
+class Service:
+    """What the build link's methods do."""
+
+    def __init__(self, machine: Machine, jobs: Jobs) -> None:
+        """Serve builds on ``machine``."""
+        self.jobs = jobs
+        self._machine = machine
+
+    def describe(self) -> dict[str, object]:
+        """Return what this worker can build, and with what."""
+        return {
+            "pipelines": [pipeline()],
+            "toolchain": self._machine.toolchain.digest,
+            "toolchain_doc": dict(self._machine.toolchain.document),
+            "environment": dict(self._machine.environment),
+        }
+
+    def trial(self, params: TrialParams) -> None:
+        """Queue a recording run; raises FormatError, JobExistsError, TooManyJobsError."""
+        if params.ecosystem != "pypi":
+            raise FormatError(f"ecosystem {params.ecosystem!r} has no pipeline here; pypi has")
+        self.jobs.start(
+            params.job,
+            lambda folder, report: PypiJob(self._machine, folder, report).trial(params),
+            seconds_max=params.seconds_max,
+        )
+
+    def rebuild(self, params: RebuildParams) -> None:
+        """Queue a replay run; raises FormatError, JobExistsError, TooManyJobsError."""
+        if not params.purl.startswith("pkg:pypi/"):
+            raise FormatError(f"{params.purl!r:.100} has no pipeline here; pkg:pypi/ has")
+        self.jobs.start(
+            params.job,
+            lambda folder, report: PypiJob(self._machine, folder, report).rebuild(params),
+            seconds_max=params.seconds_max,
+        )
+
+
+@contextlib.asynccontextmanager
+async def running(options: Options) -> AsyncIterator[Service]:
+    """Yield a service; on leaving, every job is ended.
+
+    Raises:
+        BuildFailure: REFUSED: this machine cannot build.
+    """
+    toolchain = await asyncio.to_thread(read_toolchain)
+    workspace = await asyncio.to_thread(Workspace, options.work)
+    confiner = await asyncio.to_thread(Confiner)
+    uid = options.uid if os.getuid() == 0 else None
+    if uid == 0:
+        raise BuildFailure("REFUSED", "build user", "builds never run as root; give another --uid")
+    cache = await asyncio.to_thread(InputsCache, workspace.cache)
+    async with Upstream(options.index, cache) as upstream:
+        machine = Machine(
+            upstream=upstream,
+            toolchain=toolchain,
+            confiner=confiner,
+            limits=options.limits,
+            uid=uid,
+            environment=_environment(toolchain, confiner, options.limits),
+        )
+        jobs = Jobs(workspace, parallel=options.parallel)
+        try:
+            yield Service(machine, jobs)
+        finally:
+            await jobs.close()
+
+
+def _environment(
+    toolchain: Toolchain, confiner: Confiner, limits: SandboxLimits
+) -> dict[str, str | int]:
+    """Return what an attestation says about where a build ran; nothing of it enters a root."""
+    descriptor = seccomp.open_filter()
+    if descriptor is not None:
+        os.close(descriptor)
+    return {
+        "kernel": platform.release(),
+        "machine": toolchain.machine,
+        "python": f"{toolchain.python[0]}.{toolchain.python[1]}",
+        "sandbox": "bwrap",
+        "limits": confiner.kind,
+        "seccomp": 0 if descriptor is None else 1,
+        "memory_bytes": limits.memory_bytes,
+        "processes": limits.processes,
+    }
