@@ -31,6 +31,7 @@ HELLO_PROTOCOL: Final = "/pyrsia/hello/1"
 HELLO_S: Final = 5.0
 """How long an exchange may take, and how long a peer may be connected without one."""
 
+_REFRESH_S: Final = 2.0
 _FOREIGN_MAX: Final = 256
 _LOG: Final = logging.getLogger("pyrsia.p2p")
 
@@ -95,6 +96,22 @@ class Greeter:
             PyrsiaError: The peer is not of this network, or broke the protocol, or went away.
         """
         try:
+            await self._exchange(peer)
+        except PyrsiaError:
+            await self._connections().close(peer)
+            raise
+
+    async def run(self, chance: Callable[[], float]) -> None:
+        """Keep heights fresh: say hello to a random peer every other second, until cancelled."""
+        while True:
+            await trio.sleep(_REFRESH_S * (0.5 + chance()))
+            peers = self.welcome()
+            if peers:
+                with suppress(PyrsiaError):
+                    await self._exchange(peers[int(chance() * len(peers))])
+
+    async def _exchange(self, peer: PeerId) -> None:
+        try:
             with trio.fail_after(HELLO_S):
                 async with asking(
                     await self._connections().open_stream(peer, HELLO_PROTOCOL)
@@ -102,11 +119,7 @@ class Greeter:
                     await stream.write_frame(encode_hello(self._own()))
                     self._judge(peer, await self._read(stream))
         except trio.TooSlowError:
-            await self._connections().close(peer)
             raise UnavailableError(f"peer {peer} did not say hello") from None
-        except PyrsiaError:
-            await self._connections().close(peer)
-            raise
 
     async def answer(self, stream: PeerStream) -> None:
         """Serve the hello protocol: answer in any case, so that the other side learns why."""
@@ -143,6 +156,9 @@ class Greeter:
                 f"peer {peer} is of the network with genesis {theirs.genesis}, "
                 f"this node of the network with genesis {ours}"
             )
+        if peer not in self._connections():
+            # Its last connection ended meanwhile, and nobody would take the welcome back.
+            raise UnavailableError(f"peer {peer} hung up during its hello")
         known = peer in self._welcome
         self._welcome[peer] = theirs
         arrival = self._arrivals.pop(peer, None)

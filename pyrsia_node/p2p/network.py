@@ -129,6 +129,7 @@ class Network:
             self._directory.configure(peer, [address])
         self.set_members(())
         self._ways.spawn(self._directory.run, self.connected)
+        self._ways.spawn(self._greeter.run, self._ways.chance)
         company = self._config.company
         self._ways.spawn(self._keeper.explore, lambda: len(self.connected()), company)
 

@@ -144,13 +144,10 @@ class HardenedHost(BasicHost):
             await super()._swarm_stream_handler(net_stream)
             return
         muxer = cast("BoundedYamux", net_stream.muxed_conn)
-        if muxer.inbound_streams >= self.guard.limits.inbound_streams_per_connection:
-            self.guard.refuse("too many streams on one connection", muxer.peer_id)
-            await net_stream.reset()
-            return
-        if len(muxer.streams) > self.guard.limits.streams_per_connection:
-            self.guard.refuse("too many half-closed streams", muxer.peer_id)
-            await muxer.close()
+        why = muxer.why_refuse_stream()
+        if why:
+            self.guard.refuse(why, muxer.peer_id)
+            await (muxer.close() if muxer.is_beyond_patience() else net_stream.reset())
             return
         muxer.inbound_streams += 1
         try:

@@ -45,6 +45,10 @@ class Limits:
     """Being served; more are reset unread."""
     streams_per_connection: int = 512
     """Known to the muxer, half-closed ones too; a peer with more is disconnected."""
+    streams_per_s: float = 150.0
+    """Of one connection on average; the burst is four seconds' worth, more are reset unread."""
+    refused_streams: int = 2000
+    """Refused on one connection before it is closed."""
     unread_bytes_per_connection: int = 16 * 1024 * 1024
     unread_bytes: int = 256 * 1024 * 1024
     """Of all connections together, looked at once a connection holds more than 1 MiB."""

@@ -22,6 +22,7 @@ from libp2p.stream_muxer.yamux.yamux import DEFAULT_WINDOW_SIZE, GO_AWAY_NORMAL,
 from libp2p.stream_muxer.yamux.yamux import PROTOCOL_ID as YAMUX_ID
 
 from pyrsia_node.p2p.hardening.measures import Guard, Measure
+from pyrsia_node.p2p.pacing import TokenBucket
 
 _CREDIT_BYTES: Final = DEFAULT_WINDOW_SIZE // 2
 
@@ -66,12 +67,41 @@ class BoundedYamux(Yamux):
         )
         self._guard = guard
         self.inbound_streams = 0
+        self._refused_streams = 0
+        rate = guard.limits.streams_per_s
+        self._stream_bucket = TokenBucket(
+            rate_per_s=rate, burst=4 * rate, now_s=trio.current_time()
+        )
         guard.muxers.add(self)
 
     @property
     def unread_bytes(self) -> int:
         """Bytes received that no reader has taken yet."""
         return sum(map(len, self.stream_buffers.values()))
+
+    def why_refuse_stream(self) -> str:
+        """Return why the peer's newest stream is not served, or an empty text; counts both.
+
+        Serving a stream costs a hundred times what opening one does: without a bound one peer
+        could keep the node from its votes.
+        """
+        limits = self._guard.limits
+        if len(self.streams) > limits.streams_per_connection:
+            why = "too many half-closed streams"
+        elif self.inbound_streams >= limits.inbound_streams_per_connection:
+            why = "too many streams on one connection"
+        elif not self._stream_bucket.take(1, trio.current_time()):
+            why = "too many streams a second"
+        else:
+            return ""
+        self._refused_streams += 1
+        return why
+
+    def is_beyond_patience(self) -> bool:
+        """Return whether the peer ignored refusals for so long that the connection should end."""
+        limits = self._guard.limits
+        is_littered = len(self.streams) > limits.streams_per_connection
+        return is_littered or self._refused_streams > limits.refused_streams
 
     async def _read_data_body(self, length: int) -> bytes:
         # M1: yamux.py warns when a peer exceeds its window, sets the window to 0 and goes on.

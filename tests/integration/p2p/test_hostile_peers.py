@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import struct
+from contextlib import suppress
 from random import Random
 
 import pytest
 import trio
 from libp2p.abc import IHost
+from libp2p.stream_muxer.exceptions import MuxedStreamError
 
 from pyrsia_node.p2p.greeting import HELLO_PROTOCOL
 from pyrsia_node.p2p.streams import PeerStream
@@ -111,6 +113,23 @@ async def test_a_peer_that_never_ends_its_streams_is_disconnected_in_the_end() -
                         break
             assert not await says_hello(host, target.address, seconds=1)
         assert await answers(target.address)
+
+
+async def test_a_flood_of_streams_is_reset_and_then_cut_off_while_others_are_served() -> None:
+    limits = {"streams_per_s": 20, "refused_streams": 200}
+    with victim(limits=limits) as target:
+        async with stranger() as host, node(3) as friend:
+            friend.add_addresses(peer_of(target), [target.address])
+            connection = await connect(host, target.address)
+            assert await says_hello(host, target.address)
+            with trio.fail_after(10), suppress(MuxedStreamError):
+                while not connection.is_closed:
+                    stream = await connection.new_stream()
+                    await stream.reset()
+            answer = await friend.ask(
+                peer_of(target), "echo", b"served", timeout_s=5, answer_bytes_max=8
+            )
+            assert answer == b"served"
 
 
 async def test_too_many_strangers_leave_room_for_configured_peers() -> None:

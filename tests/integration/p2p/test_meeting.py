@@ -50,6 +50,14 @@ async def test_the_directory_shows_what_a_peer_says_of_itself() -> None:
         assert known.addresses[0] in first.addresses[0]
 
 
+async def test_heights_are_kept_fresh_on_a_living_connection() -> None:
+    async with nodes(2) as (first, second):
+        first.set_height(7)
+        second.set_height(9)
+        await until(lambda: second.directory()[0].height == 7)
+        await until(lambda: first.directory()[0].height == 9)
+
+
 async def test_a_changed_data_listener_is_told_at_once() -> None:
     async with nodes(2) as (first, second):
         await until(lambda: "node-1" in known_labels(second))
