@@ -54,6 +54,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--mutant", choices=sorted(MUTANTS), help="plant this bug")
     parser.add_argument("--mutants", action="store_true", help="hunt every planted bug")
+    parser.add_argument(
+        "--blind", action="store_true", help="judge by what leaves the nodes, not by their disks"
+    )
     parser.add_argument("--budget", type=int, default=400, help="runs for one planted bug")
     parser.add_argument("--results", metavar="FILE", help="write a JSON summary")
     return parser
@@ -69,6 +72,7 @@ def _jobs(options: argparse.Namespace) -> Iterator[Job]:
             signatures=options.signatures,
             traitors_max=traitors_max,
             mutant=options.mutant,
+            sees_disks=not options.blind,
         )
 
 
@@ -132,7 +136,12 @@ def _hunt_all(options: argparse.Namespace) -> int:
     survivors = []
     for name in sorted(MUTANTS):
         caught = hunt(
-            name, sizes, first=options.first_seed, budget=options.budget, processes=options.jobs
+            name,
+            sizes,
+            first=options.first_seed,
+            budget=options.budget,
+            processes=options.jobs,
+            sees_disks=not options.blind,
         )
         print(_caught_line(name, caught, options.budget), flush=True)
         if caught is None:

@@ -29,6 +29,7 @@ class Job:
     signatures: Signatures = Signatures.KEYED
     traitors_max: int | None = None
     mutant: str | None = None
+    sees_disks: bool = True
 
     def command(self) -> str:
         """Return the line that tells the story of this run."""
@@ -39,6 +40,8 @@ class Job:
             line += f" --byzantine {self.traitors_max}"
         if self.mutant is not None:
             line += f" --mutant {self.mutant}"
+        if not self.sees_disks:
+            line += " --blind"
         return f"{line} --trace"
 
     def schedule(self) -> Schedule:
@@ -114,7 +117,7 @@ class Summary:
 def run_job(job: Job, tell: Tell | None = None) -> Outcome:
     """Run one job in this process, its mutant planted if it names one."""
     with planted(job.mutant) if job.mutant is not None else nullcontext():
-        return Cluster(job.schedule(), tell).run()
+        return Cluster(job.schedule(), tell, sees_disks=job.sees_disks).run()
 
 
 def run_all(jobs: Iterable[Job], *, processes: int) -> Iterator[Result]:

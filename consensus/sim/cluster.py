@@ -21,7 +21,13 @@ from consensus.sim import keys
 from consensus.sim.clock import SECOND, Clock, NodeClock
 from consensus.sim.faults import ACTORS, Actor
 from consensus.sim.footprint import footprint
-from consensus.sim.frames import SideKind, body_frame, read_body_asked
+from consensus.sim.frames import (
+    SideKind,
+    body_frame,
+    decisions_frame,
+    read_body_asked,
+    read_height,
+)
 from consensus.sim.hand import Hand
 from consensus.sim.liveness import Work, deadline_us
 from consensus.sim.machine import Machine, State
@@ -42,7 +48,7 @@ from consensus.types import (
     NodeId,
     View,
 )
-from consensus.wire import MessageKind, decode_vote, split_block
+from consensus.wire import MessageKind, decode_vote, encode_decision, split_block
 
 EVENTS_MAX: Final = 1_500_000
 """More than any sound run takes; beyond it something feeds itself."""
@@ -78,7 +84,9 @@ class Outcome:
 class Cluster:
     """Everything of one run. ``run`` may be called once."""
 
-    def __init__(self, schedule: Schedule, tell: Tell | None = None) -> None:
+    def __init__(
+        self, schedule: Schedule, tell: Tell | None = None, *, sees_disks: bool = True
+    ) -> None:
         self.schedule = schedule
         self._tell = tell
         self._clock = Clock()
@@ -92,6 +100,7 @@ class Cluster:
             genesis_set=genesis_set,
             honest=frozenset(schedule.honest),
             verify=self._keys.verify,
+            sees_disks=sees_disks,
         )
         self._network = Network(
             self._clock,
@@ -209,7 +218,11 @@ class Cluster:
                     down_us=blackout.down_us,
                     in_write=self._chance.random() < 0.5,
                 )
-            self._clock.after(20_000, partial(node.cut_power, blackout.down_us))
+            self._clock.after(20_000, partial(self._cut_power, node, blackout.down_us))
+
+    def _cut_power(self, node: Node, down_us: int) -> None:
+        if not self._network.settled:
+            node.cut_power(down_us)
 
     def _settle(self) -> None:
         """Make the network timely and everybody present, as the model promises from GST on."""
@@ -241,8 +254,13 @@ class Cluster:
             self._chance.choice(running).submit(transaction)
 
     def _resubmit(self) -> None:
-        self._resubmit_once()
-        self._clock.after(RESUBMIT_US, self._resubmit)
+        """Ask again every few seconds until the network settles.
+
+        Not later: from then on, what one running member knows must reach the others by itself.
+        """
+        if not self._network.settled:
+            self._resubmit_once()
+            self._clock.after(RESUBMIT_US, self._resubmit)
 
     def _resubmit_once(self) -> None:
         for transaction in list(self._work.waiting):
@@ -274,13 +292,21 @@ class Cluster:
                 self._oracle.certificate_arrived(node.me, frame, height=before, view=at.view)
 
     def _ask_traitor(self, source: NodeId, target: NodeId, frame: bytes) -> None:
-        if frame[:1] != bytes([SideKind.BODY_ASKED]):
+        actor = self._actors[target][0]
+        if isinstance(actor, Twin):
             return
-        asked = read_body_asked(frame)
-        if asked is not None:
-            body = self._actors[target][0].body_for(*asked)
-            if body is not None:
+        if frame[:1] == bytes([SideKind.BODY_ASKED]):
+            asked = read_body_asked(frame)
+            body = None if asked is None else actor.body_for(*asked)
+            if asked is not None and body is not None:
                 self._network.send(target, source, body_frame(asked[0], body))
+        elif frame[:1] == bytes([SideKind.DECISIONS_ASKED]):
+            wanted = read_height(frame)
+            decisions = None if wanted is None else actor.decisions_for(wanted[0])
+            if decisions is not None:
+                n = len(self.schedule.nodes)
+                encoded = [encode_decision(one, n=n) for one in decisions]
+                self._network.send(target, source, decisions_frame(encoded))
 
     # -- Watcher ------------------------------------------------------------------------------
 

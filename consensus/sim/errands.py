@@ -1,8 +1,9 @@
 """What a running node asks of others and gives to them: bodies and decisions.
 
-The product does this over its ``ask`` protocol; here it is frames on the simulated network. One
-question for a body is open per hash, it goes to one peer after the other, and a new request starts
-with the next peer, so that no liar can stand in front of the queue for ever.
+The product does this over its ``ask`` protocol; here it is frames on the simulated network. Whom to
+ask for decisions is planned by ``consensus.catchup``. One question for a body is open per hash, it
+goes to one peer after the other, and a new request starts with the next peer, so that no liar can
+stand in front of the queue for ever.
 """
 
 from __future__ import annotations
@@ -10,37 +11,32 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from consensus.effects import RequestBody, ServeDecisions
+from consensus.catchup import Ask, Catchup
+from consensus.effects import RequestBody, ServeDecisions, StartCatchup
 from consensus.errors import DecodeError
 from consensus.events import BodyReceived, DecisionApplied, Event
-from consensus.ingress import verify_certificate
+from consensus.ingress import verify_decision
 from consensus.sim.clock import SECOND
 from consensus.sim.frames import (
-    SideKind,
     body_asked_frame,
     body_frame,
-    decision_frame,
     decisions_asked_frame,
+    decisions_frame,
     read_body_asked,
+    read_decisions,
     read_height,
 )
-from consensus.types import Certificate, Digest, Height, NodeId, VoteKind
-from consensus.wire import (
-    MessageKind,
-    block_hash,
-    decode_certificate,
-    encode_certificate,
-    join_decision,
-    split_decision,
-)
+from consensus.types import Decision, Digest, Height, NodeId
+from consensus.wire import MessageKind, block_hash, decode_decision, encode_decision
 
 if TYPE_CHECKING:
     from consensus.sim.life import Life
 
 DECISIONS_PER_HELP: Final = 4
 HELP_PAUSE_US: Final = SECOND
-PULL_PAUSE_US: Final = 3 * SECOND
+POLL_PAUSE_US: Final = 3 * SECOND
 BODY_TIMEOUT_US: Final = SECOND
+DECISIONS_TIMEOUT_US: Final = 2 * SECOND
 
 
 class Errands:
@@ -50,7 +46,12 @@ class Errands:
         self._life = life
         self._fetches: dict[Digest, list[NodeId]] = {}
         self._turns: dict[Digest, int] = {}
-        self._served: dict[tuple[SideKind | MessageKind, NodeId], int] = {}
+        self._helped: dict[NodeId, int] = {}
+        self._catchup = Catchup(life.durable.height)
+        self._open: Ask | None = None
+        self._is_barren = False
+        """The last answer brought nothing: hints wait for the next poll, or they would become a
+        stream of questions to honest peers while a liar keeps claiming."""
 
     # -- bodies -------------------------------------------------------------------------------
 
@@ -104,81 +105,105 @@ class Errands:
             return []
         return [BodyReceived(height, block)]
 
-    # -- decisions ----------------------------------------------------------------------------
+    # -- decisions, given ---------------------------------------------------------------------
 
     def serve(self, effect: ServeDecisions) -> None:
-        """Help a member that is behind with the decisions that it lacks (R9)."""
-        for decision in self._decisions(MessageKind.DECISION, effect.to, effect.first):
-            self._life.send(effect.to, bytes([MessageKind.DECISION]) + decision)
+        """Help a member that is behind with the decisions that it lacks (R9), once a second."""
+        now_us = self._life.world.clock.now_us
+        if now_us - self._helped.get(effect.to, -HELP_PAUSE_US) >= HELP_PAUSE_US:
+            self._helped[effect.to] = now_us
+            for decision in self._decisions(effect.first):
+                self._life.send(effect.to, bytes([MessageKind.DECISION]) + decision)
 
     def answer_decisions(self, source: NodeId, frame: bytes) -> None:
-        """Send the decisions that a peer pulls."""
+        """Answer a peer that asks what follows its tip; nothing is an answer too."""
         asked = read_height(frame)
-        if asked is None:
-            return
-        for decision in self._decisions(SideKind.DECISION, source, asked[0]):
-            self._life.send(source, decision_frame(decision))
+        if asked is not None:
+            self._life.send(source, decisions_frame(self._decisions(asked[0])))
 
-    def _decisions(self, kind: SideKind | MessageKind, to: NodeId, first: Height) -> list[bytes]:
-        """Return what one answer may carry; empty within the pause after the last one."""
-        durable, now_us = self._life.durable, self._life.world.clock.now_us
-        if not 1 <= first < durable.height:
-            return []
-        if now_us - self._served.get((kind, to), -HELP_PAUSE_US) < HELP_PAUSE_US:
-            return []
-        self._served[kind, to] = now_us
+    def _decisions(self, first: Height) -> list[bytes]:
+        durable = self._life.durable
         decisions = []
-        for height in range(first, min(first + DECISIONS_PER_HELP, durable.height)):
+        for height in range(max(1, first), min(first + DECISIONS_PER_HELP, durable.height)):
             members = durable.members_at(Height(height), self._life.world.machine)
             assert members is not None, "a committed height has a set"
             stored = durable.chain[height - 1]
-            certificate = encode_certificate(stored.certificate, n=len(members.members))
-            decisions.append(join_decision(stored.block, certificate))
+            decision = Decision(stored.block, stored.certificate)
+            decisions.append(encode_decision(decision, n=len(members.members)))
         return decisions
 
-    def pull_for_ever(self) -> list[Event]:
+    # -- decisions, sought --------------------------------------------------------------------
+
+    def poll_for_ever(self) -> list[Event]:
         """Ask some peer every few seconds whether there is more than is known here."""
-        others = self._life.others()
-        if others:
-            self.pull(self._life.world.chance.choice(others))
-        self._life.later(PULL_PAUSE_US, self.pull_for_ever)
+        for peer in self._life.others():
+            self._catchup.joined(peer)
+        self._is_barren = False
+        self._ask(self._catchup.next_ask(is_poll=True))
+        self._life.later(POLL_PAUSE_US, self.poll_for_ever)
         return []
 
-    def pull(self, source: NodeId) -> None:
-        """Ask one peer for the decisions that follow the own tip."""
-        self._life.send(source, decisions_asked_frame(self._life.durable.height))
+    def start_catchup(self, effect: StartCatchup) -> None:
+        """Follow a hint that there is more to know."""
+        self._catchup.heard(effect.source, effect.seen)
+        if not self._is_barren:
+            self._ask(self._catchup.next_ask())
 
-    def take_decision(self, source: NodeId, decision: bytes) -> list[Event]:
-        """Apply a pulled decision if it is the next one and all of it holds."""
-        found = self._verify(decision)
-        if found is None:
+    def entered(self, height: Height) -> None:
+        """Note that everything below ``height`` is committed, by whatever means."""
+        self._catchup.applied(height)
+
+    def _ask(self, ask: Ask | None) -> None:
+        if ask is not None:
+            self._open = ask
+            self._life.send(ask.peer, decisions_asked_frame(ask.first))
+            self._life.later(DECISIONS_TIMEOUT_US, partial(self._give_up, ask))
+
+    def _give_up(self, ask: Ask) -> list[Event]:
+        if self._open is ask:
+            self._open = None
+            self._catchup.failed()
+            self._is_barren = True
+        return []
+
+    def take_decisions(self, source: NodeId, frame: bytes) -> list[Event]:
+        """Apply as much of an answer as is next and holds."""
+        if self._open is None or self._open.peer != source:
             return []
-        block, certificate = found
-        height = certificate.height
-        after = self._life.apply(certificate, block)
+        self._open = None
+        decisions = read_decisions(frame)
+        if decisions is None:
+            self._catchup.failed()
+            self._is_barren = True
+            return []
+        before = self._life.durable.height
+        events: list[Event] = []
+        for decision in decisions:
+            applied = self._apply(decision)
+            if not applied:
+                break
+            events += applied
+        self._catchup.answered()
+        self._is_barren = self._life.durable.height == before
+        if not self._is_barren:
+            self._ask(self._catchup.next_ask(is_poll=True))
+        return events
+
+    def _apply(self, encoded: bytes) -> list[Event]:
+        """Commit one decision if it is the next and all of it holds; else return nothing."""
+        members, world = self._life.members(), self._life.world
+        try:
+            decision = decode_decision(encoded, n=len(members.members))
+        except DecodeError:
+            return []
+        certificate = decision.certificate
+        is_next = certificate.height == self._life.durable.height
+        if not is_next or not verify_decision(decision, members, world.chain_id, world.verify):
+            return []
+        after = self._life.apply(certificate, decision.block)
         if after is None:
             return []
-        applied = DecisionApplied(height, after.tip, after.members, after.signers, certificate)
-        entered = self._life.enter()
-        if self._life.durable.height % DECISIONS_PER_HELP == 1:
-            self.pull(source)
-        return [applied, *entered]
-
-    def _verify(self, decision: bytes) -> tuple[bytes, Certificate] | None:
-        members = self._life.members()
-        try:
-            block, encoded = split_decision(decision)
-            certificate = decode_certificate(encoded, n=len(members.members))
-        except DecodeError:
-            return None
-        is_next = (
-            certificate.kind is VoteKind.FINALIZE
-            and certificate.height == self._life.durable.height
-            and certificate.block_hash == block_hash(block)
+        applied = DecisionApplied(
+            certificate.height, after.tip, after.members, after.signers, certificate
         )
-        world = self._life.world
-        if not is_next or not verify_certificate(
-            certificate, members, world.chain_id, world.verify
-        ):
-            return None
-        return block, certificate
+        return [applied, *self._life.enter()]

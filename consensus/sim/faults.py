@@ -57,6 +57,11 @@ class Actor:
         """Return what to answer to a request for a body; None is silence."""
         return self.hand.knowledge.at(height).blocks.get(name)
 
+    def decisions_for(self, first: Height) -> list[Decision] | None:
+        """Return what to answer to a request for decisions; None is silence."""
+        decisions = self.hand.knowledge.decisions
+        return [decisions[at] for at in map(Height, range(first, first + 4)) if at in decisions]
+
     def vote_as_expected(self, message: Message) -> None:
         """Vote like an honest member, so that the votes of this traitor are counted on."""
         hand = self.hand
@@ -82,6 +87,11 @@ class Silent(Actor):
     def body_for(self, height: Height, name: Digest) -> bytes | None:
         """Say nothing."""
         del height, name
+        return None
+
+    def decisions_for(self, first: Height) -> list[Decision] | None:
+        """Say nothing."""
+        del first
         return None
 
 
@@ -257,6 +267,11 @@ class WrongBody(Actor):
         block = super().body_for(height, name)
         return None if block is None else self._swap(block)
 
+    def decisions_for(self, first: Height) -> list[Decision] | None:
+        """Answer with true certificates over the wrong content."""
+        true = super().decisions_for(first) or []
+        return [Decision(self._swap(one.block), one.certificate) for one in true]
+
     def _swap(self, block: bytes) -> bytes:
         number = self.hand.chance.randrange(1_000_000)
         return swap_transactions(block, (transaction(TransactionKind.PLAIN, number),))
@@ -342,6 +357,20 @@ class Forger(Actor):
         other = hand.chance.randrange(len(members))
         forged = Vote(kind, height, view, name, other, own.signature)
         hand.say(self.me, forged, hand.honest)
+
+    def decisions_for(self, first: Height) -> list[Decision] | None:
+        """Answer with a decision of its own making, claiming to be far ahead."""
+        hand, working = self.hand, self.hand.knowledge.height
+        if first > working:
+            return None
+        block = hand.block(self.me, working, View(0))
+        own = hand.vote(self.me, VoteKind.FINALIZE, working, View(0), block_hash(block))
+        signers = tuple(range(len(hand.members(working).members)))
+        signatures = (own.signature,) * len(signers)
+        certificate = Certificate(
+            VoteKind.FINALIZE, first, View(0), block_hash(block), signers, signatures
+        )
+        return [Decision(block, certificate)]
 
     def overheard(self, message: Message) -> None:
         """Pass honest votes on as if they were its own to send."""

@@ -15,6 +15,7 @@ from consensus.wire import MessageKind
 
 _BODY_ASKED: Final = struct.Struct(">BQ32s")
 _HEIGHT: Final = struct.Struct(">BQ")
+_LENGTH: Final = struct.Struct(">I")
 
 
 class SideKind(IntEnum):
@@ -24,7 +25,7 @@ class SideKind(IntEnum):
     BODY_ASKED = 16
     BODY = 17
     DECISIONS_ASKED = 18
-    DECISION = 19
+    DECISIONS = 19
 
 
 CONSENSUS_KINDS: Final = frozenset(int(kind) for kind in MessageKind)
@@ -50,9 +51,10 @@ def decisions_asked_frame(first: Height) -> bytes:
     return _HEIGHT.pack(SideKind.DECISIONS_ASKED, first)
 
 
-def decision_frame(decision: bytes) -> bytes:
-    """Return the frame that answers with one encoded decision."""
-    return bytes([SideKind.DECISION]) + decision
+def decisions_frame(decisions: list[bytes]) -> bytes:
+    """Return the frame that answers with encoded decisions, or with none."""
+    parts = (_LENGTH.pack(len(one)) + one for one in decisions)
+    return bytes([SideKind.DECISIONS]) + b"".join(parts)
 
 
 def read_body_asked(frame: bytes) -> tuple[Height, Digest] | None:
@@ -61,6 +63,22 @@ def read_body_asked(frame: bytes) -> tuple[Height, Digest] | None:
         return None
     _, height, digest = _BODY_ASKED.unpack(frame)
     return Height(height), Digest(digest)
+
+
+def read_decisions(frame: bytes) -> list[bytes] | None:
+    """Return the encoded decisions of an answer, or None if it is malformed."""
+    decisions: list[bytes] = []
+    offset = 1
+    while offset < len(frame):
+        if offset + _LENGTH.size > len(frame):
+            return None
+        (length,) = _LENGTH.unpack_from(frame, offset)
+        offset += _LENGTH.size
+        if offset + length > len(frame):
+            return None
+        decisions.append(frame[offset : offset + length])
+        offset += length
+    return decisions
 
 
 def read_height(frame: bytes) -> tuple[Height, bytes] | None:

@@ -5,7 +5,6 @@ A gate that lets a planted bug through is blind to the real one of its kind.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 from consensus.sim.batch import Job, Result, run_all
@@ -20,16 +19,35 @@ class Caught:
 
 
 def hunt(
-    name: str, sizes: tuple[int, ...], *, first: int, budget: int, processes: int
+    name: str,
+    sizes: tuple[int, ...],
+    *,
+    first: int,
+    budget: int,
+    processes: int,
+    sees_disks: bool = True,
 ) -> Caught | None:
-    """Run schedules with the bug ``name`` planted until one is caught, at most ``budget``."""
-    results = run_all(_jobs(name, sizes, first, budget), processes=processes)
+    """Run schedules with the bug ``name`` planted until one is caught, at most ``budget``.
+
+    Args:
+        name: one of ``MUTANTS``.
+        sizes: cluster sizes, taken in turn.
+        first: the first seed.
+        budget: most schedules to run.
+        processes: how many run at a time.
+        sees_disks: False hunts by consequences alone: see ``Oracle``.
+    """
+    jobs = (
+        Job(
+            seed=first + position // len(sizes),
+            n=sizes[position % len(sizes)],
+            mutant=name,
+            sees_disks=sees_disks,
+        )
+        for position in range(budget)
+    )
+    results = run_all(jobs, processes=processes)
     for number, result in enumerate(results, start=1):
         if result.rule:
             return Caught(number, result)
     return None
-
-
-def _jobs(name: str, sizes: tuple[int, ...], first: int, budget: int) -> Iterator[Job]:
-    for position in range(budget):
-        yield Job(seed=first + position // len(sizes), n=sizes[position % len(sizes)], mutant=name)

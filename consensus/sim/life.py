@@ -108,7 +108,7 @@ class Life:
             events.extend(self._perform(effect))
         events.extend(self.ingress.enter(self.durable.height, self.members()))
         self.work(events)
-        self._errands.pull_for_ever()
+        self._errands.poll_for_ever()
 
     # -- inputs -------------------------------------------------------------------------------
 
@@ -152,8 +152,8 @@ class Life:
                 return self._errands.take_body(frame)
             case SideKind.DECISIONS_ASKED:
                 self._errands.answer_decisions(source, frame)
-            case SideKind.DECISION:
-                return self._errands.take_decision(source, frame[1:])
+            case SideKind.DECISIONS:
+                return self._errands.take_decisions(source, frame)
             case _:
                 pass
         return []
@@ -193,7 +193,7 @@ class Life:
             case ServeDecisions():
                 self._errands.serve(effect)
             case StartCatchup():
-                self._errands.pull(effect.source)
+                self._errands.start_catchup(effect)
             case ReportEvidence():
                 self._watcher.accused(self.durable.me, effect)
             case _:
@@ -338,6 +338,7 @@ class Life:
         self._bodies.clear()
         self._sighted.clear()
         self._journal.forget_below(height)
+        self._errands.entered(height)
         events = self.ingress.enter(height, self.members())
         if self._mempool:
             events.append(WorkPending(height))

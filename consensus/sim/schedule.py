@@ -182,7 +182,7 @@ def _weather(chance: random.Random, *, is_siege: bool) -> Weather:
 
 
 def _cuts(chance: random.Random, nodes: tuple[NodeId, ...], gst_us: int) -> tuple[Cut, ...]:
-    if not gst_us or chance.random() < 0.4:
+    if not gst_us or len(nodes) == 1 or chance.random() < 0.4:
         return ()
     return tuple(_cut(chance, nodes, gst_us) for _ in range(chance.randint(1, 3)))
 
@@ -204,7 +204,7 @@ def _cut(chance: random.Random, nodes: tuple[NodeId, ...], gst_us: int) -> Cut:
         links = {(a, lonely) if is_deaf else (lonely, a) for a in nodes if a != lonely}
     else:  # single links
         pairs = [(a, b) for a in nodes for b in nodes if a != b]
-        links = set(chance.sample(pairs, chance.randint(1, len(pairs) // 2)))
+        links = set(chance.sample(pairs, chance.randint(1, max(1, len(pairs) // 2))))
     start_us = chance.randrange(gst_us)
     return Cut(
         start_us=start_us,
