@@ -32,11 +32,15 @@ _log = logging.getLogger("pyrsia.artifacts.resolver")
 class EntryIndex(Protocol):
     """Where to look. Its answers are hints; wrong ones cost a look, never a wrong byte."""
 
-    def accepted(self, ecosystem: str, name: str) -> Sequence[int]:
+    def applied_size(self) -> int:
+        """Return how many leaves the index covers; it may lag behind the checkpoint."""
+        ...
+
+    def accepted(self, ecosystem: str, name: str, *, as_of: int | None = None) -> Sequence[int]:
         """Return the leaf indices of a package's ACCEPTED entries, all versions, ascending."""
         ...
 
-    def projects(self, ecosystem: str) -> Sequence[str]:
+    def projects(self, ecosystem: str, *, as_of: int | None = None) -> Sequence[str]:
         """Return the names of all packages with an ACCEPTED entry, sorted."""
         ...
 
@@ -79,6 +83,8 @@ class Project:
     name: str
     size: int
     """The size of the log that this was read from."""
+    is_settled: bool
+    """Whether the index covered that size: if not, something may still turn up."""
     files: dict[str, LoggedFile] = field(default_factory=dict)
     withheld: list[LoggedFile] = field(default_factory=list)
     contradicted: set[str] = field(default_factory=set)
@@ -117,7 +123,7 @@ class Resolver:
 
     def projects(self) -> list[str]:
         """Return the names that the index knows; each is proved only when it is asked for."""
-        return list(self._index.projects(self._ecosystem))
+        return list(self._index.projects(self._ecosystem, as_of=self._log.head().size))
 
     def project(self, name: str) -> Project:
         """Return a package with all its files, as of the newest believed checkpoint.
@@ -130,8 +136,8 @@ class Resolver:
         known = self._known.get(name)
         if known is None or known.size != size:
             known = self._resolve(name, size)
-            self._known[name] = known
-            self._known.move_to_end(name)
+            if known.is_settled:
+                self._known[name] = known
             if len(self._known) > PROJECTS_MAX:
                 self._known.popitem(last=False)
         if not known.files and not known.withheld:
@@ -139,18 +145,20 @@ class Resolver:
         return known
 
     def _resolve(self, name: str, size: int) -> Project:
-        project = Project(name, size)
-        for proved in self._entries(name):
+        # Asked first: what is indexed meanwhile makes the answer better, never wrongly settled.
+        project = Project(name, size, is_settled=self._index.applied_size() >= size)
+        for proved in self._entries(name, size):
             project.contradicted |= {each.name for each in proved.entry.document.contradicts}
             for file in proved.entry.document.files:
                 self._place(project, proved, file)
         return project
 
-    def _entries(self, name: str) -> list[ProvedEntry]:
+    def _entries(self, name: str, size: int) -> list[ProvedEntry]:
         """Return the proved entries about a package, in the order of the log."""
         entries: list[ProvedEntry] = []
         # Ascending and once each, whatever the index says: "first" means first in the log.
-        for index in sorted(set(self._index.accepted(self._ecosystem, name))):
+        indices = set(self._index.accepted(self._ecosystem, name, as_of=size))
+        for index in sorted(indices):
             try:
                 proved = self._log.accepted(index)
             except (VerificationError, NotFoundError) as error:

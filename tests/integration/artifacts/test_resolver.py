@@ -29,11 +29,14 @@ class ListedIndex:
     def __init__(self, rows: dict[str, list[int]]) -> None:
         self.rows = rows
 
-    def accepted(self, ecosystem: str, name: str) -> Sequence[int]:
+    def applied_size(self) -> int:
+        return 1 << 40
+
+    def accepted(self, ecosystem: str, name: str, *, as_of: int | None = None) -> Sequence[int]:
         assert ecosystem == "pypi"
         return self.rows.get(name, [])
 
-    def projects(self, ecosystem: str) -> Sequence[str]:
+    def projects(self, ecosystem: str, *, as_of: int | None = None) -> Sequence[str]:
         return sorted(self.rows)
 
 

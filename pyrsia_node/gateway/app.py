@@ -1,0 +1,128 @@
+"""The application on the client port: who may speak to it, and which service answers.
+
+Checks ``Host`` and ``Origin`` first: a page in a browser can make any name resolve to this port
+(DNS rebinding), and no page of another site has business here. Then routes by the first segment;
+each service owns what follows.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import logging
+import re
+from collections.abc import Mapping
+from typing import Final
+
+from pyrsia_node.gateway.errors import headers_of, status_of, text_of
+from pyrsia_node.model.errors import PyrsiaError
+from pyrsia_node.transfer.asgi import (
+    App,
+    Message,
+    Receive,
+    Scope,
+    Send,
+    answer_empty,
+    answer_text,
+    header,
+)
+
+BODY_BYTES_MAX: Final = 64 * 1024
+"""Largest request body; nothing that is posted to this port is larger."""
+
+_HOST: Final = re.compile(
+    r"(?:\[(?P<six>[0-9A-Fa-f:.]+)\]|(?P<name>[A-Za-z0-9._-]+))(?::[0-9]{1,5})?"
+)
+_ORIGIN: Final = re.compile(r"https?://(?P<host>[^/@]+)/?")
+_log = logging.getLogger("pyrsia.gateway")
+
+
+class HostCheck:
+    """Which names a client may call this node by."""
+
+    def __init__(self, names: frozenset[str]) -> None:
+        """Accept ``names`` (lower case), ``localhost``, and any address written as numbers.
+
+        A number cannot be rebound: only names can be made to point elsewhere.
+        """
+        self._names = names | {"localhost"}
+
+    def admits(self, host: str | None, origin: str | None) -> bool:
+        """Tell whether a request with these headers may be answered."""
+        if host is None or not self._is_ours(host):
+            return False
+        if origin is None:
+            return True
+        match = _ORIGIN.fullmatch(origin)
+        return match is not None and self._is_ours(match["host"])
+
+    def _is_ours(self, host: str) -> bool:
+        match = _HOST.fullmatch(host)
+        if match is None:
+            return False
+        name = (match["six"] or match["name"]).lower().rstrip(".")
+        if name in self._names:
+            return True
+        try:
+            ipaddress.ip_address(name)
+        except ValueError:
+            return False
+        return True
+
+
+class GatewayApp:
+    """Dispatches to services by the first segment of the path."""
+
+    def __init__(self, hosts: HostCheck, services: Mapping[bytes, App], fallback: App) -> None:
+        """Give ``/NAME`` and all below to ``services[NAME]``, everything else to ``fallback``."""
+        self._hosts = hosts
+        self._services = services
+        self._fallback = fallback
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        assert scope["type"] == "http"
+        if not self._hosts.admits(header(scope, b"host"), header(scope, b"origin")):
+            await answer_text(
+                scope, send, 403, "this node is not to be reached by that name (Host or Origin)"
+            )
+            return
+        length = header(scope, b"content-length")
+        if length is not None and (not length.isdigit() or int(length) > BODY_BYTES_MAX):
+            await answer_text(scope, send, 413, f"bodies are limited to {BODY_BYTES_MAX} bytes")
+            return
+        first = scope["raw_path"].split(b"/", 2)[1:2]
+        if first == [b""]:
+            await answer_empty(scope, send, 302, [("location", "/status")])
+            return
+        service = self._services.get(b"".join(first), self._fallback)
+        await self._guarded(service, scope, _limited(receive), send)
+
+    async def _guarded(self, service: App, scope: Scope, receive: Receive, send: Send) -> None:
+        """Turn an error that comes too late for an answer into a cut connection."""
+        started = False
+
+        async def watched(message: Message) -> None:
+            nonlocal started
+            started = True
+            await send(message)
+
+        try:
+            await service(scope, receive, watched)
+        except PyrsiaError as error:
+            _log.warning("%s: %s", scope["raw_path"].decode("latin-1")[:200], error)
+            if not started:
+                await answer_text(scope, send, status_of(error), text_of(error), headers_of(error))
+            # Otherwise nothing more is sent: the client sees fewer bytes than were announced.
+
+
+def _limited(receive: Receive) -> Receive:
+    """Stop reading a body without a length once it is too long."""
+    taken = 0
+
+    async def read() -> Message:
+        nonlocal taken
+        message = await receive()
+        taken += len(message.get("body", b""))
+        return {"type": "http.disconnect"} if taken > BODY_BYTES_MAX else message
+
+    return read

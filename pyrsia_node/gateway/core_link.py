@@ -1,0 +1,92 @@
+"""What the gateway asks of the core, typed, and the ``Router`` port over that link.
+
+The core may be away for a second or two while it restarts; every call then fails at once with
+UnavailableError, and whoever can goes on without it. docs/spec/links.md.
+"""
+
+from __future__ import annotations
+
+from typing import Final, TypeVar
+
+from pyrsia_node.gateway.link import LinkClient
+from pyrsia_node.model.errors import InvalidInputError, UnavailableError
+from pyrsia_node.ports import Holder, PeerId
+from pyrsia_node.schema.fields import Answer, Params
+from pyrsia_node.schema.links import (
+    AnnounceParams,
+    BuildParams,
+    Builds,
+    BuildsParams,
+    BuildStarted,
+    BuildStatus,
+    BuildStatusParams,
+    DigestParams,
+    Done,
+    Holders,
+    NoParams,
+    Peers,
+    SetFaultParams,
+    Status,
+)
+
+STATUS_SECONDS_MAX: Final = 3.0
+HOLDERS_SECONDS_MAX: Final = 5.0
+BUILD_SECONDS_MAX: Final = 30.0
+
+_A = TypeVar("_A", bound=Answer)
+
+
+class CoreLink:
+    """Calls on ``run/core.sock``. All methods raise what the core answers, or UnavailableError."""
+
+    def __init__(self, client: LinkClient) -> None:
+        """Call through ``client``."""
+        self._client = client
+
+    async def status(self) -> Status:
+        """Return what the node knows of the network and of itself."""
+        return await self._call("status", NoParams(), Status, STATUS_SECONDS_MAX)
+
+    async def peers(self) -> Peers:
+        """Return the nodes that this one has heard of."""
+        return await self._call("peers", NoParams(), Peers, STATUS_SECONDS_MAX)
+
+    async def build(self, params: BuildParams) -> BuildStarted:
+        """Ask for a build."""
+        return await self._call("build", params, BuildStarted, BUILD_SECONDS_MAX)
+
+    async def build_status(self, build_id: str) -> BuildStatus:
+        """Return how far a build is."""
+        params = BuildStatusParams.parse({"build_id": build_id})
+        return await self._call("build_status", params, BuildStatus, STATUS_SECONDS_MAX)
+
+    async def builds(self, limit: int) -> Builds:
+        """Return the newest builds."""
+        params = BuildsParams.parse({"limit": limit})
+        return await self._call("builds", params, Builds, STATUS_SECONDS_MAX)
+
+    async def set_fault(self, params: SetFaultParams) -> Done:
+        """Make this node lie, in a development network."""
+        return await self._call("set_fault", params, Done, STATUS_SECONDS_MAX)
+
+    async def holders(self, sha256: str) -> list[Holder]:
+        """Return who may have an artifact (``ports.Router``)."""
+        params = DigestParams.parse({"sha256": sha256})
+        answer = await self._call("holders", params, Holders, HOLDERS_SECONDS_MAX)
+        return [
+            Holder(PeerId(each.peer), each.data_url, each.fingerprint, each.complete)
+            for each in answer.holders
+        ]
+
+    async def announce(self, sha256: str, *, complete: bool) -> None:
+        """Tell that this node has an artifact (``ports.Router``)."""
+        params = AnnounceParams.parse({"sha256": sha256, "complete": complete})
+        await self._call("announce", params, Done, HOLDERS_SECONDS_MAX)
+
+    async def _call(self, method: str, params: Params, kind: type[_A], timeout_s: float) -> _A:
+        result = await self._client.call(method, params.dump(), timeout_s=timeout_s)
+        try:
+            return kind.parse(result)
+        except InvalidInputError as error:
+            # Two versions of our own processes: nothing that a client did wrong.
+            raise UnavailableError(f"the core's answer to {method} is odd: {error}") from error

@@ -1,0 +1,142 @@
+"""Answers about the log: what was found through the index, told from proved leaves alone.
+
+The index says where to look and how a request stands; what an entry says is read from its leaf
+after its inclusion was proved. A row that points nowhere is dropped and the answer marked as not
+complete, so a tampered index can hide and never invent. docs/spec/http-api.md.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Final, TypeVar, cast
+
+from pyrsia_node.artifacts.verified_log import ProvedLeaf, VerifiedLog
+from pyrsia_node.ledger.reader import EntryHint, IndexReader
+from pyrsia_node.model import canonical
+from pyrsia_node.model.errors import InvalidInputError, NotFoundError, VerificationError
+from pyrsia_node.model.limits import LEAF_BYTES_MAX
+from pyrsia_node.model.purl import Purl
+from pyrsia_node.schema.http import BlockPosition, Entry, EntryFile, InspectLog, Search
+
+PAUSE_ENTRIES: Final = 16
+"""After so many proofs other clients get a turn."""
+
+_T = TypeVar("_T")
+_log = logging.getLogger("pyrsia.gateway.log")
+
+
+class LogAnswers:
+    """Builds the answers of ``/api/v1`` that are about the log."""
+
+    def __init__(self, root: Path, log: VerifiedLog) -> None:
+        """Read the index of the data directory ``root``; prove by ``log``."""
+        self._log = log
+        self._index = IndexReader(root)
+        # One thread: a query may take a second, and the reader is not for two at once.
+        self._executor = ThreadPoolExecutor(1, thread_name_prefix="search")
+
+    async def close(self) -> None:
+        """Let go of the index."""
+        await asyncio.to_thread(self._executor.shutdown)
+        self._index.close()
+
+    async def inspect(self, purl: Purl, *, with_proof: bool) -> InspectLog:
+        """Return every leaf about a package or a version of it, in the order of the log."""
+        head = self._log.head()
+        found = await self._in_thread(lambda: self._index.about(purl, as_of=head.size))
+        entries = await self._entries(found.leaves, head.size, with_proof=with_proof)
+        return InspectLog(
+            as_of=head.size,
+            root=head.root.hex(),
+            complete=found.is_complete and len(entries) == len(found.leaves),
+            entries=entries,
+        )
+
+    async def search(
+        self, query: str, *, limit: int, cursor: int | None, with_proof: bool
+    ) -> Search:
+        """Return a page of what a query finds, newest first."""
+        head = self._log.head()
+        page, is_complete = await self._in_thread(
+            lambda: self._index.search(query, as_of=head.size, limit=limit, cursor=cursor)
+        )
+        hits = await self._entries(page.hits, head.size, with_proof=with_proof)
+        return Search(
+            as_of=head.size,
+            root=head.root.hex(),
+            complete=is_complete and len(hits) == len(page.hits),
+            hits=hits,
+            next=page.next,
+        )
+
+    async def entry(self, index: int, *, with_proof: bool) -> Entry:
+        """Return one leaf; raises NotFoundError."""
+        leaf = self._log.leaf(index)
+        hints = await self._hints([index], self._log.head().size)
+        return self._entry(leaf, hints.get(index), with_proof=with_proof)
+
+    async def _entries(self, leaves: Iterable[int], size: int, *, with_proof: bool) -> list[Entry]:
+        wanted = list(leaves)
+        hints = await self._hints(wanted, size)
+        entries: list[Entry] = []
+        for number, index in enumerate(wanted):
+            if number % PAUSE_ENTRIES == PAUSE_ENTRIES - 1:
+                await asyncio.sleep(0)
+            try:
+                leaf = self._log.leaf(index)
+                entries.append(self._entry(leaf, hints.get(index), with_proof=with_proof))
+            except (NotFoundError, VerificationError) as error:
+                _log.warning("index row dropped: %s", error)
+        return entries
+
+    async def _hints(self, leaves: list[int], size: int) -> dict[int, EntryHint]:
+        found = await self._in_thread(lambda: self._index.hints(leaves, as_of=size))
+        return {hint.index: hint for hint in found}
+
+    def _entry(self, leaf: ProvedLeaf, hint: EntryHint | None, *, with_proof: bool) -> Entry:
+        content = _content(leaf)
+        proof = self._log.proof(leaf.index).decode("utf-8") if with_proof else None
+        return Entry(
+            index=leaf.index,
+            type=str(content.get("t", "")),
+            leaf=content,
+            # The leaf's own word first; what it is silent about, the index may know.
+            purl=_purl_of(content) or (hint.purl if hint is not None else None),
+            status=hint.status if hint is not None else None,
+            block=BlockPosition(height=leaf.height, time_ms=leaf.time_ms),
+            files=_files_of(content),
+            proof=proof,
+        )
+
+    async def _in_thread(self, work: Callable[[], _T]) -> _T:
+        return await asyncio.get_running_loop().run_in_executor(self._executor, work)
+
+
+def _content(leaf: ProvedLeaf) -> dict[str, object]:
+    try:
+        return cast(
+            "dict[str, object]", canonical.loads_object(leaf.data, bytes_max=LEAF_BYTES_MAX)
+        )
+    except InvalidInputError as error:
+        raise VerificationError(f"entry {leaf.index} is not of this log: {error}") from error
+
+
+def _document(content: dict[str, object]) -> dict[str, object]:
+    doc = content.get("doc")
+    return doc if isinstance(doc, dict) else {}
+
+
+def _purl_of(content: dict[str, object]) -> str | None:
+    purl = content.get("purl", _document(content).get("purl"))
+    return purl if isinstance(purl, str) else None
+
+
+def _files_of(content: dict[str, object]) -> list[EntryFile]:
+    if content.get("t") != "accepted":
+        return []
+    files = _document(content).get("files")
+    return [EntryFile.model_validate(file) for file in files] if isinstance(files, list) else []

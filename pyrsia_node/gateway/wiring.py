@@ -1,0 +1,224 @@
+"""Puts the gateway's parts together; the only place where implementations meet their ports."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import socket
+import ssl
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from pyrsia_node.artifacts.catalog import Catalog, UpstreamPolicy
+from pyrsia_node.artifacts.fetcher import Fetcher
+from pyrsia_node.artifacts.resolver import Resolver
+from pyrsia_node.artifacts.safe_http import SafeHttp
+from pyrsia_node.artifacts.upstream import Upstream
+from pyrsia_node.artifacts.verified_log import VerifiedLog
+from pyrsia_node.gateway.admin import AdminGate
+from pyrsia_node.gateway.app import GatewayApp, HostCheck
+from pyrsia_node.gateway.control import ControlParts, make_control_app
+from pyrsia_node.gateway.core_link import CoreLink
+from pyrsia_node.gateway.http_guard import HttpLimits
+from pyrsia_node.gateway.http_server import HttpServer
+from pyrsia_node.gateway.link import LinkClient, LinkServer
+from pyrsia_node.gateway.log_answers import LogAnswers
+from pyrsia_node.gateway.log_files import LogFiles
+from pyrsia_node.gateway.pip_config import pip_index_url
+from pyrsia_node.gateway.pypi import PypiService
+from pyrsia_node.gateway.socket_methods import TIMEOUTS_S, Addresses, SocketMethods
+from pyrsia_node.ledger.reader import IndexReader
+from pyrsia_node.model.errors import NotFoundError
+from pyrsia_node.schema.config import Config
+from pyrsia_node.schema.http import GatewayStatus
+from pyrsia_node.schema.layout import Layout
+from pyrsia_node.schema.links import DataListener
+from pyrsia_node.store.blobs import FileBlobStore
+from pyrsia_node.store.keys import load_keys
+from pyrsia_node.store.partial import remove_stale
+from pyrsia_node.tlog.trust import Trust, TrustFile
+from pyrsia_node.transfer.client import HttpsPieceSource
+from pyrsia_node.transfer.listener import BlobListener, UploadPolicy
+from pyrsia_node.transfer.relay import FallbackPieceSource, RelayPieceSource
+
+GRACE_SECONDS: Final = 5.0
+PARTIAL_DAYS_KEPT: Final = 7
+_DAY_SECONDS: Final = 86_400
+_CLIENT_LIMITS: Final = HttpLimits()
+_PEER_LIMITS: Final = HttpLimits(connections_per_address=64, write_stall_seconds=30.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Gateway:
+    """A gateway that listens; ``serve_socket`` tells the core so."""
+
+    http_url: str
+    data_url: str
+    link: LinkServer
+
+    async def serve_socket(self) -> None:
+        """Answer ``run/gateway.sock`` until cancelled."""
+        await self.link.serve()
+
+
+@dataclass(frozen=True, slots=True)
+class _Storage:
+    store: FileBlobStore
+    fetcher: Fetcher
+
+
+async def open_gateway(
+    stack: AsyncExitStack, layout: Layout, config: Config, *, version: str
+) -> Gateway:
+    """Open everything on ``stack``, which closes it in order.
+
+    Raises:
+        NotFoundError: A part of the data directory is missing; names the command that makes it.
+        UnavailableError: A port is taken.
+    """
+    started = asyncio.get_running_loop().time()
+    trust_file = TrustFile(_genesis(layout))
+    log = VerifiedLog(layout.log, Trust.establish(trust_file))
+    client = LinkClient(layout.core_socket)
+    stack.callback(client.close)
+    core = CoreLink(client)
+    parts = _open_storage(stack, layout, config, core)
+    listener = await _open_data_listener(stack, layout, config, parts)
+    catalog = _make_catalog(stack, layout, config, parts, log)
+    answers = LogAnswers(layout.root, log)
+    stack.push_async_callback(answers.close)
+
+    def gateway_status() -> GatewayStatus:
+        usage = parts.store.usage()
+        return GatewayStatus(
+            uptime_s=round(asyncio.get_running_loop().time() - started, 3),
+            cache_bytes=usage.cached_bytes,
+            cache_bytes_max=usage.cached_bytes_max,
+            blobs=usage.blobs,
+        )
+
+    control = make_control_app(
+        ControlParts(
+            core=core,
+            log=answers,
+            proof_of=log.proof,
+            trust_text=trust_file.encode(),
+            fetcher=parts.fetcher,
+            gate=AdminGate(layout.root / config.http.admin_token_file),
+            gateway_status=gateway_status,
+            version=version,
+        )
+    )
+    app = GatewayApp(
+        HostCheck(_host_names(config)),
+        {
+            b"pypi": PypiService(catalog, log, parts.store),
+            b"log": LogFiles(layout.log, log),
+        },
+        fallback=control,
+    )
+    server = HttpServer(app, limits=_CLIENT_LIMITS)
+    await server.start(config.http.host, config.http.port)
+    stack.push_async_callback(server.stop, grace_seconds=GRACE_SECONDS)
+    http_url = f"http://{_reachable(config.http.host)}:{server.port}"
+    methods = SocketMethods(parts.store, parts.fetcher, Addresses(http_url, listener))
+    link = LinkServer(layout.gateway_socket, methods.table(), timeouts_s=TIMEOUTS_S)
+    return Gateway(http_url, listener.url, link)
+
+
+def _open_storage(
+    stack: AsyncExitStack, layout: Layout, config: Config, core: CoreLink
+) -> _Storage:
+    for folder in (layout.blobs, layout.partial, layout.run):
+        if not folder.is_dir():
+            raise NotFoundError(f"{folder} is missing; `pyrsia-node init` makes it")
+    _clean_partial(layout.partial)
+    store = FileBlobStore(layout.blobs, cached_bytes_max=config.cache.bytes_max)
+    direct = HttpsPieceSource(allow_plain=not config.data.tls)
+    stack.push_async_callback(direct.close)
+    source = FallbackPieceSource(direct, RelayPieceSource(layout.relay_socket))
+    fetcher = Fetcher(store, layout.partial, core, source)
+    stack.push_async_callback(fetcher.close)
+    return _Storage(store, fetcher)
+
+
+def _clean_partial(folder: Path) -> None:
+    """Delete what no download will resume: half upstream files, and what is a week old."""
+    for leftover in folder.glob("upstream-*"):
+        leftover.unlink()
+    newest = max((path.stat().st_mtime for path in folder.iterdir()), default=0.0)
+    # Measured against the newest of them, so that a wrong clock deletes nothing in use.
+    remove_stale(folder, before_s=newest - PARTIAL_DAYS_KEPT * _DAY_SECONDS)
+
+
+async def _open_data_listener(
+    stack: AsyncExitStack, layout: Layout, config: Config, parts: _Storage
+) -> DataListener:
+    policy = UploadPolicy(config.data.upload, config.data.bandwidth_bytes_per_s)
+    app = BlobListener(parts.store, parts.fetcher.partial, policy)
+    context, fingerprint = None, ""
+    if config.data.tls:
+        identity = load_keys(layout.node_key).tls()
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.minimum_version = ssl.TLSVersion.TLSv1_3
+        identity.load_into(context)
+        fingerprint = identity.fingerprint
+    server = HttpServer(app, limits=_PEER_LIMITS, tls=context)
+    await server.start(config.data.host, config.data.port)
+    stack.push_async_callback(server.stop, grace_seconds=GRACE_SECONDS)
+    scheme = "https" if config.data.tls else "http"
+    url = config.data.url or f"{scheme}://{_reachable(config.data.host)}:{server.port}"
+    return DataListener(url=url, fingerprint=fingerprint)
+
+
+def _make_catalog(
+    stack: AsyncExitStack, layout: Layout, config: Config, parts: _Storage, log: VerifiedLog
+) -> Catalog:
+    index = IndexReader(layout.root)
+    stack.callback(index.close)
+    resolver = Resolver(
+        log, index, ecosystem="pypi", serve_contradicting=config.pypi.serve_contradicting
+    )
+    upstream = None
+    if config.pypi.policy == "upstream":
+        url = config.pypi.upstream or pip_index_url(os.environ, Path.home())
+        http = SafeHttp(url, allow_private=config.pypi.allow_private)
+        upstream = Upstream(http, url, parts.store, layout.partial)
+        stack.push_async_callback(upstream.close)
+    policy = UpstreamPolicy(config.pypi.strict, config.pypi.reserved)
+    return Catalog(resolver, parts.fetcher, parts.store, upstream=upstream, policy=policy)
+
+
+def _genesis(layout: Layout) -> bytes:
+    try:
+        return layout.genesis.read_bytes()
+    except OSError as error:
+        raise NotFoundError(
+            f"{layout.genesis} cannot be read ({error.strerror}); `pyrsia-node join` brings it"
+        ) from error
+
+
+def _host_names(config: Config) -> frozenset[str]:
+    names = {config.http.host, config.node.label, socket.gethostname()}
+    return frozenset(name.lower() for name in names)
+
+
+def _reachable(host: str) -> str:
+    """Return the address that others call a listener by; brackets for IPv6."""
+    if host in {"0.0.0.0", "::"}:  # noqa: S104 - a comparison
+        host = _own_address()
+    return f"[{host}]" if ":" in host else host
+
+
+def _own_address() -> str:
+    """Return the address that this machine would use to reach others; nothing is sent."""
+    with (
+        contextlib.suppress(OSError),
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe,
+    ):
+        probe.connect(("192.0.2.1", 9))
+        return str(probe.getsockname()[0])
+    return "127.0.0.1"
