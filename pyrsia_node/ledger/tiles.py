@@ -9,8 +9,9 @@ what is complete is made durable. Order of the durable steps, and what a crash l
 2. partial tiles are renamed into place without fsync; after a power cut they may be missing or
    empty, and the writer, which resumes at the last full tile, writes them again.
 
-Only the newest widths of a partial tile are kept as files. ``TileFiles`` answers for every other
-width that the log had by cutting a wider file: a tile's content is a prefix of the wider one's.
+Of a partial tile, the published width and the newest widths are kept as files. ``TileFiles``
+answers for every other width that the log had by cutting a wider file, of which it is a prefix.
+After an ``OSError`` a writer is of no further use: make a new one.
 """
 
 from __future__ import annotations
@@ -51,6 +52,10 @@ class LeafSource(Protocol):
     def leaves(self, start: int, end: int) -> Iterator[bytes]:
         """Yield the leaves [start, end)."""
         ...
+
+
+WIDTHS_KEPT: Final = 32
+"""Newest widths of one partial tile that are kept when nothing tells what is published."""
 
 
 class TileFiles:
@@ -133,7 +138,8 @@ class TileWriter:
     """Appends leaves to the log's files. One writer at a time: the core.
 
     Opening finds how far the files go and resumes there; ``size`` then tells from which leaf on
-    the owner must append (again).
+    the owner must append (again). ``extend`` and ``catch_up`` may run in a thread of their own, one
+    at a time; ``size`` and ``published`` may be used meanwhile.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -147,14 +153,16 @@ class TileWriter:
         self._entries: list[bytes] = []
         self._pending: list[list[bytes]] = [[]]
         self._size = 0
+        self._whole_size = 0
+        self._published_size = 0
         self._partials: set[Tile] = set()  # files that exist, to be pruned one day
         self._written: set[Tile] = set()  # those written since opening, known to be whole
         self._resume()
 
     @property
     def size(self) -> int:
-        """Leaves that are in the files."""
-        return self._size
+        """Leaves that are in the files, with every tile of a log of this size."""
+        return self._whole_size
 
     def frontier(self) -> Frontier:
         """Return the right edge of the tree in the files."""
@@ -176,6 +184,8 @@ class TileWriter:
             if len(self._entries) == WIDTH:
                 self._complete_bundle()
         self._write_partials()
+        self._remove_surplus()
+        self._whole_size = self._size
 
     def catch_up(self, source: LeafSource, *, size: int, root: bytes) -> None:
         """Append the leaves that the chain has and the files lack, up to the head (size, root).
@@ -193,23 +203,15 @@ class TileWriter:
                 f"{root.hex()}: run '{REPAIR}'"
             )
 
-    def prune(self, published_size: int) -> None:
-        """Remove partial files that neither the published head nor a later one needs."""
-        for tile in sorted(self._partials, key=Tile.path):
-            published = tile_width(tile.level or 0, tile.number, size=published_size)
-            if tile.width < published:
-                path = self._folder / tile.path()
-                path.unlink(missing_ok=True)
-                with contextlib.suppress(OSError):
-                    path.parent.rmdir()  # refuses while other widths are there
-                self._partials.discard(tile)
-                self._written.discard(tile)
+    def published(self, size: int) -> None:
+        """Say which head is published: ``extend`` then removes partial files of older ones."""
+        self._published_size = size
 
     # ------------------------------------------------------------ opening
 
     def _resume(self) -> None:
         full = self._count_full()
-        self._size = full * WIDTH
+        self._size = self._whole_size = full * WIDTH
         below = full
         level = 1
         while below:
@@ -286,6 +288,26 @@ class TileWriter:
             self._write(tile, content)
             self._partials.add(tile)
             self._written.add(tile)
+
+    def _remove_surplus(self) -> None:
+        """Remove partial files that neither the published head nor a later one needs."""
+        places: dict[Tile, list[Tile]] = {}
+        for tile in self._partials:
+            places.setdefault(tile.full(), []).append(tile)
+        for place, tiles in places.items():
+            needed = tile_width(place.level or 0, place.number, size=self._published_size)
+            ordered = sorted(tiles, key=lambda tile: tile.width)
+            for tile in ordered:
+                if tile.width < needed or (tile.width > needed and tile in ordered[:-WIDTHS_KEPT]):
+                    self._remove(tile)
+
+    def _remove(self, tile: Tile) -> None:
+        path = self._folder / tile.path()
+        path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            path.parent.rmdir()  # refuses while other widths are there
+        self._partials.discard(tile)
+        self._written.discard(tile)
 
     def _write(self, tile: Tile, content: bytes) -> None:
         path = self._folder / tile.path()

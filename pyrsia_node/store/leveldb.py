@@ -42,7 +42,7 @@ class _View(Protocol):
 
 
 class LevelDbStore(KeyValueStore):
-    """An open database folder. Not for use from two threads at once.
+    """An open database folder. Threads may read while one writes; close it when none does.
 
     Use as a context manager, or call ``close``.
     """

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pyrsia_node.ledger.tiles import TileFiles, TileWriter
+from pyrsia_node.ledger.tiles import WIDTHS_KEPT, TileFiles, TileWriter
 from pyrsia_node.model.errors import CorruptStateError, NotFoundError
 from pyrsia_node.store.files import write_atomic
 from pyrsia_node.tlog.proofs import make_inclusion_proof, verify_inclusion
@@ -177,37 +177,60 @@ def test_empty_partials_after_a_power_cut_are_written_again(tmp_path: Path) -> N
     assert list(TileFiles(tmp_path).entries(0, 300, size=300)) == LEAVES[:300]
 
 
+def grow(writer: TileWriter, size: int, *, published: int = 0) -> None:
+    writer.published(published)
+    writer.catch_up(Chain(), size=size, root=root_at(size))
+
+
+def widths(folder: Path, place: str = "tile/0/000.p") -> list[int]:
+    return sorted(int(path.name) for path in (folder / place).iterdir())
+
+
 def test_narrower_widths_are_cut_from_what_is_there(tmp_path: Path) -> None:
     writer = catch_up(tmp_path, 40)
     early = served(tmp_path, 40)
-    writer.catch_up(Chain(), size=200, root=root_at(200))
-    writer.prune(200)
-    assert sorted(str(p.relative_to(tmp_path)) for p in tmp_path.rglob("*.p/*")) == [
-        "tile/0/000.p/200",
-        "tile/entries/000.p/200",
-    ]
+    grow(writer, 200, published=200)
+    assert widths(tmp_path) == widths(tmp_path, "tile/entries/000.p") == [200]
     assert served(tmp_path, 40) == early
-    writer.catch_up(Chain(), size=256, root=root_at(256))
-    writer.prune(256)
+    grow(writer, 256, published=256)
     assert [p.name for p in tmp_path.rglob("*.p/*")] == ["1"]  # the root tile, one hash wide
     assert served(tmp_path, 40) == early
     with pytest.raises(NotFoundError):
         TileFiles(tmp_path).read(Tile(0, 1, 1))
 
 
-def test_pruning_spares_what_the_published_head_needs(tmp_path: Path) -> None:
+def test_what_the_published_head_needs_stays_until_the_next_is_published(tmp_path: Path) -> None:
     writer = catch_up(tmp_path, 40)
-    writer.catch_up(Chain(), size=50, root=root_at(50))
-    writer.catch_up(Chain(), size=60, root=root_at(60))
-    writer.prune(50)
-    names = sorted(p.name for p in (tmp_path / "tile/0/000.p").iterdir())
-    assert names == ["50", "60"]
-    writer.catch_up(Chain(), size=300, root=root_at(300))
-    assert "50" in {p.name for p in (tmp_path / "tile/0/000.p").iterdir()}
-    reopened = TileWriter(tmp_path)
-    reopened.catch_up(Chain(), size=300, root=root_at(300))
-    reopened.prune(300)
+    grow(writer, 50)
+    grow(writer, 60, published=50)
+    assert widths(tmp_path) == [50, 60]
+    grow(writer, 300, published=50)
+    assert widths(tmp_path) == [50, 60]
+    again = TileWriter(tmp_path)
+    grow(again, 300, published=300)
     assert not (tmp_path / "tile/0/000.p").exists()
+
+
+def test_widths_are_bounded_when_nothing_is_published_for_long(tmp_path: Path) -> None:
+    writer = catch_up(tmp_path, 10)
+    for size in range(11, 100):
+        grow(writer, size, published=10)
+    assert widths(tmp_path) == [10, *range(100 - WIDTHS_KEPT, 100)]
+    assert list(TileFiles(tmp_path).entries(0, 30, size=30)) == LEAVES[:30]
+
+
+def test_size_counts_only_leaves_whose_tiles_are_all_in_place(tmp_path: Path) -> None:
+    writer = catch_up(tmp_path, 300)
+    seen: list[int] = []
+
+    def watched() -> Iterator[bytes]:
+        for leaf in LEAVES[300:600]:
+            seen.append(writer.size)
+            yield leaf
+
+    writer.extend(watched())
+    assert set(seen) == {300}
+    assert writer.size == 600
 
 
 def test_files_of_another_log_are_told_with_both_roots(tmp_path: Path) -> None:
