@@ -24,8 +24,9 @@ BATCH_ITEMS_MAX: Final = 110
 ENVIRONMENT_BYTES_MAX: Final = 4_000
 """Canonical ``env`` of an attest batch."""
 
-MEMBERS_MAX: Final = 84
-"""Members of a set, so that the ACCEPTED leaf of the largest doc has room for all of them."""
+MEMBERS_MAX: Final = 88
+"""Members of a set: both the ``set`` leaf with the longest labels and the ACCEPTED leaf of the
+largest doc have room for so many. 88 = 3f + 1 with f = 29."""
 
 LABEL_LENGTH_MAX: Final = 64
 """Characters of a member's label, which is the key name in its cosignatures."""

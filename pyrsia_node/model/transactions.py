@@ -254,7 +254,8 @@ class AttestBatch:
         got = Fields(value, "attest_batch", _BATCH_MEMBERS)
         got.schema("attest_batch")
         items = tuple(
-            parse_item(each) for each in got.array("items", length_min=1, length_max=BATCH_ITEMS_MAX)
+            parse_item(each)
+            for each in got.array("items", length_min=1, length_max=BATCH_ITEMS_MAX)
         )
         # An item is the member's latest word; two in one transaction would be two last words.
         if len({item.request for item in items}) != len(items):

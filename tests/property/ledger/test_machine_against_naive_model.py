@@ -1,0 +1,271 @@
+"""The state machine against a naive model: every leaf, every refusal, every due time is the same.
+
+Hypothesis plays members that are honest, that fail, that are silent or late, and up to two that
+tamper, in any order and over any block times.
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+)
+
+from pyrsia_node.ledger.machine.context import NotYetValidError
+from pyrsia_node.model.errors import InvalidInputError
+from pyrsia_node.model.genesis import DEFAULT_PARAMS
+from pyrsia_node.model.purl import Purl
+from pyrsia_node.model.transactions import AttestBatch, Item, Transaction
+from tests.fakes.block_runner import BlockRunner, unsigned
+from tests.property.ledger.naive_ledger import Json, NaiveLedger, NotYet, Refused
+from tests.strategies import build_bodies as make
+
+DOCUMENTS = [make.document(f".{n}") for n in range(3)]
+PURLS = [make.PURL, Purl.parse("pkg:pypi/seven@1.0")]
+FOREIGN = make.document(purl=PURLS[1])
+
+members = st.integers(0, 3)
+numbers = st.sampled_from([0, 0, 0, 0, 1, 1, 2, 3, 5])
+documents = st.sampled_from([0, 0, 0, 0, 1, 1, 2])
+levels = st.sampled_from([0, 0, 1, 2])
+pauses = st.sampled_from([*[1] * 8, *[1_000] * 8, 40_000, 75_000, 150_000, 600_000])
+
+
+class LedgerAgainstModel(RuleBasedStateMachine):
+    @initialize(k=st.sampled_from([0, 2, 4]))
+    def start(self, k: int) -> None:
+        params = dataclasses.replace(
+            DEFAULT_PARAMS, k={"pypi": k}, open_max=3, burst=4, rate_per_hour=600
+        )
+        self.runner = BlockRunner(params=params)
+        self.naive = NaiveLedger(
+            list(self.runner.members), params.to_json(), self.runner.time_ms, size=2
+        )
+        self.ids: list[str] = []
+        self.opened_ms: dict[str, int] = {}
+        self.nonce = 0
+
+    # -------------------------------------------------------------- blocks
+
+    def block(self, bodies: list[Transaction], after_ms: int) -> None:
+        """Run a block in both; a block with an invalid transaction changes nothing in either."""
+        plain: list[tuple[str, Json]] = []
+        for body in bodies:
+            signed = unsigned(body)
+            plain.append((signed.id, dict(signed.body.to_json())))
+        time_ms = self.runner.time_ms + after_ms
+        trial = copy.deepcopy(self.naive)
+        try:
+            leaves = trial.block(plain, time_ms)
+        except Refused:
+            self.refused(bodies, after_ms, InvalidInputError)
+            return
+        except NotYet:
+            self.refused(bodies, after_ms, NotYetValidError)
+            return
+        execution = self.runner.run(*bodies, after_ms=after_ms)
+        assert [outcome.to_json() for outcome in execution.outcomes] == leaves
+        self.naive = trial
+        assert execution.due_ms == self.naive.next_due()
+
+    def refused(
+        self, bodies: list[Transaction], after_ms: int, kind: type[InvalidInputError]
+    ) -> None:
+        before = dict(self.runner.state.scan(b""))
+        with pytest.raises(InvalidInputError) as caught:
+            self.runner.run(*bodies, after_ms=after_ms)
+        assert type(caught.value) is kind
+        assert dict(self.runner.state.scan(b"")) == before
+
+    def pick(self, number: int) -> str:
+        """Return one of the newest requests; now and then one that nobody opened."""
+        return self.ids[-1 - number % len(self.ids)] if number < 5 else "0" * 64
+
+    def next_seq(self, voter: int) -> int:
+        return self.naive.seqs[self.runner.members[voter]] + 1
+
+    # -------------------------------------------------------------- rules
+
+    @rule(
+        sponsor=members,
+        purl=st.sampled_from(PURLS),
+        lock=st.integers(0, 2),
+        ahead_ms=st.sampled_from([0, *[4_000_000] * 8, 25 * 3_600_000]),
+        pause=pauses,
+        time_class=st.sampled_from("SM"),
+    )
+    def open(
+        self, *, sponsor: int, purl: Purl, lock: int, ahead_ms: int, pause: int, time_class: str
+    ) -> None:
+        self.nonce += 1
+        body = make.request(
+            self.runner.members[sponsor],
+            purl=purl,
+            lock=f"{lock}",
+            nonce=self.nonce,
+            until=self.runner.time_ms + 1_000 + ahead_ms,
+            time_class=time_class,
+        )
+        before = len(self.naive.requests)
+        self.block([body], pause)
+        if len(self.naive.requests) > before:
+            self.ids.append(unsigned(body).id)
+
+    def item(self, voter: int, req: str, word: str, document: int, level: int) -> Item:
+        """Members 1 and 2 are the ones that may tamper."""
+        if word == "fail":
+            return make.failed(req)
+        if word == "foreign":
+            return make.built(req, FOREIGN, level=level)
+        own = f"tampered by {voter}" if word == "tamper" and voter in {1, 2} else ""
+        return make.built(req, DOCUMENTS[document], level=level, own=own)
+
+    @precondition(lambda self: bool(self.ids))
+    @rule(
+        voter=members,
+        number=numbers,
+        document=documents,
+        word=st.sampled_from(["build", "build", "build", "tamper", "fail", "foreign"]),
+        level=levels,
+        skip=st.sampled_from([0, 0, 0, 0, 1, -1]),
+        pause=pauses,
+    )
+    def attest(
+        self,
+        *,
+        voter: int,
+        number: int,
+        document: int,
+        word: str,
+        level: int,
+        skip: int,
+        pause: int,
+    ) -> None:
+        req = self.pick(number)
+        seq = max(1, self.next_seq(voter) + skip)
+        item = self.item(voter, req, word, document, level)
+        self.block([make.batch(self.runner.members[voter], seq, item)], pause)
+
+    @precondition(lambda self: bool(self.ids))
+    @rule(
+        number=numbers,
+        words=st.lists(
+            st.tuples(
+                members,
+                st.sampled_from(["build", "build", "build", "build", "tamper", "fail"]),
+                documents,
+                levels,
+            ),
+            min_size=2,
+            max_size=4,
+            unique_by=lambda word: word[0],
+        ),
+        with_result=st.booleans(),
+        pause=pauses,
+    )
+    def attest_together(
+        self, *, number: int, words: list[tuple[int, str, int, int]], with_result: bool, pause: int
+    ) -> None:
+        req = self.pick(number)
+        bodies: list[Transaction] = []
+        for voter, word, document, level in words:
+            item = self.item(voter, req, word, document, level)
+            name = self.runner.members[voter]
+            bodies.append(AttestBatch(name, self.next_seq(voter), (item,), {}))
+        if with_result:
+            voter, _, document, _ = words[0]
+            bodies.append(make.result(self.runner.members[voter], req, DOCUMENTS[document]))
+        self.block(bodies, pause)
+
+    @precondition(lambda self: bool(self.ids))
+    @rule(
+        number=numbers,
+        levels=st.tuples(levels, levels, levels, levels),
+        silent=st.sampled_from([0, 1, 2, 3, 3, 9, 9]),
+        pause=pauses,
+    )
+    def those_who_have_not_spoken_build_honestly(
+        self, *, number: int, levels: tuple[int, ...], silent: int, pause: int
+    ) -> None:
+        req = self.pick(number)
+        bodies: list[Transaction] = []
+        for voter, name in enumerate(self.runner.members):
+            spoken = req in self.naive.requests and self.naive.requests[req].by(name)
+            if voter != silent and not spoken:
+                item = make.built(req, DOCUMENTS[0], level=levels[voter])
+                bodies.append(make.batch(name, self.next_seq(voter), item))
+        if bodies and DOCUMENTS[0].digest() not in self.naive.documents:
+            bodies.append(make.result(bodies[0].author, req, DOCUMENTS[0]))
+        self.block(bodies, pause)
+
+    @precondition(lambda self: bool(self.ids))
+    @rule(number=numbers, pause=pauses)
+    def those_in_slots_revise_to_the_first_candidate(self, *, number: int, pause: int) -> None:
+        request = self.naive.requests.get(self.pick(number))
+        if request is None or request.slots is None:
+            return
+        chosen = request.slots["candidates"][0]
+        doc = next(each for each in (*DOCUMENTS, FOREIGN) if each.digest() == chosen)
+        bodies: list[Transaction] = []
+        for voter, name in enumerate(self.runner.members):
+            last = request.by(name)[-1:]
+            if last and last[0].built and last[0].item["result"] != chosen:
+                own = (
+                    "" if last[0].item["own"] == list(make.own_roots()) else f"tampered by {voter}"
+                )
+                item = make.built(request.id, doc, own=own)
+                bodies.append(make.batch(name, self.next_seq(voter), item))
+        self.block(bodies, pause)
+
+    @precondition(lambda self: bool(self.ids))
+    @rule(
+        voter=members, number=numbers, document=st.sampled_from([0, 0, 0, 1, 1, 2, 3]), pause=pauses
+    )
+    def publish(self, *, voter: int, number: int, document: int, pause: int) -> None:
+        doc = [*DOCUMENTS, FOREIGN][document]
+        self.block([make.result(self.runner.members[voter], self.pick(number), doc)], pause)
+
+    @rule(pause=pauses)
+    def wait(self, pause: int) -> None:
+        self.block([], pause)
+
+    @rule()
+    def wait_until_due(self) -> None:
+        due = self.naive.next_due()
+        if due is not None and due > self.runner.time_ms:
+            before = [r.outcome for r in self.naive.requests.values()]
+            self.block([], due - self.runner.time_ms)
+            after = [r.outcome for r in self.naive.requests.values()]
+            assert before != after, "what is due closes"
+
+    # -------------------------------------------------------------- laws
+
+    @invariant()
+    def views_agree_with_the_model(self) -> None:
+        for req in self.ids:
+            view, model = self.runner.view(req), self.naive.requests[req]  # type: ignore[arg-type]
+            assert (view.outcome or "open").upper() == model.outcome
+            assert list(view.items) == [m for m in model.members if model.by(m)]
+            if view.is_open and model.slots:
+                assert view.slots is not None
+                assert list(view.slots.candidates) == model.slots["candidates"]
+                assert view.slots.ends_ms == model.slots["ends"]
+
+    @invariant()
+    def sponsors_hold_exactly_their_open_requests(self) -> None:
+        held = dict(self.runner.state.scan(b"open/"))
+        open_ids = {r.id for r in self.naive.requests.values() if r.outcome == "OPEN"}
+        assert {value.decode().strip('"') for value in held.values()} == open_ids
+
+
+TestLedgerAgainstModel = LedgerAgainstModel.TestCase
+TestLedgerAgainstModel.settings = settings(stateful_step_count=25)
