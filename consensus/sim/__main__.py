@@ -30,17 +30,16 @@ def main(arguments: list[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     if options.mutants:
         return _hunt_all(options)
-    if options.seed is not None:
+    if options.schedules is None and options.seed is not None:
         return _tell_one(options)
     return _run_many(options)
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m consensus.sim", description=__doc__)
-    parser.add_argument("--seed", type=int, help="run this seed alone")
+    parser.add_argument("--seed", type=int, help="run this seed alone, or start from it")
     parser.add_argument("--trace", action="store_true", help="tell the story of the run")
-    parser.add_argument("--schedules", type=int, default=1_000, help="how many runs in all")
-    parser.add_argument("--first-seed", type=int, default=0, help="where the seeds start")
+    parser.add_argument("--schedules", type=int, help="how many runs in all (1,000 without --seed)")
     parser.add_argument("--n", default="4,7", help="sizes of the cluster, separated by commas")
     parser.add_argument("--byzantine", default="f", help="most traitors: a number, or f")
     parser.add_argument("--jobs", type=int, default=1, help="processes to use")
@@ -67,7 +66,7 @@ def _jobs(options: argparse.Namespace) -> Iterator[Job]:
     traitors_max = None if options.byzantine == "f" else int(options.byzantine)
     for position in itertools.count():
         yield Job(
-            seed=options.first_seed + position // len(sizes),
+            seed=(options.seed or 0) + position // len(sizes),
             n=sizes[position % len(sizes)],
             signatures=options.signatures,
             traitors_max=traitors_max,
@@ -77,7 +76,6 @@ def _jobs(options: argparse.Namespace) -> Iterator[Job]:
 
 
 def _tell_one(options: argparse.Namespace) -> int:
-    options.first_seed = options.seed
     job = next(_jobs(options))
     outcome = run_job(job, print if options.trace else None)
     print(
@@ -94,8 +92,9 @@ def _tell_one(options: argparse.Namespace) -> int:
 
 def _run_many(options: argparse.Namespace) -> int:
     summary = Summary()
+    total = 1_000 if options.schedules is None else options.schedules
     began = reported = time.monotonic()
-    jobs = itertools.islice(_jobs(options), options.schedules)
+    jobs = itertools.islice(_jobs(options), total)
     for result in run_all(jobs, processes=options.jobs):
         summary.add(result)
         if result.rule:
@@ -103,9 +102,9 @@ def _run_many(options: argparse.Namespace) -> int:
         now = time.monotonic()
         if now - reported >= PROGRESS_S:
             reported = now
-            print(_progress(summary, options.schedules, now - began), flush=True)
+            print(_progress(summary, total, now - began), flush=True)
     elapsed = time.monotonic() - began
-    print(_progress(summary, options.schedules, elapsed))
+    print(_progress(summary, total, elapsed))
     print(
         f"{summary.heights} heights, {summary.events} events, {summary.frames} frames;"
         f" highest view {summary.view_max}; work done after GST: median"
@@ -138,7 +137,7 @@ def _hunt_all(options: argparse.Namespace) -> int:
         caught = hunt(
             name,
             sizes,
-            first=options.first_seed,
+            first=options.seed or 0,
             budget=options.budget,
             processes=options.jobs,
             sees_disks=not options.blind,
