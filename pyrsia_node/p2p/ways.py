@@ -170,7 +170,9 @@ class Ways:
                     self.refuse("stream before hello", stream.peer)
                     await stream.reset()
             except (PyrsiaError, trio.TooSlowError) as error:
-                self.refuse(f"stream ended: {type(error).__name__}", stream.peer)
+                # A peer that went away in the middle did nothing wrong.
+                if not isinstance(error, UnavailableError):
+                    self.refuse(f"stream ended: {type(error).__name__}", stream.peer)
                 _LOG.debug("stream of %s: %s", stream.peer, error)
                 await stream.reset()
 
