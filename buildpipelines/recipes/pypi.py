@@ -161,7 +161,11 @@ def read_marks(wheel: Wheel) -> Marks:
         file=wheel.file_name,
         pins=tuple(pins),
         times=tuple(dos_seconds(e.time) for e in entries),
-        is_group_writable=any(e.system == _UNIX and e.attributes & 0o020 for e in entries),
+        # The tools write their own folder with modes of their own; only sources show the umask.
+        is_group_writable=any(
+            e.system == _UNIX and e.attributes & 0o020 and e.path[0] != wheel.dist_info
+            for e in entries
+        ),
     )
 
 
@@ -205,15 +209,24 @@ class Attempt:
 def is_worth_trying(recipe: Recipe, attempts: Sequence[Attempt]) -> bool:
     """Tell whether another recipe can still beat what earlier ones reached."""
     built = [attempt for attempt in attempts if attempt.is_built]
-    if any(attempt.level in (0, None) for attempt in built):
+    if any(rank(attempt) == (0, False) or attempt.level == 0 for attempt in built):
         return False
     # Where the tools could not build, another epoch does not help them.
     failed = {a.recipe.constraints for a in attempts if not a.is_built}
     if recipe.constraints in failed:
         return False
     # Equal but for times: other tools cannot help, another epoch can.
-    nearly = {a.recipe.constraints for a in built if a.level == 1}
+    nearly = {a.recipe.constraints for a in built if a.level in (None, 1)}
     return not nearly or recipe.constraints in nearly
+
+
+def rank(attempt: Attempt) -> tuple[int, bool]:
+    """Return how good a built attempt is, smaller is better.
+
+    Nearest to the published wheel first; then with SOURCE_DATE_EPOCH, because without it some
+    tools write the current time, and the members' builds would differ in it.
+    """
+    return (attempt.level or 0, attempt.recipe.epoch is None)
 
 
 def back_end(tree: SourceTree) -> BackEnd:

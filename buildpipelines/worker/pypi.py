@@ -146,7 +146,7 @@ class PypiJob:
                 attempts.append(pypi.Attempt(recipe, is_built=False, level=None))
                 continue
             attempts.append(built.attempt)
-            if best is None or _rank(built) < _rank(best):
+            if best is None or pypi.rank(built.attempt) < pypi.rank(best.attempt):
                 best = built
         if best is None:
             assert first_failure is not None, "a plan has at least one recipe"
@@ -357,11 +357,6 @@ class PypiJob:
             seconds=round(seconds, 3),
             log_path=str(self._folder.log),
         )
-
-
-def _rank(built: _Built) -> int:
-    """Return how near an attempt came; a build without a published counterpart is as good."""
-    return built.attempt.level or 0
 
 
 def _repack(path: Path, name: str, tar: Path) -> SourceTree:
