@@ -7,6 +7,7 @@ Tables and columns: ``ledger.index`` (the SQL) and docs/design/log.md.
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 from collections.abc import Iterator
@@ -113,6 +114,7 @@ def rows_of(leaf: bytes, position: int, block: Block, *, network_id: bytes) -> l
             return list(_outcome_rows(decode_outcome(leaf), kind, position, block))
 
 
+@functools.lru_cache(maxsize=16_384)
 def dependency_project(requirement: str) -> str | None:
     """Return the ``pkg:pypi/...`` of the project that a requirement names; None if it names none.
 

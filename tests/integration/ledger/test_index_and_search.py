@@ -69,6 +69,9 @@ def found(reader: IndexReader, query: str, *, as_of: int = SIZE) -> list[str]:
         ("status:open", ["open"]),
         ("-status:accepted", ["open", "failed", "diverged"]),
         ("-status:open", ["odd", "failed", "diverged", "dateutil", "six"]),
+        ("-status:open -status:accepted", ["failed", "diverged"]),
+        ("status:open status:failed", []),
+        ("-dep:six status:accepted", ["odd", "six"]),
         ("compatibility", ["six"]),
         ("compat*", ["six"]),
         ("compat", ["six"]),
@@ -83,20 +86,34 @@ def found(reader: IndexReader, query: str, *, as_of: int = SIZE) -> list[str]:
         ("six' or '1'='1", []),
     ],
 )
+@pytest.mark.parametrize("few_max", [0, 2000])
 def test_a_query_finds_each_build_once_newest_first(
-    reader: IndexReader, query: str, names: list[str]
+    reader: IndexReader,
+    query: str,
+    names: list[str],
+    few_max: int,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr("pyrsia_node.ledger.search.FEW_MAX", few_max)  # both ways to ask
     assert found(reader, query) == names
 
 
-def test_a_builder_is_found_by_label_and_by_id(reader: IndexReader) -> None:
+@pytest.mark.parametrize("few_max", [0, 2000])
+def test_a_builder_is_found_by_label_and_by_id(
+    reader: IndexReader, few_max: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pyrsia_node.ledger.search.FEW_MAX", few_max)
     last = STORY.local.members[3].member.record  # built only where all four did
     assert found(reader, f"builder:{last.label}") == ["odd", "diverged"]
     assert found(reader, f"builder:{last.id}") == ["odd", "diverged"]
     assert found(reader, "builder:nobody") == []
 
 
-def test_nothing_beyond_the_published_size_is_seen(reader: IndexReader) -> None:
+@pytest.mark.parametrize("few_max", [0, 2000])
+def test_nothing_beyond_the_published_size_is_seen(
+    reader: IndexReader, few_max: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pyrsia_node.ledger.search.FEW_MAX", few_max)
     for name, leaf in LEAF.items():
         if name == "open":
             continue
