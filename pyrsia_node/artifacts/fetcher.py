@@ -39,11 +39,12 @@ HISTORY: Final = 256
 
 @dataclass(frozen=True, slots=True)
 class Transfer:
-    """A download that ended; ``error`` is empty if it got everything."""
+    """A download; ``error`` is empty unless it failed."""
 
     sha256: str
     size: int
     tally: Tally
+    is_running: bool
     error: str
 
 
@@ -112,8 +113,14 @@ class Fetcher:
         return None if download is None else download.partial
 
     def transfers(self) -> list[Transfer]:
-        """Return the last downloads that ended, oldest first."""
-        return list(self._history)
+        """Return the last downloads that ended, oldest first, then those under way."""
+        running = [
+            Transfer(
+                each.artifact.sha256, each.artifact.size, each.tally, is_running=True, error=""
+            )
+            for each in self._running.values()
+        ]
+        return [*self._history, *running]
 
     def standings(self) -> list[Standing]:
         """Return what is remembered of holders."""
@@ -156,7 +163,13 @@ class Fetcher:
             del self._running[artifact.sha256]
         error = download.finished.exception()
         self._history.append(
-            Transfer(artifact.sha256, artifact.size, download.tally, str(error or ""))
+            Transfer(
+                artifact.sha256,
+                artifact.size,
+                download.tally,
+                is_running=False,
+                error=str(error or ""),
+            )
         )
         if not self._running:
             self._around.buffers.release_memory()

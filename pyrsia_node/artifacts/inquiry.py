@@ -20,7 +20,7 @@ from pyrsia_node.model.errors import (
 from pyrsia_node.ports import Holder
 from pyrsia_node.store.pieces import Bitmap, PieceList, piece_count
 
-ASK_AGAIN_SECONDS: Final = (0.5, 1.0, 2.0, 4.0)
+ASK_AGAIN_SECONDS: Final = (0.25, 0.5, 1.0, 2.0)
 """When nobody is left, who-has-what is asked again after these waits; then the download fails."""
 
 _log = logging.getLogger("pyrsia.artifacts")

@@ -16,7 +16,7 @@ from fastapi.responses import JSONResponse, PlainTextResponse
 from starlette.exceptions import HTTPException
 from starlette.types import ExceptionHandler
 
-from pyrsia_node.artifacts.fetcher import Fetcher
+from pyrsia_node.artifacts.fetcher import Fetcher, Transfer
 from pyrsia_node.gateway.admin import AdminGate
 from pyrsia_node.gateway.core_link import CoreLink
 from pyrsia_node.gateway.errors import body_of, headers_of, status_of
@@ -48,9 +48,10 @@ Proof = Annotated[Literal[0, 1], Query(description="1: each entry carries its .t
 
 
 class TransferLine(Answer):
-    """A download that ended: which peers gave how many pieces."""
+    """A download: which peers gave how many pieces so far."""
 
     sha256: str
+    state: Literal["running", "complete", "failed"]
     size: int
     seconds: float
     resumed_pieces: int
@@ -135,6 +136,7 @@ def _add_node_routes(app: FastAPI, parts: ControlParts) -> None:
             transfers=[
                 TransferLine(
                     sha256=each.sha256,
+                    state=_state_of(each),
                     size=each.size,
                     seconds=round(each.tally.seconds, 3),
                     resumed_pieces=each.tally.resumed,
@@ -197,6 +199,12 @@ def _add_log_routes(app: FastAPI, parts: ControlParts) -> None:
     async def trust() -> Response:
         """Return the node's trust file: genesis and set changes."""
         return PlainTextResponse(parts.trust_text)
+
+
+def _state_of(transfer: Transfer) -> Literal["running", "complete", "failed"]:
+    if transfer.is_running:
+        return "running"
+    return "failed" if transfer.error else "complete"
 
 
 def _leaf_index(text: str) -> int:
