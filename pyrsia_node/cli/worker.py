@@ -13,7 +13,7 @@ import pwd
 import shutil
 import stat
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -23,7 +23,7 @@ from pyrsia_node.cli.visibility import Need, mount_arguments
 from pyrsia_node.model.errors import InvalidInputError, NotFoundError
 from pyrsia_node.schema.config import Config
 from pyrsia_node.schema.layout import Layout
-from pyrsia_node.schema.sections import WORKER_UID_DEFAULT
+from pyrsia_node.schema.sections import WORKER_UID_DEFAULT, BuildSection
 
 _PASSED_ON: Final = (
     "PIP_CERT",
@@ -39,6 +39,7 @@ _PASSED_ON: Final = (
 )
 """What the worker needs to reach its upstream. Nothing else of our environment reaches it."""
 
+_MIB: Final = 1024 * 1024
 _STOP_TIMEOUT_S: Final = 12.0
 
 
@@ -74,19 +75,46 @@ def prepare_build_folder(layout: Layout, uid: int | None) -> None:
 
 def worker_spec(
     layout: Layout,
+    build: BuildSection,
     environment: Mapping[str, str],
     *,
     uid: int | None,
-    command: tuple[str, ...] = ("-m", "buildpipelines.worker"),
     cgroups: tuple[Path, ...] = (),
 ) -> ChildSpec:
     """Return how to start the worker of the node in ``layout``, an absolute path.
 
     Args:
         layout: the node's data directory.
+        build: the limits of its builds.
         environment: ours, of which little is passed on.
         uid: as :func:`worker_uid` says.
-        command: the worker itself, as arguments of Python.
+        cgroups: groups to join; only with a user of its own.
+
+    Raises:
+        NotFoundError: bubblewrap is not installed.
+    """
+    worker = ["-m", "buildpipelines.worker", "--socket", str(layout.build_socket)]
+    worker += ["--work", str(layout.build_jobs), "--parallel", str(build.parallel)]
+    worker += ["--memory-mib", str(build.memory_bytes_max // _MIB)]
+    worker += ["--seconds", str(build.seconds_max)]
+    return isolated_spec(layout, worker, environment, uid=uid, cgroups=cgroups)
+
+
+def isolated_spec(
+    layout: Layout,
+    command: Sequence[str],
+    environment: Mapping[str, str],
+    *,
+    uid: int | None,
+    cgroups: tuple[Path, ...] = (),
+) -> ChildSpec:
+    """Return how to start a Python program where, and as whom, the worker runs.
+
+    Args:
+        layout: the node's data directory, an absolute path.
+        command: the program, as arguments of Python.
+        environment: ours, of which little is passed on.
+        uid: as :func:`worker_uid` says.
         cgroups: groups to join; only with a user of its own.
 
     Raises:
@@ -106,7 +134,6 @@ def worker_spec(
         arguments += [_program("setpriv"), f"--reuid={uid}", f"--regid={uid}", "--clear-groups"]
         arguments += ["--inh-caps=-all", "--bounding-set=-all", "--no-new-privs", "--"]
     arguments += [sys.executable, *command]
-    arguments += ["--socket", str(layout.build_socket), "--work", str(layout.build_jobs)]
     return ChildSpec(
         name="worker",
         command=arguments,
@@ -128,7 +155,6 @@ def _environment(layout: Layout, environment: Mapping[str, str]) -> dict[str, st
         "HOME": str(layout.build),
         "LANG": "C.UTF-8",
         "PATH": "/usr/sbin:/usr/bin:/sbin:/bin",
-        "PYRSIA_NODE_UID": str(os.geteuid()),
         "PYTHONDONTWRITEBYTECODE": "1",
         "PYTHONSAFEPATH": "1",
         "PYTHONUNBUFFERED": "1",

@@ -21,7 +21,7 @@ import trio
 
 from pyrsia_node.cli import cgroup_delegation
 from pyrsia_node.cli.children import start_child
-from pyrsia_node.cli.worker import prepare_build_folder, worker_spec, worker_uid
+from pyrsia_node.cli.worker import isolated_spec, prepare_build_folder, worker_spec, worker_uid
 from pyrsia_node.model.errors import InvalidInputError
 from pyrsia_node.schema.config import Config
 from pyrsia_node.schema.layout import Layout
@@ -73,7 +73,6 @@ INTRUDER = textwrap.dedent(
         "capabilities": status["CapEff"].strip(),
         "environment": sorted(os.environ),
         "nested": subprocess.run(bwrap, capture_output=True).returncode,
-        "argv": sys.argv[3:],
         "cgroups": open("/proc/self/cgroup").read(),
     }))
     """
@@ -120,11 +119,11 @@ def node(request: pytest.FixtureRequest, open_folder: Path) -> Iterator[Node]:
 
 
 def intrude(node: Node, *cgroups: Path) -> dict[str, Any]:
-    spec = worker_spec(
+    spec = isolated_spec(
         node.layout,
+        ["-c", INTRUDER, str(node.layout.root), str(node.pid)],
         {"SSL_CERT_FILE": "/etc/ssl/certs/ca-certificates.crt", "AWS_SECRET": "s3cr3t"},
         uid=node.uid,
-        command=("-c", INTRUDER, str(node.layout.root), str(node.pid)),
         cgroups=cgroups,
     )
     if node.own_uid != os.geteuid():
@@ -164,11 +163,15 @@ def test_worker_can_still_do_its_work(node: Node) -> None:
     report = intrude(node)
     assert report["nested"] == 0  # it can start the sandboxes of builds
     assert (node.layout.build_jobs / "own").read_text() == "mine"
-    assert report["argv"] == [
-        "--socket",
-        str(node.layout.build_socket),
-        "--work",
-        str(node.layout.build_jobs),
+
+
+def test_worker_is_told_its_folder_and_its_limits(tmp_path: Path) -> None:
+    build = BuildSection(parallel=3, memory_bytes_max=256 * 1024**2, seconds_max=60)
+    command = worker_spec(Layout(tmp_path), build, {}, uid=None).command
+    assert command[command.index("-m") :] == [
+        *("-m", "buildpipelines.worker"),
+        *("--socket", f"{tmp_path}/build/worker.sock", "--work", f"{tmp_path}/build/jobs"),
+        *("--parallel", "3", "--memory-mib", "256", "--seconds", "60"),
     ]
 
 

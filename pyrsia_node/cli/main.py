@@ -1,0 +1,73 @@
+"""The ``pyrsia-node`` command: one entry, one place where errors become exit codes.
+
+Exit codes: 0 ok, 1 other, 2 invalid input, 3 verification failed, 4 not found, 5 unavailable,
+6 corrupt state (schema/exit_codes.py).
+"""
+
+from __future__ import annotations
+
+import sys
+from importlib import metadata
+
+import click
+
+from pyrsia_node.cli.commands import devnet, making, repairing, running
+from pyrsia_node.model.errors import PyrsiaError
+from pyrsia_node.schema.exit_codes import INVALID, exit_code_of
+
+_CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
+_INTERRUPTED = 130
+
+
+@click.group(context_settings=_CONTEXT)
+@click.version_option(metadata.version("pyrsia"), "-V", "--version", prog_name="pyrsia-node")
+def cli() -> None:
+    """Make and run Pyrsia nodes, and found networks of them.
+
+    \b
+    A node:
+      pyrsia-node init --label north --role authorized
+      pyrsia-node join genesis.json --peer /dns4/boot.example/tcp/44000/p2p/PEER
+      pyrsia-node run
+      pyrsia-node doctor                         what is wrong with it, and what to do
+
+    \b
+    A network, on one machine or out of other people's member.record files:
+      pyrsia-node devnet
+      pyrsia-node network init --name example --member a.record --member b.record
+
+    Exit codes: 0 ok, 1 other, 2 invalid input, 3 verification failed, 4 not found,
+    5 unavailable, 6 corrupt state.
+    """  # noqa: D301 - click reads the backspace character
+
+
+for _command in (
+    making.init,
+    making.join,
+    making.network,
+    running.run,
+    running.doctor,
+    repairing.fsck,
+    repairing.reindex,
+    devnet.devnet,
+):
+    cli.add_command(_command)
+
+
+def main() -> None:
+    """Run the command; end the process with its exit code."""
+    if not __debug__:
+        sys.stderr.write("pyrsia-node: refuses to run under python -O: assertions are part of it\n")
+        sys.exit(INVALID)
+    try:
+        code = cli.main(standalone_mode=False)
+    except PyrsiaError as error:
+        sys.stderr.write(f"pyrsia-node: {error}\n")
+        code = exit_code_of(error)
+    except (click.exceptions.Abort, KeyboardInterrupt):
+        sys.stderr.write("pyrsia-node: interrupted\n")
+        code = _INTERRUPTED
+    except click.ClickException as error:
+        error.show()
+        code = INVALID
+    sys.exit(code if isinstance(code, int) else 0)

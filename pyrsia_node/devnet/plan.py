@@ -1,0 +1,172 @@
+"""What a development network consists of: nodes, ports, files. Written once, read at a restart."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, Final
+
+from pyrsia_node.core.clock import SystemClock
+from pyrsia_node.core.founding import found_network, initialize, join_network, write_genesis
+from pyrsia_node.devnet.ports import LOOPBACK, free_ports
+from pyrsia_node.model.errors import InvalidInputError, NotFoundError
+from pyrsia_node.model.genesis import DEFAULT_PARAMS
+from pyrsia_node.schema.config import Config
+from pyrsia_node.schema.layout import Layout
+from pyrsia_node.schema.sections import (
+    BuildSection,
+    DataSection,
+    FaultSection,
+    HttpSection,
+    NodeSection,
+    P2pSection,
+)
+
+PLAN_FILE: Final = "devnet.json"
+NODES_MAX: Final = 32
+
+CLASS_MS: Final[Mapping[str, int]] = {"S": 120_000, "M": 300_000, "L": 900_000}
+"""Deadlines of builds: short enough to wait for, long enough for two cores and seven nodes."""
+
+_PORTS_PER_NODE: Final = 3
+_BOOTSTRAP_MAX: Final = 4
+
+Configure = Callable[[Config], Config]
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedNode:
+    """One node of the network. Addresses are those that its configuration asks for."""
+
+    label: str
+    role: str
+    peer_id: str
+    data: str
+    log_file: str
+    http_url: str
+    data_url: str
+    p2p_address: str
+
+    @property
+    def layout(self) -> Layout:
+        """The node's data directory."""
+        return Layout(Path(self.data))
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkPlan:
+    """The whole network, as ``devnet.json`` tells it."""
+
+    name: str
+    network: str
+    genesis: str
+    trust: str
+    nodes: tuple[PlannedNode, ...]
+
+    def to_json(self) -> str:
+        """Return the text of ``devnet.json``."""
+        return json.dumps(asdict(self), indent=2) + "\n"
+
+
+def read_plan(folder: Path) -> NetworkPlan:
+    """Return the network that was made in ``folder``.
+
+    Raises:
+        NotFoundError: none was.
+        InvalidInputError: its ``devnet.json`` is damaged.
+    """
+    path = folder / PLAN_FILE
+    try:
+        document: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        nodes = tuple(PlannedNode(**node) for node in document.pop("nodes"))
+        return NetworkPlan(nodes=nodes, **document)
+    except FileNotFoundError:
+        raise NotFoundError(f"{path} is missing: no development network was made there") from None
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise InvalidInputError(f"{path} is damaged: {error}") from error
+
+
+def make_network(
+    folder: Path,
+    *,
+    authorized: int,
+    regular: int,
+    base_port: int | None = None,
+    name: str = "devnet",
+    configure: Configure = lambda config: config,
+) -> NetworkPlan:
+    """Make the data directories and the genesis of a network on loopback.
+
+    Args:
+        folder: where everything goes; it must be new or empty.
+        authorized: members, at least 1.
+        regular: other nodes.
+        base_port: the first of three ports a node; None looks for free ones.
+        name: of the network; it must begin with "devnet" for faults to be possible.
+        configure: last word on each node's configuration.
+
+    Raises:
+        InvalidInputError: numbers out of range, or the folder is in use.
+        UnavailableError: not enough ports are free.
+    """
+    if authorized < 1 or regular < 0 or authorized + regular > NODES_MAX:
+        raise InvalidInputError(
+            f"{authorized} authorized and {regular} regular nodes; allowed: at least 1 authorized, "
+            f"together at most {NODES_MAX}"
+        )
+    if folder.exists() and any(folder.iterdir()):
+        raise InvalidInputError(f"{folder} is not empty")
+    folder.mkdir(parents=True, exist_ok=True)
+    labels = [f"authorized-{n + 1}" for n in range(authorized)]
+    labels += [f"regular-{n + 1}" for n in range(regular)]
+    ports = free_ports(_PORTS_PER_NODE * len(labels), base=base_port)
+    nodes = [
+        _make_node(folder, label, ports[3 * n : 3 * n + 3], configure)
+        for n, label in enumerate(labels)
+    ]
+    members = [node for node in nodes if node.role == "authorized"]
+    genesis = found_network(
+        name,
+        [node.layout.member_record for node in members],
+        clock=SystemClock(),
+        params=replace(DEFAULT_PARAMS, class_ms=CLASS_MS),
+    )
+    path = folder / "genesis.json"
+    trust = write_genesis(genesis, path)
+    for node in nodes:
+        others = [member.p2p_address for member in members if member is not node]
+        join_network(node.layout, genesis, others[:_BOOTSTRAP_MAX])
+    plan = NetworkPlan(name, genesis.network_id.hex(), str(path), str(trust), tuple(nodes))
+    (folder / PLAN_FILE).write_text(plan.to_json(), encoding="utf-8")
+    return plan
+
+
+def _make_node(folder: Path, label: str, ports: list[int], configure: Configure) -> PlannedNode:
+    http_port, data_port, p2p_port = ports
+    role = label.partition("-")[0]
+    data_url = f"https://{LOOPBACK}:{data_port}"
+    listen = f"/ip4/{LOOPBACK}/tcp/{p2p_port}"
+    config = configure(
+        Config(
+            node=NodeSection(label, role),
+            http=HttpSection(port=http_port),
+            data=DataSection(host=LOOPBACK, port=data_port, url=data_url),
+            p2p=P2pSection(listen=(listen,)),
+            build=BuildSection(enabled=role == "authorized", allow=("*",)),
+            fault=FaultSection(enabled=True),
+        )
+    )
+    layout = Layout((folder / label).absolute())
+    member = initialize(layout, config)
+    return PlannedNode(
+        label=label,
+        role=role,
+        peer_id=str(member.record.id),
+        data=str(layout.root),
+        log_file=str((folder / f"{label}.log").absolute()),
+        http_url=f"http://{LOOPBACK}:{http_port}",
+        data_url=data_url,
+        p2p_address=f"{listen}/p2p/{member.record.id}",
+    )
