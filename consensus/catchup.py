@@ -42,7 +42,7 @@ class Catchup:
     The driver calls ``next_ask``, then ``applied`` as blocks are, then ``answered`` or ``failed``.
     """
 
-    __slots__ = ("_height", "_is_stuck", "_open", "_peers", "_turn")
+    __slots__ = ("_had_claimed", "_height", "_is_stuck", "_open", "_peers", "_turn")
 
     def __init__(self, height: Height) -> None:
         """Stand at working height ``height``: everything below is applied."""
@@ -51,6 +51,7 @@ class Catchup:
         self._open: Ask | None = None
         self._turn = 0
         self._is_stuck = False
+        self._had_claimed = False
 
     @property
     def height(self) -> Height:
@@ -81,8 +82,8 @@ class Catchup:
     def next_ask(self, *, is_poll: bool = False) -> Ask | None:
         """Return the next question, or None while one is open or there is nobody to ask.
 
-        After an answer that brought nothing, claims give no precedence: the one that stood longest
-        without failing is next, whatever the others say.
+        A claim that was not borne out makes claims worth nothing until the next poll or progress,
+        so a liar costs at most one question a poll; its turn in a poll comes like everyone's.
 
         Args:
             is_poll: also ask peers that claim nothing, as a node does every few seconds; hints can
@@ -90,16 +91,19 @@ class Catchup:
         """
         if self._open is not None:
             return None
-        claimers = [peer for peer, one in self._peers.items() if one.claim > self._height]
-        if not claimers and not is_poll:
-            return None
-        candidates = self._peers if is_poll or self._is_stuck else claimers
+        candidates = [
+            peer
+            for peer, one in self._peers.items()
+            if is_poll or (one.claim > self._height and not self._is_stuck)
+        ]
         if not candidates:
             return None
         peer = min(candidates, key=self._place)
         self._turn += 1
         self._peers[peer].asked_at = self._turn
         self._open = Ask(peer, self._height, ASK_BYTES_MAX)
+        # Judged by the claim of now: one that shrinks while we wait is a lie too.
+        self._had_claimed = self._peers[peer].claim > self._height
         return self._open
 
     def _place(self, peer: NodeId) -> tuple[int, int, NodeId]:
@@ -125,9 +129,9 @@ class Catchup:
         standing = None if ask is None else self._peers.get(ask.peer)
         if ask is None or standing is None:
             return
-        self._is_stuck = self._height == ask.first
+        self._is_stuck = self._height == ask.first and self._had_claimed
         if self._is_stuck:
-            standing.failures += standing.claim > self._height
+            standing.failures += 1
             standing.claim = Height(0)
 
     def failed(self) -> None:

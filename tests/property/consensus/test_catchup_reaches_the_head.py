@@ -91,3 +91,32 @@ def test_without_claims_and_without_a_poll_nobody_is_asked() -> None:
     assert plan.next_ask() is None
     plan.heard(HONEST, Height(5))
     assert plan.next_ask() is not None
+
+
+def test_liar_costs_one_question_a_poll_however_often_it_claims() -> None:
+    plan = Catchup(Height(5))
+    liar = NodeId("liar")
+    for peer in (HONEST, liar, NodeId("other")):
+        plan.joined(peer)
+    asks = 0
+    for poll in range(10):
+        for _ in range(100):
+            plan.heard(liar, Height(10**6))
+            ask = plan.next_ask(is_poll=False)
+            if ask is not None:
+                asks += 1
+                plan.answered()
+        assert plan.next_ask(is_poll=True) is not None, f"poll {poll} goes out"
+        plan.answered()
+    assert asks <= 10
+
+
+def test_true_claim_is_followed_at_once_after_a_poll_that_brought_nothing() -> None:
+    plan = Catchup(Height(5))
+    plan.joined(HONEST)
+    assert plan.next_ask(is_poll=True) is not None
+    plan.answered()
+    plan.heard(HONEST, Height(6))
+    ask = plan.next_ask()
+    assert ask is not None
+    assert (ask.peer, ask.first) == (HONEST, 5)
