@@ -1,7 +1,7 @@
 """Leaves that are no transactions: the header of a block and the outcomes.
 
 Outcomes are derived by every node and never transmitted, so their bytes must be the same
-everywhere; golden hashes of every schema are in tests/vectors/golden-leaves.toml.
+everywhere; golden hashes of every schema are in tests/vectors/ledger/golden-leaves.toml.
 Specification: docs/spec/leaves.md, "Outcomes"; the ``set`` leaf is in ``members``.
 """
 

@@ -1,0 +1,143 @@
+"""Golden bytes of every leaf schema, and of a story of blocks that derives every outcome."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from pyrsia_node.model.digest import sha256_of
+from pyrsia_node.model.genesis import DEFAULT_PARAMS
+from pyrsia_node.model.leaves import (
+    Accepted,
+    Attestor,
+    Cause,
+    Difference,
+    Diverged,
+    Expired,
+    Failed,
+    Header,
+    LateDivergence,
+    Level,
+    Outcome,
+    ResultClass,
+    encode_outcome,
+)
+from pyrsia_node.model.purl import Purl
+from tests.fakes.local_chain import LocalChain
+from tests.strategies import build_bodies as make
+from tests.strategies.identities import genesis_of, identities
+
+PATH = Path(__file__).parents[2] / "vectors/ledger/golden-leaves.toml"
+D = [make.digest(f"{number}") for number in range(9)]
+
+
+def leaves() -> dict[str, bytes]:
+    """Return one leaf of every schema."""
+    local = LocalChain()
+    one, two, three, four = (member.id for member in local.members)
+    header = Header(
+        network=D[0], height=7, parent=D[1], prev_size=40, prev_root=D[2], view=3, proposer=two,
+        time_ms=1_700_000_123_456, n_leaves=5, body_root=D[3], state_root=D[4], set=D[5],
+        next_set=D[6], prev_epoch_height=0, parent_cert=D[7],
+    )  # fmt: skip
+    batch = make.batch(one, 1, make.built(D[0], level=1), make.failed(D[1], "TIMEOUT", "600 s"))
+    agreed = (Attestor(one, 45, 0), Attestor(two, 46, 1), Attestor(three, 47, 0))
+    accepted = Accepted(D[0], make.document(), 3, 1, agreed, (Difference(four, D[8]),))
+    classes = (
+        ResultClass(make.own_roots(), (one, three), D[1]),
+        ResultClass(make.own_roots("x"), (two,), D[2]),
+    )
+    outcomes: dict[str, Outcome] = {
+        "accepted": accepted,
+        "diverged": Diverged(D[0], make.PURL, classes),
+        "failed": Failed(D[0], make.PURL, (Cause(two, "REFUSED", "toolchain"),)),
+        "expired": Expired(D[0], make.PURL, (three, four)),
+        "level": Level(D[0], 0),
+        "late_divergence": LateDivergence(D[0], four, D[8]),
+    }
+    genesis = genesis_of(identities(4))
+    return {
+        "genesis": genesis.encode(),
+        "set": genesis.set_leaf().encode(),
+        "block": header.encode(),
+        "build_request": local.sign(make.request(one)).encoded,
+        "attest_batch": local.sign(batch).encoded,
+        "result": local.sign(make.result(one, D[0])).encoded,
+        **{name: encode_outcome(outcome) for name, outcome in outcomes.items()},
+    }
+
+
+def story() -> dict[str, str]:
+    """Commit blocks in which every outcome, slots and a late item occur; return their hashes."""
+    local = LocalChain(params=dataclasses.replace(DEFAULT_PARAMS, min_authorized=1))
+    members = [member.id for member in local.members]
+    names = ["good", "split", "failing", "silent", "slow"]
+    bodies = [
+        make.request(members[number % 4], purl=Purl.pypi(name, "1.0"), time_class="SM"[number > 3])
+        for number, name in enumerate(names)
+    ]
+    ids = dict(zip(names, (local.sign(body).id for body in bodies), strict=True))
+    docs = {name: make.document(purl=Purl.pypi(name, "1.0")) for name in names}
+    other = make.document(".x", purl=docs["slow"].purl)
+    third = make.document(".y", purl=docs["slow"].purl)
+    local.commit(*bodies)
+    for number, member in enumerate(members[:3]):
+        split = make.built(ids["split"], docs["split"], own=f"{number}")
+        slow = make.built(ids["slow"], [docs["slow"], other, third][number])
+        good = make.built(ids["good"], docs["good"], level=number)
+        failing = make.failed(ids["failing"], "TIMEOUT", f"{number}")
+        local.commit(make.batch(member, 1, good, split, slow, failing))
+    local.commit(make.result(members[0], ids["good"], docs["good"]))
+    local.commit(
+        make.batch(members[3], 1, make.built(ids["good"], own="late"), make.failed(ids["split"]))
+    )
+    local.commit(make.batch(members[2], 2, make.built(ids["good"], docs["good"], level=0)))
+    for _ in range(2):
+        local.now_ms = local.chain.due_ms() or 0
+        local.commit()
+    chain = local.chain
+    kinds = [json.loads(leaf)["t"] for leaf in chain.leaves(2, chain.tip.size)]
+    return {
+        "kinds": " ".join(kind for kind in kinds if kind != "block"),
+        **{
+            f"block_{height}": chain.block(height).hash for height in range(1, chain.tip.height + 1)
+        },
+        "state_root": chain.tip.state_root.hex(),
+        "tree_root": chain.tip.root.hex(),
+    }
+
+
+@pytest.fixture(scope="module")
+def golden() -> dict[str, dict[str, str]]:
+    if os.environ.get("PYRSIA_GOLDEN") == "write":
+        lines = ["# See README.md; rewritten by `make golden`.", "", "[leaves]"]
+        lines += [f"{name} = '{leaf.decode()}'" for name, leaf in sorted(leaves().items())]
+        lines += ["", "[sha256]"]
+        lines += [f'{name} = "{sha256_of(leaf)}"' for name, leaf in sorted(leaves().items())]
+        lines += ["", "[story]", *(f'{name} = "{text}"' for name, text in story().items()), ""]
+        PATH.write_text("\n".join(lines))
+    return tomllib.loads(PATH.read_text())
+
+
+@pytest.mark.parametrize("name", sorted(leaves()))
+def test_golden_leaf_of_every_schema_is_unchanged(
+    golden: dict[str, dict[str, str]], name: str
+) -> None:
+    leaf = leaves()[name]
+    assert leaf.decode() == golden["leaves"][name]
+    assert sha256_of(leaf) == golden["sha256"][name]
+
+
+def test_golden_story_of_blocks_is_unchanged(golden: dict[str, dict[str, str]]) -> None:
+    assert story() == golden["story"]
+
+
+def test_golden_story_derives_every_outcome(golden: dict[str, dict[str, str]]) -> None:
+    kinds = set(golden["story"]["kinds"].split())
+    derived = {"accepted", "diverged", "failed", "expired", "level", "late_divergence"}
+    assert kinds == derived | {"build_request", "attest_batch", "result"}
