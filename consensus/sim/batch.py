@@ -14,7 +14,8 @@ from typing import Final
 from consensus.sim.cluster import TWIN, Cluster, Outcome, Tell
 from consensus.sim.faults import ACTORS
 from consensus.sim.mutants import planted
-from consensus.sim.schedule import Schedule, Signatures, plan
+from consensus.sim.plan import plan
+from consensus.sim.schedule import Schedule, Signatures
 
 ACTOR_NAMES: Final = (*sorted(ACTORS), TWIN)
 """Every fault class that a traitor may draw; the order is part of what a seed means."""

@@ -48,7 +48,7 @@ from consensus.types import (
     NodeId,
     View,
 )
-from consensus.wire import MessageKind, decode_vote, encode_decision, split_block
+from consensus.wire import MessageKind, decode_vote, split_block
 
 EVENTS_MAX: Final = 1_500_000
 """More than any sound run takes; beyond it something feeds itself."""
@@ -93,7 +93,7 @@ class Cluster:
         self._chance = random.Random(schedule.seed ^ 0x5EED)
         make = keys.real if schedule.signatures is Signatures.REAL else keys.keyed
         self._keys = make(schedule.nodes, seed=schedule.seed)
-        genesis_set = keys.member_set(schedule.nodes, self._keys, epoch=0)
+        genesis_set = keys.member_set(schedule.sets[0], self._keys, epoch=0)
         self._chain_id = Digest(hashlib.sha256(b"simulated chain").digest())
         self._oracle = Oracle(
             chain_id=self._chain_id,
@@ -304,8 +304,7 @@ class Cluster:
             wanted = read_height(frame)
             decisions = None if wanted is None else actor.decisions_for(wanted[0])
             if decisions is not None:
-                n = len(self.schedule.nodes)
-                encoded = [encode_decision(one, n=n) for one in decisions]
+                encoded = [self._hand.encode(one) for one in decisions]
                 self._network.send(target, source, decisions_frame(encoded))
 
     # -- Watcher ------------------------------------------------------------------------------
@@ -412,8 +411,9 @@ class Cluster:
         return verify_certificate(certificate, members, self._chain_id, self._keys.verify)
 
     def _successor(self, members: MemberSet) -> MemberSet:
-        ids = tuple(member.id for member in members.members)
-        return keys.member_set(ids, self._keys, epoch=members.epoch + 1)
+        epoch = members.epoch + 1
+        ids = self.schedule.sets[epoch % len(self.schedule.sets)]
+        return keys.member_set(ids, self._keys, epoch=epoch)
 
     def _story(self, who: str, text: str) -> None:
         """Tell one line; what is sent to several nodes in one instant is told once."""

@@ -135,7 +135,12 @@ class Errands:
     # -- decisions, sought --------------------------------------------------------------------
 
     def poll_for_ever(self) -> list[Event]:
-        """Ask some peer every few seconds whether there is more than is known here."""
+        """Ask some peer every few seconds whether there is more than is known here.
+
+        A node outside the set has no retries of its own, so it pushes what waits with it here.
+        """
+        if self._life.members().index_of(self._life.durable.me) is None:
+            self._life.push_oldest()
         for peer in self._life.others():
             self._catchup.joined(peer)
         self._is_barren = False
@@ -200,9 +205,9 @@ class Errands:
         is_next = certificate.height == self._life.durable.height
         if not is_next or not verify_decision(decision, members, world.chain_id, world.verify):
             return []
-        after = self._life.apply(certificate, decision.block)
-        if after is None:
+        if self._life.refusal(decision.block):  # other transactions under a true header
             return []
+        after = self._life.apply(certificate, decision.block)
         applied = DecisionApplied(
             certificate.height, after.tip, after.members, after.signers, certificate
         )

@@ -365,7 +365,7 @@ class Forger(Actor):
             return None
         block = hand.block(self.me, working, View(0))
         own = hand.vote(self.me, VoteKind.FINALIZE, working, View(0), block_hash(block))
-        signers = tuple(range(len(hand.members(working).members)))
+        signers = tuple(range(len(hand.members(first).members)))
         signatures = (own.signature,) * len(signers)
         certificate = Certificate(
             VoteKind.FINALIZE, first, View(0), block_hash(block), signers, signatures

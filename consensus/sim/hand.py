@@ -27,7 +27,13 @@ from consensus.types import (
     Vote,
     VoteKind,
 )
-from consensus.wire import block_hash, encode_message, proposal_bytes, vote_bytes
+from consensus.wire import (
+    block_hash,
+    encode_decision,
+    encode_message,
+    proposal_bytes,
+    vote_bytes,
+)
 
 VoteKey = tuple[VoteKind, View, Digest]
 
@@ -216,6 +222,11 @@ class Hand:
         return Certificate(
             kind, height, view, name, signers, tuple(votes[index] for index in signers)
         )
+
+    def encode(self, decision: Decision) -> bytes:
+        """Return the bytes of a decision under the set of its height, as far as that is known."""
+        height = min(decision.certificate.height, self.knowledge.height)
+        return encode_decision(decision, n=len(self.members(height).members))
 
     def say(self, me: NodeId, message: Message, targets: Iterable[NodeId]) -> None:
         """Send a message to some honest nodes."""

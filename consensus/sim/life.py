@@ -58,7 +58,14 @@ from consensus.types import (
     Proposal,
     View,
 )
-from consensus.wire import block_hash, body_id, decode_proposal, encode_message, split_block
+from consensus.wire import (
+    block_hash,
+    body_id,
+    decode_proposal,
+    encode_message,
+    proposal_height,
+    split_block,
+)
 
 TIME_SLACK_MS: Final = 10_000
 """How far a fresh block's time may be from a voter's clock (CONSENSUS.md 3.5, time rule)."""
@@ -229,7 +236,7 @@ class Life:
         elif self._is_recalled(effect, newest):
             return []
         if effect.kind is TimerKind.RETRY:
-            self._push_oldest()
+            self.push_oldest()
         return [TimerFired(effect.kind, effect.height, effect.view)]
 
     def _is_recalled(self, old: SetTimer, newest: SetTimer | None) -> bool:
@@ -253,8 +260,10 @@ class Life:
         if record.kind is RecordKind.BODY:
             self._bodies[block_hash(record.payload)] = record.payload
         elif record.kind is RecordKind.PROPOSAL:
-            block = decode_proposal(record.payload, n=len(self.replica.members.members)).block
-            self._bodies[block_hash(block)] = block
+            members = self.replica.members_of(proposal_height(record.payload))
+            if members is not None:  # else it is of a height long committed
+                block = decode_proposal(record.payload, n=len(members.members)).block
+                self._bodies[block_hash(block)] = block
 
     def _build(self, effect: BuildBody) -> list[Event]:
         if effect.height != self.durable.height:
@@ -309,23 +318,25 @@ class Life:
 
     def _commit(self, effect: Commit) -> list[Event]:
         began_us = self._sighted.get(effect.certificate.view)
-        if self.apply(effect.certificate, effect.block) is None:
+        refusal = self.refusal(effect.block)
+        if refusal:
+            self._watcher.refused(self.durable.me, effect.height, refusal)
             return []
+        self.apply(effect.certificate, effect.block)
         events = self.enter()
         if began_us is not None:
             elapsed_ms = (self.world.clock.now_us - began_us) // MILLISECOND
             events.insert(0, ViewMeasured(effect.height, elapsed_ms))
         return events
 
-    def apply(self, certificate: Certificate, block: bytes) -> State | None:
-        """Commit a decided block in one synced write; None if the state machine refuses it."""
-        me, tip = self.durable.me, self.durable.tip
-        verdict = self.world.machine.judge(tip, block)
-        if verdict.next_set is None:
-            self._watcher.refused(me, self.durable.height, verdict.reason)
-            return None
-        after = self.world.machine.apply(tip, block)
-        self._watcher.committed(me, certificate, block, after)
+    def refusal(self, block: bytes) -> str:
+        """Return why the state machine does not take a block next, or nothing."""
+        return self.world.machine.judge(self.durable.tip, block).reason
+
+    def apply(self, certificate: Certificate, block: bytes) -> State:
+        """Commit a decided, valid block in one synced write."""
+        after = self.world.machine.apply(self.durable.tip, block)
+        self._watcher.committed(self.durable.me, certificate, block, after)
         self.durable.chain.append(Stored(after.tip, block, certificate))
         self._step()
         return after
@@ -374,7 +385,7 @@ class Life:
                 break
         return tuple(chosen)
 
-    def _push_oldest(self) -> None:
+    def push_oldest(self) -> None:
         """Push what waits to all members, so that no single leader can sit on it."""
         for transaction in list(self._mempool)[:PUSH_MAX]:
             for member in self.others():

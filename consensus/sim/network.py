@@ -40,16 +40,22 @@ class Weather:
 class Cut:
     """A partition: the directed ``links`` carry nothing from ``start_us`` to ``end_us``.
 
-    With ``period_us`` above zero the cut flaps: it holds in every other period.
+    With ``period_us`` above zero the cut flaps: it holds in every other period. It may hold only
+    frames that begin in one of the ways ``jammed``, and ``is_delay`` lets them arrive at its end
+    instead of never.
     """
 
     start_us: int
     end_us: int
     links: frozenset[tuple[NodeId, NodeId]]
     period_us: int = 0
+    jammed: tuple[bytes, ...] = (b"",)
+    is_delay: bool = False
 
-    def holds(self, source: NodeId, target: NodeId, now_us: int) -> bool:
-        """Return whether a frame sent now on this link is lost to this cut."""
+    def holds(self, source: NodeId, target: NodeId, frame: bytes, now_us: int) -> bool:
+        """Return whether a frame sent now on this link is held by this cut."""
+        if not frame.startswith(self.jammed):
+            return False
         if not self.start_us <= now_us < self.end_us or (source, target) not in self.links:
             return False
         return not self.period_us or ((now_us - self.start_us) // self.period_us) % 2 == 0
@@ -91,24 +97,25 @@ class Network:
         """Put one frame on its way; whether and when it arrives is the seed's decision."""
         assert source != target
         self.frames += 1
-        if self._clock.now_us >= self.gst_us:
+        now_us = self._clock.now_us
+        if now_us >= self.gst_us:
             delay_us = self._random.randint(self.SETTLED_US_MIN, self.SETTLED_US_MAX)
             self._clock.after(delay_us, partial(self._deliver, source, target, frame))
             return
-        if self._is_lost(source, target, frame):
+        hold = next((one for one in self._cuts if one.holds(source, target, frame, now_us)), None)
+        if self._is_lost(frame) or (hold is not None and not hold.is_delay):
             self.lost += 1
             return
+        held_us = 0 if hold is None else hold.end_us - now_us
         copies = 2 if self._random.randrange(1000) < self._weather.duplicate else 1
         for _ in range(copies):
-            self._clock.after(self._delay_us(), partial(self._deliver, source, target, frame))
+            delay_us = held_us + self._delay_us()
+            self._clock.after(delay_us, partial(self._deliver, source, target, frame))
 
-    def _is_lost(self, source: NodeId, target: NodeId, frame: bytes) -> bool:
+    def _is_lost(self, frame: bytes) -> bool:
         if self._random.randrange(1000) < self._weather.loss:
             return True
-        if frame.startswith(self._weather.jammed):
-            return True
-        now_us = self._clock.now_us
-        return any(cut.holds(source, target, now_us) for cut in self._cuts)
+        return frame.startswith(self._weather.jammed)
 
     def _delay_us(self) -> int:
         weather = self._weather

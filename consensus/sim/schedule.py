@@ -1,38 +1,17 @@
-"""From a seed to a plan: everything that will go wrong in one run, decided in advance.
+"""What a run is made of: everything that will go wrong in it, as plain data.
 
-A plan is plain data, so that a run can be told, repeated and reduced. The seed decides the mix:
-weather, partitions, power cuts, clocks, work and who is a traitor. Nothing here runs anything.
+A schedule is decided before the run starts (``consensus.sim.plan`` draws it from a seed), so a run
+can be told, repeated and reduced. Nothing here draws or runs anything.
 """
 
 from __future__ import annotations
 
-import random
 from dataclasses import dataclass
 from enum import Enum
-from typing import Final
 
-from consensus.sim.clock import MILLISECOND, SECOND
-from consensus.sim.machine import TransactionKind, transaction
 from consensus.sim.network import Cut, Weather
 from consensus.timing import Timing
-from consensus.types import NodeId, VoteKind
-from consensus.wire import MessageKind
-
-JAMS: Final = (
-    (bytes([MessageKind.PROPOSAL]),),
-    (bytes([MessageKind.VOTE, VoteKind.FINALIZE]),),
-    (bytes([MessageKind.VOTE, VoteKind.NOTARIZE]),),
-    (bytes([MessageKind.VOTE, VoteKind.FINALIZE]), bytes([MessageKind.CERTIFICATE])),
-    (bytes([MessageKind.CERTIFICATE]),),
-    (bytes([MessageKind.STATUS]),),
-)
-"""Kinds of frames that a jam swallows: heights that notarize and never finalize, views that only
-time out, certificates that nobody relays."""
-
-IMPATIENT: Final = Timing(
-    delta_start_ms=300, delta_min_ms=300, delta_max_ms=2_000, view_max_ms=1_000
-)
-"""Views of a second at most, so that a siege runs through dozens of them."""
+from consensus.types import NodeId
 
 
 class Signatures(Enum):
@@ -89,6 +68,9 @@ class Schedule:
     seed: int
     signatures: Signatures
     nodes: tuple[NodeId, ...]
+    """All nodes: members of some set, or spares that only watch until they join."""
+    sets: tuple[tuple[NodeId, ...], ...]
+    """Member sets: the genesis set, then what each change of the set makes of it, in a circle."""
     traitors: tuple[NodeId, ...]
     actors: tuple[tuple[str, ...], ...]
     """For each traitor the names of the fault classes that it mixes."""
@@ -105,162 +87,3 @@ class Schedule:
     def honest(self) -> tuple[NodeId, ...]:
         """Return the nodes that are no traitors, in order."""
         return tuple(node for node in self.nodes if node not in self.traitors)
-
-
-def plan(
-    seed: int,
-    *,
-    n: int,
-    actors: tuple[str, ...],
-    signatures: Signatures = Signatures.KEYED,
-    traitors_max: int | None = None,
-) -> Schedule:
-    """Return the plan of ``seed`` for ``n`` nodes.
-
-    Args:
-        seed: any non-negative integer.
-        n: number of nodes, all of them members.
-        actors: names of the fault classes that traitors may draw from.
-        signatures: what signs votes; it does not change the plan.
-        traitors_max: most traitors; f = (n - 1) // 3 if None.
-    """
-    chance = random.Random(seed * 1_000_003 + n)
-    nodes = tuple(NodeId(f"n{number}") for number in range(n))
-    is_siege = chance.random() < 0.05
-    gst_us = chance.choice((0, chance.randint(1, 10), chance.randint(5, 40))) * SECOND
-    if is_siege:
-        gst_us = chance.randint(30, 60) * SECOND
-    traitors = _traitors(chance, nodes, traitors_max)
-    honest = tuple(node for node in nodes if node not in traitors)
-    cuts = _cuts(chance, nodes, gst_us)
-    if is_siege:
-        cuts = (_siege(chance.choice(honest), nodes, gst_us),)
-    return Schedule(
-        seed=seed,
-        signatures=signatures,
-        nodes=nodes,
-        traitors=traitors,
-        actors=tuple(
-            tuple(sorted(chance.sample(actors, min(len(actors), chance.choice((1, 1, 2, 3))))))
-            for _ in traitors
-        ),
-        gst_us=gst_us,
-        weather=_weather(chance, is_siege=is_siege),
-        cuts=cuts,
-        outages=_outages(chance, honest, gst_us),
-        blackouts=_blackouts(chance, gst_us),
-        clocks=tuple(_wrongness(chance) for _ in nodes),
-        timing=IMPATIENT if is_siege or chance.random() < 0.1 else Timing(),
-        work=_work(chance, nodes, gst_us),
-    )
-
-
-def _traitors(
-    chance: random.Random, nodes: tuple[NodeId, ...], traitors_max: int | None
-) -> tuple[NodeId, ...]:
-    most = (len(nodes) - 1) // 3 if traitors_max is None else traitors_max
-    count = 0 if chance.random() < 0.15 else chance.randint(min(1, most), most)
-    return tuple(sorted(chance.sample(nodes, count)))
-
-
-def _weather(chance: random.Random, *, is_siege: bool) -> Weather:
-    is_rough = chance.random() < 0.6
-    jammed: tuple[bytes, ...] = ()
-    if is_siege:
-        jammed = JAMS[0]
-    elif chance.random() < 0.2:
-        jammed = chance.choice(JAMS)
-    return Weather(
-        delay_us_min=chance.choice((200, 1_000, 5_000)),
-        delay_us_mean=chance.choice((1, 10, 60, 400)) * MILLISECOND,
-        loss=chance.choice((10, 50, 150, 350)) if is_rough else 0,
-        duplicate=chance.choice((0, 20, 200)) if is_rough else 0,
-        straggle=chance.choice((0, 10, 100)) if is_rough else 0,
-        straggle_us_max=chance.choice((2, 10, 40)) * SECOND,
-        jammed=jammed,
-    )
-
-
-def _cuts(chance: random.Random, nodes: tuple[NodeId, ...], gst_us: int) -> tuple[Cut, ...]:
-    if not gst_us or len(nodes) == 1 or chance.random() < 0.4:
-        return ()
-    return tuple(_cut(chance, nodes, gst_us) for _ in range(chance.randint(1, 3)))
-
-
-def _siege(lonely: NodeId, nodes: tuple[NodeId, ...], gst_us: int) -> Cut:
-    """Cut one node off for good, so that it comes back many failed views later."""
-    links = {(a, b) for a in nodes for b in nodes if a != b and lonely in {a, b}}
-    return Cut(start_us=0, end_us=gst_us, links=frozenset(links))
-
-
-def _cut(chance: random.Random, nodes: tuple[NodeId, ...], gst_us: int) -> Cut:
-    shape = chance.randrange(3)
-    if shape == 0:  # two sides that hear nothing of each other
-        side = set(chance.sample(nodes, chance.randint(1, len(nodes) - 1)))
-        links = {(a, b) for a in nodes for b in nodes if (a in side) != (b in side)}
-    elif shape == 1:  # one node that is heard but does not hear, or the other way round
-        lonely = chance.choice(nodes)
-        is_deaf = chance.random() < 0.5
-        links = {(a, lonely) if is_deaf else (lonely, a) for a in nodes if a != lonely}
-    else:  # single links
-        pairs = [(a, b) for a in nodes for b in nodes if a != b]
-        links = set(chance.sample(pairs, chance.randint(1, max(1, len(pairs) // 2))))
-    start_us = chance.randrange(gst_us)
-    return Cut(
-        start_us=start_us,
-        end_us=chance.randint(start_us + 1, gst_us),
-        links=frozenset(links),
-        period_us=chance.choice((0, 0, 300 * MILLISECOND, 2 * SECOND)),
-    )
-
-
-def _outages(chance: random.Random, honest: tuple[NodeId, ...], gst_us: int) -> tuple[Outage, ...]:
-    if not gst_us or chance.random() < 0.5:
-        return ()
-    return tuple(
-        Outage(
-            node=chance.choice(honest),
-            armed_us=chance.randrange(gst_us),
-            steps=chance.randint(1, 40),
-            down_us=chance.choice((10, 500, 3_000, 20_000)) * MILLISECOND,
-            in_write=chance.random() < 0.5,
-        )
-        for _ in range(chance.randint(1, 4))
-    )
-
-
-def _blackouts(chance: random.Random, gst_us: int) -> tuple[Blackout, ...]:
-    if not gst_us or chance.random() < 0.75:
-        return ()
-    return tuple(
-        Blackout(
-            at_us=chance.randrange(gst_us), down_us=chance.choice((10, 2_000, 15_000)) * MILLISECOND
-        )
-        for _ in range(chance.randint(1, 2))
-    )
-
-
-def _wrongness(chance: random.Random) -> Wrongness:
-    return Wrongness(
-        offset_ms=chance.choice(
-            (0, 0, chance.randint(-3_000, 3_000), chance.choice((-15_000, 15_000)))
-        ),
-        settled_offset_ms=chance.randint(-2_000, 2_000),
-        timer_permille=chance.choice((1_000, 1_000, 900, 1_100)),
-    )
-
-
-def _work(chance: random.Random, nodes: tuple[NodeId, ...], gst_us: int) -> tuple[Submission, ...]:
-    kinds = (TransactionKind.PLAIN,) * 6 + (TransactionKind.SLOW, TransactionKind.NEW_SET)
-    early = [chance.randint(0, gst_us) for _ in range(chance.randint(2, 6))]
-    late = [gst_us + chance.randint(1, 5_000) * MILLISECOND for _ in range(chance.randint(1, 2))]
-    return tuple(
-        Submission(
-            at_us=at_us,
-            node=chance.choice(nodes),
-            transaction=transaction(
-                chance.choice(kinds), number, size=chance.choice((24, 24, 300, 3_000))
-            ),
-        )
-        for number, at_us in enumerate(sorted(early + late))
-    )

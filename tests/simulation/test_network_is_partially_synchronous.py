@@ -74,7 +74,7 @@ def test_a_cut_is_directed_and_ends() -> None:
 
 def test_a_flapping_cut_holds_in_every_other_period() -> None:
     cut = Cut(start_us=0, end_us=10 * SECOND, links=frozenset({(A, B)}), period_us=SECOND)
-    held = [cut.holds(A, B, second * SECOND) for second in range(6)]
+    held = [cut.holds(A, B, b"any", second * SECOND) for second in range(6)]
     assert held == [True, False, True, False, True, False]
 
 
