@@ -125,13 +125,13 @@ class RlimitConfinement:
         self._root = next(iter(pids))
 
     def breach(self) -> str | None:
-        """Sum up resident memory and count the processes of the tree."""
+        """Count the tasks of the tree and sum up their memory."""
         if self._root is None:
             return None
         pids = descendants(self._root)
-        if len(pids) >= self._limits.processes:
+        if sum(len(_names(Path(f"/proc/{pid}/task"))) for pid in pids) >= self._limits.processes:
             return PROCESS_LIMIT
-        if sum(_resident_bytes(pid) for pid in pids) > self._limits.memory_bytes:
+        if sum(_memory_bytes(pid) for pid in pids) > self._limits.memory_bytes:
             return MEMORY_LIMIT
         return None
 
@@ -239,15 +239,12 @@ def _counter(path: Path, name: str) -> int:
         for line in path.read_text().splitlines():
             key, _, value = line.partition(" ")
             if key == name:
-                return int(value)
+                return int(value.split()[0])
     except OSError:
         pass
     return 0
 
 
-def _resident_bytes(pid: int) -> int:
-    try:
-        pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
-    except (OSError, IndexError):
-        return 0
-    return pages * os.sysconf("SC_PAGE_SIZE")
+def _memory_bytes(pid: int) -> int:
+    """Return a process's own memory and its share of what it has in common with others."""
+    return _counter(Path(f"/proc/{pid}/smaps_rollup"), "Pss:") * 1024

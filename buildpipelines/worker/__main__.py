@@ -57,6 +57,9 @@ def add_build_options(result: argparse.ArgumentParser) -> None:
     add("--memory-mib", type=int, default=defaults.memory_bytes // MIB, help="of one build")
     add("--processes", type=int, default=defaults.processes, help="of one build")
     add("--seconds", type=float, default=defaults.seconds, help="longest build")
+    add("--idle-seconds", type=float, default=defaults.idle_seconds, help="longest silence")
+    add("--build-mib", type=int, default=defaults.build_bytes // MIB, help="files of one build")
+    add("--log-mib", type=int, default=defaults.log_bytes // MIB, help="log of one build")
 
 
 def build_options(arguments: argparse.Namespace) -> Options:
@@ -66,6 +69,9 @@ def build_options(arguments: argparse.Namespace) -> Options:
         index=index_settings(index_url=arguments.index_url),
         limits=SandboxLimits(
             seconds=arguments.seconds,
+            idle_seconds=arguments.idle_seconds,
+            build_bytes=arguments.build_mib * MIB,
+            log_bytes=arguments.log_mib * MIB,
             memory_bytes=arguments.memory_mib * MIB,
             processes=arguments.processes,
         ),

@@ -41,6 +41,7 @@ from buildpipelines.worker.outputs import Assessed, Release, assess, mirrored, r
 from buildpipelines.worker.workspace import JobFolder, socket_folder
 
 SDIST_BYTES_MAX: Final = 256 * 1024 * 1024
+NPROC_MARGIN: Final = 32
 SDIST_LIMITS: Final = ArchiveLimits()
 
 
@@ -281,7 +282,8 @@ class PypiJob:
                 "FSIZE": limits.build_bytes,
                 # A cgroup counts real memory and all processes together; these count badly.
                 "AS": 0 if is_counted else limits.memory_bytes,
-                "NPROC": 0 if is_counted else limits.processes,
+                # Above what the watcher allows, so that it sees the bound broken and names it.
+                "NPROC": 0 if is_counted else limits.processes + NPROC_MARGIN,
             },
         }
         with socket_folder(self._machine.uid) as folder:

@@ -1,0 +1,110 @@
+"""A real build worker in a child process, and a client of its link, for tests."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from buildpipelines.spec import framing
+from buildpipelines.spec.messages import JobStatus, parse_status
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@dataclass
+class Worker:
+    """A running worker."""
+
+    process: subprocess.Popen[bytes]
+    link: Path
+    work: Path
+    _next_id: int = 0
+
+    def connect(self) -> socket.socket:
+        """Return a connection."""
+        client = socket.socket(socket.AF_UNIX)
+        client.settimeout(30)
+        client.connect(str(self.link))
+        return client
+
+    def call(self, method: str, params: Mapping[str, object]) -> dict[str, object]:
+        """Return a result; raises LinkError for an error answer."""
+        with self.connect() as client:
+            return call(client, method, params)
+
+    def follow(self, job: str, *, seconds: float = 50) -> JobStatus:
+        """Wait until a job has ended."""
+        deadline = time.monotonic() + seconds
+        with self.connect() as client:
+            while True:
+                status = parse_status(call(client, "job", {"job": job}))
+                if status.state in ("done", "failed"):
+                    return status
+                assert time.monotonic() < deadline, f"job {job} has not ended: {status}"
+                time.sleep(0.02)
+
+    def trial(self, name: str, version: str = "1.0", *, seconds: int = 40) -> JobStatus:
+        """Run a trial to its end."""
+        job = f"trial-{name}-{version.replace('.', '-')}"
+        params = {"job": job, "ecosystem": "pypi", "name": name, "version": version}
+        self.call("trial", {**params, "seconds_max": seconds})
+        return self.follow(job)
+
+
+class LinkError(Exception):
+    """The worker answered with an error."""
+
+    def __init__(self, kind: str, message: str) -> None:
+        super().__init__(f"{kind}: {message}")
+        self.kind = kind
+
+
+def call(client: socket.socket, method: str, params: Mapping[str, object]) -> dict[str, object]:
+    """Make one call on an open connection."""
+    client.sendall(framing.encode_request(framing.Request(1, method, params)))
+    answer = framing.parse_answer(receive(client))
+    if isinstance(answer, framing.Failure):
+        raise LinkError(answer.kind, answer.message)
+    return dict(answer.result)
+
+
+def receive(client: socket.socket) -> bytes:
+    """Return the payload of the next frame."""
+    decoder = framing.FrameDecoder()
+    while data := client.recv(65536):
+        if payloads := decoder.feed(data):
+            return payloads[0]
+    raise EOFError("the worker closed the connection")
+
+
+@contextlib.contextmanager
+def running_worker(
+    folder: Path, index_url: str, *options: str, prefix: Sequence[str] = ()
+) -> Iterator[Worker]:
+    """Start a worker as a child process and wait until it listens."""
+    path, work = folder / "build.sock", folder / "work"
+    read_end, write_end = os.pipe()
+    command = [*prefix, sys.executable, "-m", "buildpipelines.worker", "--socket", str(path)]
+    command += ["--work", str(work), "--index-url", index_url, *options]
+    environment = {"PATH": "/usr/bin:/bin", "PYRSIA_PARENT_FD": str(read_end)}
+    process = subprocess.Popen(
+        command, cwd=ROOT, env=environment | {"PYTHONPATH": str(ROOT)}, pass_fds=[read_end]
+    )
+    os.close(read_end)
+    try:
+        deadline = time.monotonic() + 20
+        while not path.exists():
+            assert process.poll() is None, "the worker ended"
+            assert time.monotonic() < deadline, "the worker does not listen"
+            time.sleep(0.02)
+        yield Worker(process, path, work)
+    finally:
+        os.close(write_end)  # the parent is gone: the worker must end by itself
+        assert process.wait(20) == 0
