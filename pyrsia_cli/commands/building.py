@@ -17,12 +17,18 @@ from pyrsia_cli.api import NodeApi
 from pyrsia_cli.dependencies import closure
 from pyrsia_cli.output import emit, format_option, progress_console
 from pyrsia_cli.settings import load_settings, settings_path
-from pyrsia_node.model.errors import InvalidInputError, NotFoundError, PyrsiaError
+from pyrsia_node.model.errors import (
+    InvalidInputError,
+    NotFoundError,
+    PyrsiaError,
+    UnavailableError,
+)
 from pyrsia_node.schema.exit_codes import OK, OTHER
 from pyrsia_node.schema.links import BuildStarted, BuildStatus
 
 ENDED: Final = frozenset({"accepted", "diverged", "failed", "expired", "refused"})
 POLL_S: Final = 0.5
+PATIENCE_S: Final = 60.0
 COLUMNS: Final = ("purl", "state", "build_id", "stage", "detail", "leaf_index")
 REQUIREMENTS_BYTES_MAX: Final = 1024 * 1024
 
@@ -108,10 +114,23 @@ def _start(api: NodeApi, name: str, version: str, deadline_class: str | None) ->
 
 
 def _watch(api: NodeApi, build_ids: Sequence[str]) -> list[BuildStatus]:
-    """Follow builds, with a live table on standard error, until all have ended."""
+    """Follow builds, with a live table on standard error, until all have ended.
+
+    A node that does not answer for a while (it restarts, or is busy) is asked again.
+    """
+    silent_since: float | None = None
     with Live(console=progress_console(), auto_refresh=False, transient=True) as live:
         while True:
-            found = [_status(api, build_id) for build_id in build_ids]
+            try:
+                found = [_status(api, build_id) for build_id in build_ids]
+            except UnavailableError:
+                now = time.perf_counter()
+                silent_since = silent_since or now
+                if now - silent_since > PATIENCE_S:
+                    raise
+                time.sleep(POLL_S)
+                continue
+            silent_since = None
             live.update(progress_table(found), refresh=True)
             if all(each.state in ENDED for each in found):
                 return found

@@ -37,7 +37,7 @@ from pyrsia_node.schema.links import BuildStarted, BuildStatus, Progress
 
 _LOG = logging.getLogger("pyrsia.builds")
 
-ASK_TIMEOUT_S: Final = 5.0
+ASK_TIMEOUT_S: Final = 2.0
 STATUS_BYTES_MAX: Final = 256 * 1024
 
 
@@ -207,7 +207,8 @@ class BuildService:
         status = self.status_of(record)
         view = self._view(record)
         if view is not None and view.is_open:
-            status.progress = await self._gather_progress(view)
+            progress = await self._gather_progress(view)
+            return status.model_copy(update={"progress": progress})
         return status
 
     def recent(self, limit: int) -> list[BuildStatus]:

@@ -105,7 +105,9 @@ def _file_json(file: OfferedFile) -> dict[str, object]:
         entry["upload-time"] = file.upload_time
     if has_metadata(file):
         # The older key for clients from before PEP 714.
-        entry["core-metadata"] = entry["dist-info-metadata"] = True
+        # Not "dist-info-metadata" beside it: pip up to 23.0 (Debian 12's) ends with a TypeError
+        # when that key is in the JSON form. The HTML attribute is safe (PEP 714).
+        entry["core-metadata"] = True
     if file.logged is not None:
         entry["_entry"] = file.logged.proved.index
         entry["_claim"] = file.logged.file.claim

@@ -19,7 +19,7 @@ from pyrsia_node.p2p.pacing import backoff_s
 from pyrsia_node.ports import PeerId
 
 FIRST_RETRY_S: Final = 1.0
-LAST_RETRY_S: Final = 30.0
+LAST_RETRY_S: Final = 5.0
 POLITE_S: Final = 0.3
 """Head start of the peer with the smaller id, so that a pair seldom dials each other at once."""
 
