@@ -22,12 +22,13 @@ import trio
 from pyrsia_node.cli.doctor_clock import examine_clock
 from pyrsia_node.cli.doctor_sandbox import examine_sandbox
 from pyrsia_node.cli.findings import Finding, fail, ok, warn
-from pyrsia_node.core.founding import read_config, read_genesis
+from pyrsia_node.core.founding import read_genesis
 from pyrsia_node.core.link_client import call_once
 from pyrsia_node.model.errors import InvalidInputError, PyrsiaError
 from pyrsia_node.ports import Clock
 from pyrsia_node.schema.config import Config, check_network
 from pyrsia_node.schema.layout import Layout
+from pyrsia_node.store.config_file import read_config
 
 _GIB: Final = 1024**3
 _FREE_BYTES_NEEDED: Final = 1 * _GIB

@@ -11,7 +11,7 @@ from importlib import metadata
 
 import click
 
-from pyrsia_node.cli.commands import devnet, making, repairing, running
+from pyrsia_node.cli.commands import devnet, examining, making, repairing, running
 from pyrsia_node.model.errors import PyrsiaError
 from pyrsia_node.schema.exit_codes import INVALID, exit_code_of
 
@@ -46,7 +46,7 @@ for _command in (
     making.join,
     making.network,
     running.run,
-    running.doctor,
+    examining.doctor,
     repairing.fsck,
     repairing.reindex,
     devnet.devnet,

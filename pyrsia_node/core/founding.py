@@ -20,6 +20,7 @@ from pyrsia_node.ports import Clock
 from pyrsia_node.schema.config import Config, check_network, parse_config, render_config
 from pyrsia_node.schema.layout import Layout
 from pyrsia_node.schema.rules import is_multiaddr
+from pyrsia_node.store.config_file import read_config
 from pyrsia_node.store.files import create_atomic, sync_directory, write_atomic
 from pyrsia_node.store.keys import create_keys
 from pyrsia_node.store.leveldb import LevelDbStore
@@ -144,23 +145,6 @@ def join_network(layout: Layout, genesis: Genesis, peers: Sequence[str]) -> Conf
     if joined != config:
         write_atomic(layout.config, _with_bootstrap(text, joined).encode())
     return joined
-
-
-def read_config(layout: Layout) -> tuple[str, Config]:
-    """Return the text of ``node.toml`` and what it says.
-
-    Raises:
-        NotFoundError: there is none; the text names the command that makes it.
-        InvalidInputError: it is not valid; the text names each key.
-    """
-    try:
-        text = layout.config.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise NotFoundError(
-            f"{layout.config} cannot be read: {error}; `pyrsia-node init --data {layout.root}` "
-            "makes a new node"
-        ) from None
-    return text, parse_config(text, source=str(layout.config))
 
 
 def _require_unused(layout: Layout) -> None:

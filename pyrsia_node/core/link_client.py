@@ -23,7 +23,7 @@ from buildpipelines.spec.framing import (
 )
 from pyrsia_node.core.link_stream import FrameReader, Outbox
 from pyrsia_node.model.errors import InvalidInputError, UnavailableError
-from pyrsia_node.schema.links import CALL_TIMEOUT_S, STALL_TIMEOUT_S, error_of
+from pyrsia_node.schema.link_terms import CALL_TIMEOUT_S, STALL_TIMEOUT_S, error_of
 from pyrsia_node.store.sockets import require_peer, short_address
 
 

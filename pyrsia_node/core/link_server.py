@@ -26,7 +26,7 @@ from buildpipelines.spec.framing import (
 )
 from pyrsia_node.core.link_stream import FrameReader, Outbox
 from pyrsia_node.model.errors import CorruptStateError, PyrsiaError
-from pyrsia_node.schema.links import (
+from pyrsia_node.schema.link_terms import (
     CALL_TIMEOUT_S,
     CALLS_PER_CONNECTION_MAX,
     CONNECTIONS_MAX,

@@ -35,7 +35,7 @@ from pyrsia_node.model.errors import (
     PyrsiaError,
     UnavailableError,
 )
-from pyrsia_node.schema.links import (
+from pyrsia_node.schema.link_terms import (
     CALL_TIMEOUT_S,
     CALLS_PER_CONNECTION_MAX,
     CONNECTIONS_MAX,

@@ -6,38 +6,20 @@ links themselves carry plain objects; ``typed`` puts a class before a handler.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Annotated, Final, Literal, TypeVar
 
 from pydantic import ConfigDict, Field
 
 from buildpipelines.spec.framing import JsonObject
-from pyrsia_node.model.errors import (
-    CorruptStateError,
-    InvalidInputError,
-    NotFoundError,
-    PeerMisbehaviorError,
-    PyrsiaError,
-    UnavailableError,
-    VerificationError,
-)
+from pyrsia_node.schema import link_terms
 from pyrsia_node.schema.fields import Answer, Count, LongText, Params, PeerIdText, Sha256, Text
 
-CALL_TIMEOUT_S: Final = 30.0
-"""How long a call may take unless the caller, or the server's table, says otherwise."""
-
-STALL_TIMEOUT_S: Final = 30.0
-"""How long the other side may take to finish a frame that it began, or to read what it gets."""
-
-CONNECTIONS_MAX: Final = 64
-CALLS_PER_CONNECTION_MAX: Final = 128
-"""Calls of one connection that may be open, unread answers included; reading stops above it."""
-
-INTERNAL_ERROR: Final = "internal error; the node's output has the details"
-
-Handler = Callable[[JsonObject], Awaitable[Mapping[str, object]]]
-"""Answers one call. A PyrsiaError becomes an error answer with the error's kind and text."""
+CALL_TIMEOUT_S: Final = link_terms.CALL_TIMEOUT_S
+INTERNAL_ERROR: Final = link_terms.INTERNAL_ERROR
+Handler = link_terms.Handler
+kind_of = link_terms.kind_of
+error_of = link_terms.error_of
 
 BuildState = Literal[
     "queued",
@@ -51,33 +33,6 @@ BuildState = Literal[
     "refused",
 ]
 Role = Literal["authorized", "regular"]
-
-_PEER_MESSAGE = re.compile(r"peer (\S{1,80}): (.*)", re.DOTALL)
-_KINDS: Final[tuple[tuple[type[PyrsiaError], str], ...]] = (
-    (InvalidInputError, "invalid"),
-    (NotFoundError, "not_found"),
-    (VerificationError, "verification"),
-    (PeerMisbehaviorError, "peer"),
-    (UnavailableError, "unavailable"),
-    (CorruptStateError, "corrupt"),
-)
-
-
-def kind_of(error: Exception) -> str:
-    """Return the wire's word for an error; whatever is not of the error tree is "internal"."""
-    return next((kind for cls, kind in _KINDS if isinstance(error, cls)), "internal")
-
-
-def error_of(kind: str, message: str) -> PyrsiaError:
-    """Return the error that an error answer stands for; the inverse of :func:`kind_of`."""
-    if kind == "peer":
-        named = _PEER_MESSAGE.match(message)
-        return PeerMisbehaviorError(*named.groups()) if named else PyrsiaError(message)
-    for cls, word in _KINDS:
-        if word == kind:
-            return cls(message)
-    return PyrsiaError(message)
-
 
 _P = TypeVar("_P", bound=Params)
 

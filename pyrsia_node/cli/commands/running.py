@@ -1,24 +1,12 @@
-"""``run`` and ``doctor``: a node's life."""
+"""``run``: a node's life."""
 
 from __future__ import annotations
 
-import json
-import sys
-from dataclasses import asdict
-
 import click
-from rich.console import Console
-from rich.table import Table
 
 from pyrsia_node.cli.commands.options import data_option
-from pyrsia_node.cli.doctor import examine
-from pyrsia_node.cli.findings import Finding
 from pyrsia_node.cli.run import run_node
-from pyrsia_node.core.clock import SystemClock
-from pyrsia_node.schema.exit_codes import OTHER
 from pyrsia_node.schema.layout import Layout
-
-_COLOURS = {"ok": "green", "warn": "yellow", "fail": "red"}
 
 
 @click.command()
@@ -29,32 +17,4 @@ def run(layout: Layout) -> None:
     Three processes are started and kept running: the core (votes, log), the gateway (bytes,
     clients) and, on an authorized node, the build worker.
     """
-    click.get_current_context().exit(run_node(layout, _print_line))
-
-
-def _print_line(name: str, line: str) -> None:
-    sys.stderr.write(f"{name:<7} | {line}\n")
-    sys.stderr.flush()
-
-
-@click.command()
-@data_option
-@click.option("--format", "form", type=click.Choice(["table", "json"]), default="table")
-def doctor(layout: Layout, form: str) -> None:
-    """Look at what the node depends on; exit 1 if something keeps it from its work."""
-    findings = examine(layout, SystemClock())
-    if form == "json":
-        click.echo(json.dumps([asdict(finding) for finding in findings], indent=2))
-    else:
-        _print_findings(findings)
-    if any(finding.level == "fail" for finding in findings):
-        click.get_current_context().exit(OTHER)
-
-
-def _print_findings(findings: list[Finding]) -> None:
-    table = Table("check", "", "found", "what to do")
-    for finding in findings:
-        colour = _COLOURS[finding.level]
-        level = f"[{colour}]{finding.level}[/{colour}]"
-        table.add_row(finding.check, level, finding.found, finding.advice)
-    Console().print(table)
+    run_node(layout)

@@ -18,7 +18,7 @@ from buildpipelines.spec.framing import FRAME_BYTES_MAX, JsonObject
 from pyrsia_node.core.link_server import LinkServer as TrioServer
 from pyrsia_node.gateway.link import LinkServer as AsyncioServer
 from pyrsia_node.model.errors import CorruptStateError
-from pyrsia_node.schema.links import Handler, error_of
+from pyrsia_node.schema.link_terms import Handler, error_of
 
 STALL_TIMEOUT_S = 0.5
 TIMEOUTS_S = {"sleep": 0.3}

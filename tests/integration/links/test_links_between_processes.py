@@ -33,7 +33,7 @@ from pyrsia_node.model.errors import (
     UnavailableError,
     VerificationError,
 )
-from pyrsia_node.schema.links import CALLS_PER_CONNECTION_MAX, CONNECTIONS_MAX
+from pyrsia_node.schema.link_terms import CALLS_PER_CONNECTION_MAX, CONNECTIONS_MAX
 from tests.integration.links.conftest import Client, ServerProcess, run_scenario
 
 CLIENTS = pytest.mark.parametrize("client_kind", ["trio", "asyncio", "uvloop"])
