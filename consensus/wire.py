@@ -185,9 +185,9 @@ def certificate_height(data: bytes) -> Height:
     Raises:
         DecodeError: cut short.
     """
-    if len(data) < _CERTIFICATE_HEAD.size:
-        raise DecodeError(f"certificate of {len(data)} bytes is cut short")
-    return _height(_CERTIFICATE_HEAD.unpack_from(data)[1])
+    return _height(
+        _CERTIFICATE_HEAD.unpack(Reader(data, "certificate").take(_CERTIFICATE_HEAD.size))[1]
+    )
 
 
 def certificate_bytes_max(n: int) -> int:
@@ -287,9 +287,7 @@ def decode_proposal(data: bytes, *, n: int) -> Proposal:
     size_max = certificate_bytes_max(n)
     encoded = reader.prefixed(size_max)
     notarization = decode_certificate(encoded, n=n) if encoded else None
-    (count,) = _U16.unpack(reader.take(_U16.size))
-    if count > NULLIFICATIONS_MAX:
-        raise DecodeError(f"proposal with {count} nullifications, {NULLIFICATIONS_MAX} allowed")
+    count = reader.count(NULLIFICATIONS_MAX)
     nullifications = tuple(decode_certificate(reader.prefixed(size_max), n=n) for _ in range(count))
     block = reader.rest()
     split_block(block)
@@ -367,12 +365,9 @@ def decode_status(data: bytes) -> Status:
     """
     reader = Reader(data, "status")
     height, view = _POSITION.unpack(reader.take(_POSITION.size))
-    ranges = tuple(
-        (View(first), View(last))
-        for first, last in (
-            _RANGE.unpack(reader.take(_RANGE.size)) for _ in range(reader.count(STATUS_ITEMS_MAX))
-        )
-    )
+    count = reader.count(STATUS_ITEMS_MAX)
+    pairs = [_RANGE.unpack(reader.take(_RANGE.size)) for _ in range(count)]
+    ranges = tuple((View(first), View(last)) for first, last in pairs)
     bodies = tuple(Digest(reader.take(32)) for _ in range(reader.count(STATUS_ITEMS_MAX)))
     reader.end()
     free = 0
@@ -413,7 +408,8 @@ def decode_message(frame: bytes, *, n: int) -> Message:
     Raises:
         DecodeError: anything but the one encoding of a message.
     """
-    kind, payload = _open_frame(frame)
+    kind = _frame_kind(frame)
+    payload = frame[1:]
     match kind:
         case MessageKind.VOTE:
             return decode_vote(payload, n=n)
@@ -435,27 +431,27 @@ def peek(frame: bytes) -> tuple[MessageKind, Height, View]:
     Raises:
         DecodeError: no known kind, cut short, or larger than a frame may be.
     """
-    kind, payload = _open_frame(frame)
+    kind = _frame_kind(frame)
     match kind:
         case MessageKind.VOTE | MessageKind.CERTIFICATE:
-            at = 1
+            at = 2
         case MessageKind.DECISION:
-            at = _U32.size + 1
+            at = _U32.size + 2
         case MessageKind.PROPOSAL | MessageKind.STATUS:
-            at = 0
+            at = 1
         case _:
             assert_never(kind)
-    if len(payload) < at + _POSITION.size:
-        raise DecodeError(f"{kind.name} of {len(payload)} bytes is cut short")
-    height, view = _POSITION.unpack_from(payload, at)
+    if len(frame) < at + _POSITION.size:
+        raise DecodeError(f"{kind.name} of {len(frame)} bytes is cut short")
+    height, view = _POSITION.unpack_from(frame, at)
     return kind, _height(height), View(view)
 
 
-def _open_frame(frame: bytes) -> tuple[MessageKind, bytes]:
+def _frame_kind(frame: bytes) -> MessageKind:
     if not 1 <= len(frame) <= FRAME_BYTES_MAX:
         raise DecodeError(f"frame of {len(frame)} bytes, 1 to {FRAME_BYTES_MAX} allowed")
     try:
-        return MessageKind(frame[0]), frame[1:]
+        return MessageKind(frame[0])
     except ValueError:
         raise DecodeError(f"frame of unknown kind {frame[0]}") from None
 

@@ -59,7 +59,7 @@ def test_proposal_carries_at_most_64_nullifications() -> None:
     most = proposal_of("m001", SET, block, view=65, nullifications=nulls[:64])
     assert wire.decode_proposal(wire.encode_proposal(most, n=4), n=4) == most
     more = proposal_of("m001", SET, block, view=65, nullifications=nulls)
-    with pytest.raises(DecodeError, match="65 nullifications"):
+    with pytest.raises(DecodeError, match="65 items"):
         wire.decode_proposal(wire.encode_proposal(more, n=4), n=4)
 
 
