@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -286,8 +287,11 @@ def test_a_damaged_or_foreign_index_is_told_with_the_repair(root: Path) -> None:
     path.write_bytes(b"not a database" * 100)
     with pytest.raises(CorruptStateError, match="reindex"):
         IndexWriter.current(root, network_id=NETWORK)
-    with pytest.raises(CorruptStateError, match="reindex"):
-        IndexReader(root).applied_size()
+    with (
+        contextlib.closing(IndexReader(root)) as reader,
+        pytest.raises(CorruptStateError, match="reindex"),
+    ):
+        reader.applied_size()
 
 
 def test_there_is_no_answer_before_there_is_an_index(tmp_path: Path) -> None:
