@@ -163,11 +163,6 @@ class Publisher:
         """The size of the published head; 0 before the first."""
         return self._published.checkpoint.size if self._published else 0
 
-    def set_trust(self, trust: Trust) -> None:
-        """Replace the trust by one with newer epochs."""
-        assert trust.origin == self._trust.origin
-        self._trust = trust
-
     def add(self, signed: SignedCheckpoint) -> int:
         """Take the cosignatures of a head that a peer, or this node, sent.
 

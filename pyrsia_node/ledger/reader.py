@@ -115,14 +115,6 @@ class IndexReader:
             statement, {"project": f"pkg:{ecosystem}/{name}", "as_of": _bound(as_of)}
         )
 
-    def with_file(self, sha256: str, *, as_of: int) -> list[int]:
-        """Return the leaves of ACCEPTED entries that list a file with this digest, ascending."""
-        statement = (
-            "SELECT leaf FROM digest WHERE value = :value AND kind = 'file' AND leaf < :as_of"
-            " ORDER BY leaf LIMIT :limit"
-        )
-        return self._leaves(statement, {"value": sha256, "as_of": as_of, "limit": ABOUT_MAX})
-
     def projects(self, ecosystem: str, *, as_of: int | None = None) -> list[str]:
         """Return the names of all packages with an ACCEPTED entry, sorted."""
         # "0" is the character after "/": the range holds exactly the texts with the prefix.

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
-from pyrsia_node.model.errors import InvalidInputError, VerificationError
+from pyrsia_node.model.errors import InvalidInputError
 from pyrsia_node.model.signing import Sign
 from pyrsia_node.tlog import cosignature
 from pyrsia_node.tlog.note import (
@@ -151,16 +151,3 @@ def cosign(checkpoint: Checkpoint, key: VerifierKey, signer: Sign, *, time_s: in
         key_id=key.key_id,
         payload=cosignature.join_payload(signature, time_s=time_s),
     )
-
-
-def check_same_log(first: Checkpoint, second: Checkpoint) -> None:
-    """Check that two checkpoints do not contradict each other at first sight.
-
-    Raises:
-        VerificationError: Equal origin and size, but different roots: a split view.
-    """
-    if (first.origin, first.size) == (second.origin, second.size) and first.root != second.root:
-        raise VerificationError(
-            f"log {first.origin} shows two roots at size {first.size}: "
-            f"{first.root.hex()} and {second.root.hex()}"
-        )

@@ -23,9 +23,6 @@ from pyrsia_node.tlog.text import (
 )
 from pyrsia_node.tlog.tree import SIZE_MAX, leaf_hash
 
-MEDIA_TYPE: Final = "text/plain; charset=utf-8"
-FILE_SUFFIX: Final = ".tlog-proof"
-
 EXTRA_BYTES_MAX: Final = 48_000
 """Longest entry; as base64 the line stays below the 65,536 characters that Go's readers take."""
 

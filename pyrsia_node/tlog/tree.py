@@ -144,15 +144,3 @@ def fold_right_to_left(hashes: Sequence[bytes]) -> bytes:
     for left in reversed(hashes[:-1]):
         folded = node_hash(left, folded)
     return folded
-
-
-def read_root(reader: HashReader, size: int) -> bytes:
-    """Return the root of the tree over the first ``size`` leaves."""
-    if size == 0:
-        return EMPTY_ROOT
-    return fold_right_to_left(reader.read_hashes(perfect_subtrees(0, size)))
-
-
-def read_frontier(reader: HashReader, size: int) -> Frontier:
-    """Return the frontier of the tree over the first ``size`` leaves."""
-    return Frontier(size=size, hashes=tuple(reader.read_hashes(perfect_subtrees(0, size))))

@@ -33,7 +33,6 @@ from pyrsia_node.tlog.note import KeyType, VerifierKey
 from pyrsia_node.tlog.text import decode_base64, decode_lines, encode_base64
 from pyrsia_node.tlog.tree import leaf_hash
 
-FILE_SUFFIX: Final = ".trust"
 TRUST_BYTES_MAX: Final = 16 * 1024 * 1024
 """Longest trust file: some hundred set changes of the largest sets."""
 

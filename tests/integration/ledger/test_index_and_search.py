@@ -17,7 +17,7 @@ from pyrsia_node.ledger.rows import dependency_project
 from pyrsia_node.model.digest import sha256_of
 from pyrsia_node.model.errors import CorruptStateError, InvalidInputError, UnavailableError
 from pyrsia_node.model.purl import Purl
-from tests.fakes.log_story import DATEUTIL, ODD, SIX, LogStory, file_of, tell
+from tests.fakes.log_story import DATEUTIL, SIX, LogStory, file_of, tell
 
 STORY = LogStory()
 LEAF = tell(STORY)
@@ -188,8 +188,6 @@ def test_packages_and_their_entries_are_listed(reader: IndexReader) -> None:
     assert reader.projects("py") == []
     assert reader.accepted("pypi", "six") == [LEAF["six"]]
     assert reader.accepted("pypi", "six", as_of=LEAF["six"]) == []
-    assert reader.with_file(file_of(ODD).sha256, as_of=SIZE) == [LEAF["odd"]]
-    assert reader.with_file(sha256_of(b"published"), as_of=SIZE) == []
 
 
 def test_an_index_that_lags_says_so(tmp_path: Path) -> None:
