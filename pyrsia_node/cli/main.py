@@ -11,7 +11,7 @@ from importlib import metadata
 
 import click
 
-from pyrsia_node.cli.commands import devnet, examining, making, repairing, running
+from pyrsia_node.cli.commands import demo, devnet, examining, making, repairing, running
 from pyrsia_node.model.errors import PyrsiaError
 from pyrsia_node.schema.exit_codes import INVALID, exit_code_of
 
@@ -50,6 +50,7 @@ for _command in (
     repairing.fsck,
     repairing.reindex,
     devnet.devnet,
+    demo.demo,
 ):
     cli.add_command(_command)
 
