@@ -12,7 +12,7 @@ from pyrsia_node.core.clock import SystemClock
 from pyrsia_node.core.founding import found_network, initialize, join_network, write_genesis
 from pyrsia_node.devnet.ports import LOOPBACK, free_ports
 from pyrsia_node.model.errors import InvalidInputError, NotFoundError
-from pyrsia_node.model.genesis import DEFAULT_PARAMS
+from pyrsia_node.model.genesis import DEFAULT_PARAMS, Params
 from pyrsia_node.schema.config import Config
 from pyrsia_node.schema.layout import Layout
 from pyrsia_node.schema.sections import (
@@ -29,6 +29,9 @@ NODES_MAX: Final = 32
 
 CLASS_MS: Final[Mapping[str, int]] = {"S": 120_000, "M": 300_000, "L": 900_000}
 """Deadlines of builds: short enough to wait for, long enough for two cores and seven nodes."""
+
+DEVNET_PARAMS: Final = replace(DEFAULT_PARAMS, class_ms=CLASS_MS)
+"""What a development network's genesis fixes."""
 
 _PORTS_PER_NODE: Final = 3
 _BOOTSTRAP_MAX: Final = 4
@@ -96,6 +99,7 @@ def make_network(
     base_port: int | None = None,
     name: str = "devnet",
     configure: Configure = lambda config: config,
+    params: Params = DEVNET_PARAMS,
 ) -> NetworkPlan:
     """Make the data directories and the genesis of a network on loopback.
 
@@ -106,6 +110,7 @@ def make_network(
         base_port: the first of three ports a node; None looks for free ones.
         name: of the network; it must begin with "devnet" for faults to be possible.
         configure: last word on each node's configuration.
+        params: what the genesis fixes.
 
     Raises:
         InvalidInputError: numbers out of range, or the folder is in use.
@@ -131,7 +136,7 @@ def make_network(
         name,
         [node.layout.member_record for node in members],
         clock=SystemClock(),
-        params=replace(DEFAULT_PARAMS, class_ms=CLASS_MS),
+        params=params,
     )
     path = folder / "genesis.json"
     trust = write_genesis(genesis, path)
