@@ -10,6 +10,8 @@ by ``transfer``.
 from __future__ import annotations
 
 import asyncio
+import base64
+import errno
 import ipaddress
 import socket
 from collections.abc import AsyncIterator
@@ -54,7 +56,8 @@ class PublicResolver(AbstractResolver):
         found = await self._system.resolve(host, port, family)
         public = [each for each in found if is_public(each["host"])]
         if not public:
-            raise OSError(f"{host} has no public address (see pypi.allow_private)")
+            message = f"{host} has no public address (see pypi.allow_private)"
+            raise OSError(errno.EACCES, message)
         return public
 
     async def close(self) -> None:
@@ -87,7 +90,7 @@ class SafeHttp:
             InvalidInputError: Not an HTTP address.
         """
         base = parse_url(base_url)
-        self._auth = aiohttp.BasicAuth(base.user, base.password or "") if base.user else None
+        self._authorization = _basic(base)
         self._origin = base.with_user(None).origin()
         self._allow_private = allow_private
         self._session: aiohttp.ClientSession | None = None
@@ -150,15 +153,14 @@ class SafeHttp:
             is_home = url.with_user(None).origin() == self._origin
             response = await self._open_session().get(
                 url.with_user(None),
-                headers=headers,
-                auth=self._auth if is_home else None,
+                headers=headers | (self._authorization if is_home else {}),
                 allow_redirects=False,
             )
             if response.status not in _REDIRECTS:
                 return response
             target = response.headers.get("location", "")
             response.release()
-            there = parse_url(str(url.join(URL(target))))
+            there = _joined(url, target)
             if url.scheme == "https" and there.scheme != "https":
                 raise UnavailableError(f"{_shown(str(url))} redirects to an unencrypted address")
             url = there
@@ -205,6 +207,22 @@ def parse_url(text: str) -> URL:
     if url.scheme not in {"http", "https"} or not url.host:
         raise InvalidInputError(f"{_shown(text)} is no http or https URL")
     return url
+
+
+def _joined(base: URL, target: str) -> URL:
+    """Return where a redirect leads."""
+    try:
+        return parse_url(str(base.join(URL(target))))
+    except (ValueError, InvalidInputError) as error:
+        raise UnavailableError(f"{_shown(str(base))} redirects to no address: {error}") from error
+
+
+def _basic(url: URL) -> dict[str, str]:
+    """Return the header for the user and password in a URL (RFC 7617)."""
+    if not url.user:
+        return {}
+    pair = f"{url.user}:{url.password or ''}".encode()
+    return {"authorization": f"Basic {base64.b64encode(pair).decode('ascii')}"}
 
 
 def _shown(url: str) -> str:
