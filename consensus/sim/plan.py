@@ -65,7 +65,8 @@ def plan(
     nodes = tuple(sorted({node for one in sets for node in one}, key=lambda one: int(one[1:])))
     honest = tuple(node for node in nodes if node not in traitors)
     is_siege = n > 1 and chance.random() < 0.05
-    gst_us = chance.choice((0, chance.randint(1, 10), chance.randint(5, 40))) * SECOND
+    gst_us = chance.choice((0, chance.randint(1, 10), chance.randint(1, 20), chance.randint(5, 40)))
+    gst_us *= SECOND
     if is_siege:
         gst_us = chance.randint(30, 60) * SECOND
     cuts = _cuts(chance, nodes, gst_us)
@@ -180,7 +181,7 @@ def _cut(chance: random.Random, nodes: tuple[NodeId, ...], gst_us: int) -> Cut:
 
 
 def _outages(chance: random.Random, honest: tuple[NodeId, ...], gst_us: int) -> tuple[Outage, ...]:
-    if not gst_us or chance.random() < 0.5:
+    if not gst_us or chance.random() < 0.35:
         return ()
     return tuple(
         Outage(
@@ -190,12 +191,12 @@ def _outages(chance: random.Random, honest: tuple[NodeId, ...], gst_us: int) -> 
             down_us=chance.choice((10, 500, 3_000, 20_000)) * MILLISECOND,
             in_write=chance.random() < 0.5,
         )
-        for _ in range(chance.randint(1, 4))
+        for _ in range(chance.randint(1, 6))
     )
 
 
 def _blackouts(chance: random.Random, gst_us: int) -> tuple[Blackout, ...]:
-    if not gst_us or chance.random() < 0.75:
+    if not gst_us or chance.random() < 0.65:
         return ()
     return tuple(
         Blackout(
