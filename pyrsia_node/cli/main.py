@@ -7,11 +7,12 @@ Exit codes: 0 ok, 1 other, 2 invalid input, 3 verification failed, 4 not found, 
 from __future__ import annotations
 
 import sys
-from importlib import metadata
+from collections.abc import Mapping
+from importlib import import_module, metadata
+from typing import Final
 
 import click
 
-from pyrsia_node.cli.commands import demo, devnet, examining, making, repairing, running
 from pyrsia_node.model.errors import PyrsiaError
 from pyrsia_node.schema.exit_codes import INVALID, exit_code_of
 
@@ -19,7 +20,36 @@ _CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 _INTERRUPTED = 130
 
 
-@click.group(context_settings=_CONTEXT)
+_COMMANDS: Final[Mapping[str, str]] = {
+    "init": "making",
+    "join": "making",
+    "network": "making",
+    "run": "running",
+    "doctor": "examining",
+    "fsck": "repairing",
+    "reindex": "repairing",
+    "devnet": "devnet",
+    "demo": "demo",
+}
+"""Subcommands by name, and the module of cli/commands in which each stands under its name."""
+
+
+class _Commands(click.Group):
+    """Loads a subcommand when it is asked for: a node's start must not wait for the others."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
+        return [*_COMMANDS]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - click's signature
+        if cmd_name not in _COMMANDS:
+            return None
+        module = import_module(f"pyrsia_node.cli.commands.{_COMMANDS[cmd_name]}")
+        command = getattr(module, cmd_name)
+        assert isinstance(command, click.Command)
+        return command
+
+
+@click.group(cls=_Commands, context_settings=_CONTEXT)
 @click.version_option(metadata.version("pyrsia"), "-V", "--version", prog_name="pyrsia-node")
 def cli() -> None:
     """Make and run Pyrsia nodes, and found networks of them.
@@ -39,20 +69,6 @@ def cli() -> None:
     Exit codes: 0 ok, 1 other, 2 invalid input, 3 verification failed, 4 not found,
     5 unavailable, 6 corrupt state.
     """  # noqa: D301 - click reads the backspace character
-
-
-for _command in (
-    making.init,
-    making.join,
-    making.network,
-    running.run,
-    examining.doctor,
-    repairing.fsck,
-    repairing.reindex,
-    devnet.devnet,
-    demo.demo,
-):
-    cli.add_command(_command)
 
 
 def main() -> None:
