@@ -32,7 +32,7 @@ from pyrsia_node.ledger.blocks import (
     signers_of,
 )
 from pyrsia_node.ledger.durable import commit_changes, height_zero, read_tip
-from pyrsia_node.ledger.machine.context import BlockContext, NotYetValidError
+from pyrsia_node.ledger.machine.context import BlockContext, NotYetValidError, RecordCache
 from pyrsia_node.ledger.machine.execute import Machine, execute
 from pyrsia_node.ledger.queries import CommittedChain, TransactionStatus
 from pyrsia_node.ledger.request_view import RequestView
@@ -110,6 +110,8 @@ class Chain(CommittedChain):
         self._admission = Admission(self._network, verify)
         # Blocks of the working height that were executed, by body id: checked once, not thrice.
         self._executed: dict[Digest, ExecutedBlock] = {}
+        # Decoded records of the tip's state; every commit forgets what it changes.
+        self._known = RecordCache()
 
     @classmethod
     def open(
@@ -299,13 +301,19 @@ class Chain(CommittedChain):
         # from it. Tiles and index are derived later and catch up by themselves.
         self._store.write(changes, sync=True)
         self._executed.clear()
+        self._known.forget(change.key for change in executed.execution.changes)
         self._tip = read_tip(self._store)
         return self._committed(executed)
 
     # ------------------------------------------------------------ inside
 
     def _machine(self, time_ms: int) -> Machine:
-        return Machine(self._state, self._context(time_ms), read_leaf=self._reader.leaf)
+        return Machine(
+            self._state,
+            self._context(time_ms),
+            read_leaf=self._reader.leaf,
+            known=self._known,
+        )
 
     def _context(self, time_ms: int) -> BlockContext:
         members = tuple(member.id for member in self._tip.members.members)
@@ -361,6 +369,7 @@ class Chain(CommittedChain):
             self._context(header.time_ms),
             transactions,
             read_leaf=self._reader.leaf,
+            known=self._known,
         )
         claims = Claims(network, header.view, header.proposer, header.time_ms, certificate)
         check_derived(header, derive_header(self._tip, claims, transactions, execution))

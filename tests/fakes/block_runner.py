@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from consensus.types import NodeId
-from pyrsia_node.ledger.machine.context import BlockContext
+from pyrsia_node.ledger.machine.context import BlockContext, RecordCache
 from pyrsia_node.ledger.machine.execute import Execution, execute
 from pyrsia_node.ledger.request_view import RequestView, read_request
 from pyrsia_node.model.digest import Sha256
@@ -34,6 +34,7 @@ class BlockRunner:
         self.state = MemoryKeyValueStore()
         self.leaves: list[bytes] = [b"genesis", b"set"]
         self.time_ms = GENESIS_TIME_MS
+        self._known = RecordCache()  # as the chain keeps one
         self._requests: dict[Sha256, BuildRequest] = {}
 
     def run(
@@ -53,7 +54,10 @@ class BlockRunner:
             params=self.params,
         )
         signed = [unsigned(body) for body in bodies]
-        execution = execute(self.state, context, signed, read_leaf=self.leaves.__getitem__)
+        execution = execute(
+            self.state, context, signed, read_leaf=self.leaves.__getitem__, known=self._known
+        )
+        self._known.forget(change.key for change in execution.changes)
         self.time_ms = time_ms
         self.members = context.next_members
         encoded = [each.encoded for each in signed]

@@ -5,8 +5,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Final
 
 from consensus.types import NodeId
 from pyrsia_node.ledger.machine import records
@@ -14,6 +15,9 @@ from pyrsia_node.ledger.machine.records import ItemRecord, RequestRecord, Sponso
 from pyrsia_node.ledger.machine.view import StateView
 from pyrsia_node.model.errors import InvalidInputError
 from pyrsia_node.model.genesis import Params
+
+CACHED_RECORDS_MAX: Final = 8_192
+"""Records of one kind that a cache may hold; an item is about a kilobyte in memory."""
 
 LeafReader = Callable[[int], bytes]
 """Returns the bytes of a leaf of the log that lies before the block."""
@@ -45,61 +49,101 @@ class BlockContext:
     params: Params
 
 
+class RecordCache:
+    """Decoded records of the committed state, by key; or those that a block has written.
+
+    Whoever keeps one from block to block must ``forget`` what each committed block changes: a
+    stale record would make this node execute another block than the others.
+    """
+
+    __slots__ = ("items", "requests", "silent", "tallies")
+
+    def __init__(self) -> None:
+        """Start empty."""
+        self.requests: dict[str, RequestRecord] = {}
+        self.tallies: dict[str, Tally] = {}
+        self.items: dict[str, ItemRecord] = {}
+        # Keys of items that nobody wrote yet: most members are silent most of the time.
+        self.silent: set[str] = set()
+
+    def forget(self, keys: Iterable[str]) -> None:
+        """Drop what was committed anew under ``keys``."""
+        for key in keys:
+            self.requests.pop(key, None)
+            self.tallies.pop(key, None)
+            self.items.pop(key, None)
+            self.silent.discard(key)
+
+    def trim(self) -> None:
+        """Empty what grew too large; it fills again with what is in use."""
+        for kind in (self.requests, self.tallies, self.items, self.silent):
+            if len(kind) > CACHED_RECORDS_MAX:
+                kind.clear()
+
+
 class BlockState:
-    """Typed reads and writes of one block. Decoded records are kept for the block's length."""
+    """Typed reads and writes of one block."""
 
-    __slots__ = ("_items", "_requests", "_tallies", "view")
+    __slots__ = ("_known", "_written", "view")
 
-    def __init__(self, view: StateView) -> None:
-        """Work on ``view``."""
+    def __init__(self, view: StateView, known: RecordCache | None = None) -> None:
+        """Work on ``view``; ``known`` holds records of exactly the state below it."""
         self.view = view
-        self._requests: dict[str, RequestRecord] = {}
-        self._tallies: dict[str, Tally] = {}
-        self._items: dict[tuple[str, str], ItemRecord] = {}
+        self._known = known if known is not None else RecordCache()
+        self._known.trim()
+        # Apart from what is known of the committed state: this block may never be committed.
+        self._written = RecordCache()
 
     def request(self, request: str) -> RequestRecord | None:
         """Return a request's record, or None if no such request was ordered."""
-        record = self._requests.get(request)
+        key = records.request_key(request)
+        record = self._written.requests.get(key) or self._known.requests.get(key)
         if record is None:
-            value = self.view.get(records.request_key(request))
+            value = self.view.get(key)
             if value is None:
                 return None
-            record = self._requests[request] = RequestRecord.from_json(value)
+            record = self._known.requests[key] = RequestRecord.from_json(value)
         return record
 
     def put_request(self, request: str, record: RequestRecord) -> None:
         """Set a new request's record."""
-        self._requests[request] = record
-        self.view.put(records.request_key(request), record.to_json())
+        key = records.request_key(request)
+        self._written.requests[key] = record
+        self.view.put(key, record.to_json())
 
     def tally(self, request: str) -> Tally:
         """Return the tally of a request that exists."""
-        tally = self._tallies.get(request)
+        key = records.tally_key(request)
+        tally = self._written.tallies.get(key) or self._known.tallies.get(key)
         if tally is None:
-            value = self.view.get(records.tally_key(request))
+            value = self.view.get(key)
             assert value is not None, f"request {request} has no tally"
-            tally = self._tallies[request] = Tally.from_json(value)
+            tally = self._known.tallies[key] = Tally.from_json(value)
         return tally
 
     def put_tally(self, request: str, tally: Tally) -> None:
         """Set a request's tally."""
-        self._tallies[request] = tally
-        self.view.put(records.tally_key(request), tally.to_json())
+        key = records.tally_key(request)
+        self._written.tallies[key] = tally
+        self.view.put(key, tally.to_json())
 
     def item(self, request: str, member: str) -> ItemRecord | None:
         """Return what a member said of a request, or None."""
-        item = self._items.get((request, member))
+        key = records.item_key(request, member)
+        item = self._written.items.get(key) or self._known.items.get(key)
         if item is None:
-            value = self.view.get(records.item_key(request, member))
+            value = None if key in self._known.silent else self.view.get(key)
             if value is None:
+                self._known.silent.add(key)
                 return None
-            item = self._items[request, member] = ItemRecord.from_json(value)
+            item = self._known.items[key] = ItemRecord.from_json(value)
         return item
 
     def put_item(self, request: str, member: str, item: ItemRecord) -> None:
         """Set what a member says of a request."""
-        self._items[request, member] = item
-        self.view.put(records.item_key(request, member), item.to_json())
+        key = records.item_key(request, member)
+        self._written.items[key] = item
+        self.view.put(key, item.to_json())
 
     def sponsor(self, sponsor: str) -> SponsorRecord | None:
         """Return a sponsor's limits, or None if it never asked."""

@@ -14,7 +14,12 @@ from typing import assert_never
 
 from consensus.types import NodeId
 from pyrsia_node.ledger.machine import attestations, records, requests
-from pyrsia_node.ledger.machine.context import BlockContext, BlockState, LeafReader
+from pyrsia_node.ledger.machine.context import (
+    BlockContext,
+    BlockState,
+    LeafReader,
+    RecordCache,
+)
 from pyrsia_node.ledger.machine.late import late_leaves
 from pyrsia_node.ledger.machine.records import Agreement, RequestRecord, Tally
 from pyrsia_node.ledger.machine.tally import (
@@ -69,6 +74,7 @@ def execute(
     transactions: Iterable[SignedTransaction],
     *,
     read_leaf: LeafReader,
+    known: RecordCache | None = None,
 ) -> Execution:
     """Execute a block.
 
@@ -77,12 +83,13 @@ def execute(
         context: The block.
         transactions: Its transactions; signatures are the caller's to check.
         read_leaf: Reads leaves before the block.
+        known: Decoded records of ``state``, kept from block to block by who commits.
 
     Raises:
         NotYetValidError: A transaction is not valid yet.
         InvalidInputError: A transaction is not valid; the text says which and why.
     """
-    machine = Machine(state, context, read_leaf=read_leaf)
+    machine = Machine(state, context, read_leaf=read_leaf, known=known)
     for number, transaction in enumerate(transactions):
         try:
             machine.apply(transaction)
@@ -95,13 +102,19 @@ class Machine:
     """Executes one block. ``apply`` each transaction, then ``finish`` once."""
 
     def __init__(
-        self, state: KeyValueReader, context: BlockContext, *, read_leaf: LeafReader
+        self,
+        state: KeyValueReader,
+        context: BlockContext,
+        *,
+        read_leaf: LeafReader,
+        known: RecordCache | None = None,
     ) -> None:
         """Start a block over ``state``; arguments as for ``execute``."""
         self._view = StateView(state)
-        self._state = BlockState(self._view)
+        self._state = BlockState(self._view, known)
         self._context = context
         self._read_leaf = read_leaf
+        self._current = frozenset(context.next_members)
         self._count = 0
         self._ids: set[str] = set()
         self._spoken: dict[Sha256, set[NodeId]] = {}
@@ -201,9 +214,9 @@ class Machine:
         return outcome
 
     def _keep_open(self, request: Sha256, tally: Tally, finding: Undecided) -> None:
-        after = replace(tally, slots=finding.slots, due_ms=finding.due_ms)
-        if after == tally:
+        if (finding.slots, finding.due_ms) == (tally.slots, tally.due_ms):
             return
+        after = replace(tally, slots=finding.slots, due_ms=finding.due_ms)
         self._state.put_tally(request, after)
         if after.due_ms != tally.due_ms:
             self._view.delete(records.due_key(tally.due_ms, request))
@@ -245,13 +258,12 @@ class Machine:
 
     def _counted(self, request: Sha256) -> Count:
         record = self._record(request)
-        current = set(self._context.next_members)
         return Count.of(
             record,
             (
                 (member, self._state.item(request, member))
                 for member in record.members
-                if member in current
+                if member in self._current
             ),
         )
 

@@ -12,6 +12,7 @@ from consensus.events import TimeVerdict
 from consensus.types import Digest, VoteKind
 from pyrsia_node.ledger import storage
 from pyrsia_node.ledger.chain import Chain
+from pyrsia_node.ledger.machine import context
 from pyrsia_node.model import canonical
 from pyrsia_node.model.digest import ZERO_SHA256, Sha256
 from pyrsia_node.model.errors import (
@@ -353,3 +354,35 @@ def test_only_the_committed_root_of_a_size_may_be_cosigned(local: LocalChain) ->
     assert not local.chain.may_cosign(tip.size, bytes(32))
     assert not local.chain.may_cosign(tip.size + 1, tip.root)
     assert not local.chain.may_cosign(0, tree.EMPTY_ROOT)
+
+
+def test_proposal_that_is_never_committed_leaves_no_trace(local: LocalChain) -> None:
+    members = [one.id for one in local.members]
+    body = make.request(members[0])
+    req = local.sign(body).id
+    local.commit(body)
+    words = [make.batch(each, 1, make.built(req, own=each)) for each in members[:3]]
+    losing = local.build(*(local.sign(each).encoded for each in words), view=1)
+    assert losing is not None
+    assert local.chain.check_body(losing, 2, local.now_ms).valid
+    local.commit(make.batch(members[0], 1, make.built(req)))
+    local.commit(*(make.batch(each, 1, make.built(req)) for each in members[1:3]))
+    committed = local.commit(make.result(members[0], req))
+    fresh = LocalChain()
+    answers = [
+        fresh.chain.commit(*(local.chain.decision(height) or (b"", b"")))
+        for height in range(1, local.chain.tip.height + 1)
+    ]
+    assert answers[-1] == committed
+    assert isinstance(committed.outcomes[0], Accepted)
+
+
+def test_memory_of_decoded_records_is_bounded(
+    local: LocalChain, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(context, "CACHED_RECORDS_MAX", 0)
+    accept_one(local)
+    accept_one(local, nonce=1)
+    known = local.chain._known
+    known.trim()
+    assert [*known.requests, *known.tallies, *known.items, *known.silent] == []
