@@ -1,8 +1,8 @@
-"""Control groups that a worker without privileges may divide among its builds.
+"""Control groups that the build worker may divide among its builds.
 
-Only root can hand them over; everybody else's worker finds out for itself what it may use (a
-systemd unit with ``Delegate=yes``, or resource limits). Reference: kernel documentation, cgroup-v1
-and cgroup-v2, "Delegation".
+Root hands groups over to the worker's user. Under systemd with ``Delegate=yes`` an ordinary user
+may do so as well. Everybody else's worker gets none and limits each process of a build alone.
+Reference: kernel documentation, cgroup-v1 and cgroup-v2, "Delegation".
 """
 
 from __future__ import annotations
@@ -14,18 +14,19 @@ from pathlib import Path
 from typing import Final
 
 _PREFIX: Final = "pyrsia-worker-"
+_OWN_PREFIX: Final = "pyrsia-node-"
 _CONTROLLERS: Final = ("memory", "pids")
 _CGROUP_ROOT: Final = Path("/sys/fs/cgroup")
 _OWN_CGROUPS: Final = Path("/proc/self/cgroup")
 
 
-def delegate(uid: int, *, root: Path = _CGROUP_ROOT, own: Path = _OWN_CGROUPS) -> list[Path]:
-    """Make groups below our own that user ``uid`` may divide; return them, [] where impossible.
+def delegate(uid: int | None, *, root: Path = _CGROUP_ROOT, own: Path = _OWN_CGROUPS) -> list[Path]:
+    """Make groups below our own that the worker may divide; return them, [] where impossible.
 
     Groups that a killed predecessor left are removed first.
 
     Args:
-        uid: the worker's user.
+        uid: the worker's user, None for our own.
         root: where the kernel shows its control groups.
         own: which groups this process is in.
     """
@@ -36,7 +37,8 @@ def delegate(uid: int, *, root: Path = _CGROUP_ROOT, own: Path = _OWN_CGROUPS) -
             group = parent / f"{_PREFIX}{os.getpid()}"
             group.mkdir(exist_ok=True)
             groups.append(group)
-            _hand_over(group, uid)
+            if uid is not None:
+                _hand_over(group, uid)
     except OSError:
         remove(groups)
         return []
@@ -66,10 +68,23 @@ def _parents(root: Path, own: Path) -> Iterator[Path]:
     parent = root / by_controller.get("", "")
     offered = (parent / "cgroup.controllers").read_text().split()
     if set(_CONTROLLERS) <= set(offered):
-        # A group that has processes may not hand controllers on, so this works for a root group
-        # or where ours is already enabled for children.
-        (parent / "cgroup.subtree_control").write_text(" ".join(f"+{n}" for n in _CONTROLLERS))
+        _enable_for_children(parent)
         yield parent
+
+
+def _enable_for_children(group: Path) -> None:
+    """Let a group of version 2 count memory and processes in the groups below it.
+
+    A group may either have processes or hand controllers on ("no internal processes"), so we move
+    into a group below first. That needs a group in which nobody else is.
+    """
+    enabled = (group / "cgroup.subtree_control").read_text().split()
+    if set(_CONTROLLERS) <= set(enabled):
+        return
+    leaf = group / f"{_OWN_PREFIX}{os.getpid()}"
+    leaf.mkdir(exist_ok=True)
+    (leaf / "cgroup.procs").write_text("0")
+    (group / "cgroup.subtree_control").write_text(" ".join(f"+{name}" for name in _CONTROLLERS))
 
 
 def _hand_over(group: Path, uid: int) -> None:
@@ -80,6 +95,7 @@ def _hand_over(group: Path, uid: int) -> None:
 
 
 def _remove_abandoned(parent: Path) -> None:
-    for group in parent.glob(f"{_PREFIX}*"):
-        if not Path(f"/proc/{group.name.removeprefix(_PREFIX)}").exists():
-            remove([group])
+    for prefix in (_PREFIX, _OWN_PREFIX):
+        for group in parent.glob(f"{prefix}*"):
+            if not Path(f"/proc/{group.name.removeprefix(prefix)}").exists():
+                remove([group])

@@ -63,7 +63,7 @@ def examine_sandbox(layout: Layout, config: Config) -> Iterator[Finding]:
 
 
 def _examine_as_worker(layout: Layout, uid: int | None) -> Iterator[Finding]:
-    groups = cgroup_delegation.delegate(uid) if uid is not None else []
+    groups = cgroup_delegation.delegate(uid)
     try:
         code, output = _run_as_worker(layout, uid, groups, _TRY_SANDBOX)
         if code == 0:

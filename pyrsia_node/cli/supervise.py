@@ -85,7 +85,7 @@ def _prepare_worker(layout: Layout, config: Config) -> list[Path]:
         return []
     uid = worker_uid(config)
     prepare_build_folder(layout, uid)
-    return cgroup_delegation.delegate(uid) if uid is not None else []
+    return cgroup_delegation.delegate(uid)
 
 
 def _plan(layout: Layout, config: Config, cgroups: tuple[Path, ...]) -> Plan:

@@ -88,7 +88,7 @@ def worker_spec(
         build: the limits of its builds.
         environment: ours, of which little is passed on.
         uid: as :func:`worker_uid` says.
-        cgroups: groups to join; only with a user of its own.
+        cgroups: groups to join first.
 
     Raises:
         NotFoundError: bubblewrap is not installed.
@@ -115,7 +115,7 @@ def isolated_spec(
         command: the program, as arguments of Python.
         environment: ours, of which little is passed on.
         uid: as :func:`worker_uid` says.
-        cgroups: groups to join; only with a user of its own.
+        cgroups: groups to join first.
 
     Raises:
         NotFoundError: bubblewrap is not installed.

@@ -203,17 +203,36 @@ def tree(folder: Path, files: Mapping[str, str]) -> Path:
     return folder
 
 
-def test_delegation_hands_over_a_version_2_group_with_its_controllers(tmp_path: Path) -> None:
+def test_version_2_group_hands_its_controllers_on_after_we_moved_out_of_it(tmp_path: Path) -> None:
     root = tree(
         tmp_path / "cgroup",
         {"own/cgroup.controllers": "cpu memory pids\n", "own/cgroup.subtree_control": ""},
     )
     own = tree(tmp_path, {"self": "0::/own\n"}) / "self"
-    (group,) = cgroup_delegation.delegate(os.geteuid(), root=root, own=own)
-    assert group.parent == root / "own"
+    (group,) = cgroup_delegation.delegate(None, root=root, own=own)
+    assert group == root / f"own/pyrsia-worker-{os.getpid()}"
+    assert (root / f"own/pyrsia-node-{os.getpid()}/cgroup.procs").read_text() == "0"
     assert (root / "own/cgroup.subtree_control").read_text() == "+memory +pids"
     cgroup_delegation.remove([group])
     assert not group.exists()
+
+
+def test_version_2_group_that_hands_on_already_is_left_as_it_is(tmp_path: Path) -> None:
+    files = {
+        "own/cgroup.controllers": "cpu memory pids\n",
+        "own/cgroup.subtree_control": "memory pids\n",
+        "own/pyrsia-worker-999999999/x": "",
+    }
+    root = tree(tmp_path / "cgroup", files)
+    (root / "own/pyrsia-worker-999999999/x").unlink()
+    own = tree(tmp_path, {"self": "0::/own\n"}) / "self"
+    (group,) = cgroup_delegation.delegate(None, root=root, own=own)
+    # What a killed predecessor left is gone, and nothing else was touched.
+    assert sorted(path.name for path in (root / "own").iterdir()) == [
+        "cgroup.controllers",
+        "cgroup.subtree_control",
+        group.name,
+    ]
 
 
 @pytest.mark.parametrize(
