@@ -109,9 +109,9 @@ def decisions(draw: st.DrawFn, *, n: int) -> Decision:
 
 @st.composite
 def statuses(draw: st.DrawFn) -> Status:
-    ends = sorted(
-        draw(st.sets(st.integers(0, 500), max_size=8).filter(lambda one: len(one) % 2 == 0))
-    )
+    count = draw(st.integers(0, 4))
+    points = st.lists(st.integers(0, 500), min_size=2 * count, max_size=2 * count, unique=True)
+    ends = sorted(draw(points))
     # Neighbouring ranges would be one range, so every second gap is widened.
     ranges = tuple(
         (View(first + 2 * index), View(last + 2 * index))
