@@ -81,6 +81,20 @@ class SplitView:
     our_root: bytes | None
 
 
+@dataclass(frozen=True, slots=True)
+class Publication:
+    """A signed checkpoint that waits to be written; ``lines`` are the cosignatures in it."""
+
+    checkpoint: Checkpoint
+    lines: tuple[SignatureLine, ...]
+    path: Path
+    content: bytes
+
+    def write(self) -> None:
+        """Replace the file, durably. May run in a thread of its own."""
+        write_atomic(self.path, self.content)
+
+
 @dataclass(slots=True)
 class _Head:
     """Verified cosignatures of one (size, root), by label; the newest of each member."""
@@ -202,22 +216,21 @@ class Publisher:
         self._forget_surplus()
         return added
 
-    def publish(self, *, tiles_size: int) -> Checkpoint | None:
-        """Write the checkpoint if there is a newer head, or more cosignatures of the same.
+    def prepare(self, *, tiles_size: int) -> Publication | None:
+        """Return what should be written: a newer head, or more cosignatures of the published one.
+
+        The owner calls ``write`` on it, in a thread if it likes, then ``wrote`` here; meanwhile
+        cosignatures may be added, and nothing else may be prepared.
 
         Args:
             tiles_size: Leaves whose tiles are in place; a larger head waits.
-
-        Returns:
-            The head if its *size* is newly published, else None.
         """
         self._drop_contradicted()
-        before = self.published_size
         limit = min(tiles_size, self._chain.tip.size)
         candidates = [
             each
             for (size, _), each in self._heads.items()
-            if before <= size <= limit and self._is_quorum(each)
+            if self.published_size <= size <= limit and self._is_quorum(each)
         ]
         if not candidates:
             return None
@@ -227,10 +240,28 @@ class Publisher:
             return None
         own = heads.sign(best.checkpoint, self._log_key, self._log_signer)
         content = SignedCheckpoint(best.checkpoint, (own, *lines)).encode()
-        write_atomic(self._path, content)
-        self._published, self._written = best, lines
+        return Publication(best.checkpoint, lines, self._path, content)
+
+    def wrote(self, publication: Publication) -> None:
+        """Take note that a prepared checkpoint is in place."""
+        head = publication.checkpoint
+        self._published = self._heads.setdefault((head.size, head.root), _Head(head))
+        self._written = publication.lines
         self._forget_surplus()
-        return best.checkpoint if best.checkpoint.size > before else None
+
+    def publish(self, *, tiles_size: int) -> Checkpoint | None:
+        """Prepare, write and take note, all at once: two fsyncs.
+
+        Returns:
+            The head if its *size* is newly published, else None.
+        """
+        before = self.published_size
+        publication = self.prepare(tiles_size=tiles_size)
+        if publication is None:
+            return None
+        publication.write()
+        self.wrote(publication)
+        return publication.checkpoint if publication.checkpoint.size > before else None
 
     def note_with_cosignatures(self, size: int) -> bytes:
         """Return the committed head of ``size`` with every cosignature held.

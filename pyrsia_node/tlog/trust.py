@@ -15,6 +15,7 @@ Specification: docs/spec/log-formats.md.
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from typing import Final
 
@@ -198,6 +199,7 @@ class Trust:
         return "".join(f"{line}\n" for line in lines)
 
 
+@functools.lru_cache(maxsize=16)
 def cosigner_keys(members: SetLeaf) -> tuple[VerifierKey, ...]:
     """Return the cosignature keys of a set, in member order.
 
@@ -207,6 +209,7 @@ def cosigner_keys(members: SetLeaf) -> tuple[VerifierKey, ...]:
     return tuple(cosigner_key(each.label, each.keys.cosign) for each in members.members)
 
 
+@functools.lru_cache(maxsize=16)
 def log_keys(origin: str, members: SetLeaf) -> tuple[VerifierKey, ...]:
     """Return the log keys of a set, in member order; all bear the log's origin as name.
 

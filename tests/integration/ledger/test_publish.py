@@ -135,6 +135,22 @@ def test_cosignatures_that_come_before_our_own_commit_wait_for_it(
     assert publisher.publish(tiles_size=4) == LOG.head(4)
 
 
+def test_cosignatures_that_come_while_the_file_is_written_are_published_next(
+    tmp_path: Path, chain: Chain
+) -> None:
+    publisher = publisher_of(tmp_path, chain)
+    give(publisher, 2, *FOUR[:3])
+    publication = publisher.prepare(tiles_size=2)
+    assert publication is not None
+    give(publisher, 2, FOUR[3])
+    publication.write()
+    publisher.wrote(publication)
+    assert publisher.published_size == 2
+    assert len(TRUST.check(on_disk(tmp_path)).labels) == 3
+    publisher.publish(tiles_size=2)
+    assert len(TRUST.check(on_disk(tmp_path)).labels) == 4
+
+
 def test_the_checkpoint_never_goes_back(tmp_path: Path, chain: Chain) -> None:
     chain.grow(8)
     publisher = publisher_of(tmp_path, chain)
