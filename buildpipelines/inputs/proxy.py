@@ -14,7 +14,7 @@ import contextlib
 import os
 import re
 import socket
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Final, Protocol
 from urllib.parse import unquote, urlsplit
@@ -46,6 +46,20 @@ class Inputs(Protocol):
 
     async def file(self, sha256: str) -> Path | None:
         """Return a file that some page listed, or None."""
+        ...
+
+
+class Watcher(Protocol):
+    """Who follows what a build asks for."""
+
+    refused_hosts: list[str]
+    """Where the names of other hosts that were asked for are put, bounded."""
+
+    input_failure: BuildFailure | None
+    """Where a failure of the upstream is put."""
+
+    def sign(self) -> None:
+        """Called at every request, as a sign of life."""
         ...
 
 
@@ -125,8 +139,7 @@ async def serving(
     socket_path: Path,
     *,
     uid: int | None,
-    refused_hosts: list[str],
-    on_request: Callable[[], None],
+    watcher: Watcher,
 ) -> AsyncIterator[None]:
     """Serve ``inputs`` on a new unix socket while the context lasts.
 
@@ -134,10 +147,9 @@ async def serving(
         inputs: What to serve.
         socket_path: Where; its folder must let the sandbox's user through.
         uid: Who may connect besides us; None for nobody.
-        refused_hosts: Where names of other hosts that were asked for are put, bounded.
-        on_request: Called at every request, as a sign of life.
+        watcher: Who is told of requests, refusals and failures.
     """
-    proxy = _Proxy(inputs, refused_hosts, on_request)
+    proxy = _Proxy(inputs, watcher)
     server = await asyncio.start_unix_server(
         proxy.serve, sock=_bind(socket_path, uid), limit=HEADER_BYTES_MAX
     )
@@ -160,12 +172,9 @@ def _bind(path: Path, uid: int | None) -> socket.socket:
 class _Proxy:
     """Answers the connections of one build."""
 
-    def __init__(
-        self, inputs: Inputs, refused_hosts: list[str], on_request: Callable[[], None]
-    ) -> None:
+    def __init__(self, inputs: Inputs, watcher: Watcher) -> None:
         self._inputs = inputs
-        self._refused_hosts = refused_hosts
-        self._on_request = on_request
+        self._watcher = watcher
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -178,7 +187,7 @@ class _Proxy:
         self._tasks.add(task)
         try:
             while await self._answer_one(reader, writer):
-                self._on_request()
+                self._watcher.sign()
         except (OSError, EOFError, TimeoutError, asyncio.LimitOverrunError):
             pass  # a client that breaks off, dawdles or floods: its connection ends
         finally:
@@ -205,10 +214,11 @@ class _Proxy:
             self._refuse(target)
             await _send(writer, 403, b"builds have no network; this was noted\n")
             return False
-        self._on_request()
+        self._watcher.sign()
         try:
             await self._route(writer, urlsplit(target).path, has_body=method == b"GET")
         except BuildFailure as failure:
+            self._watcher.input_failure = failure
             await _send(writer, 502, f"{failure}\n".encode())
             return False
         return True
@@ -230,8 +240,8 @@ class _Proxy:
 
     def _refuse(self, target: str) -> None:
         host = urlsplit(target).hostname if "://" in target else target.rpartition(":")[0]
-        if len(self._refused_hosts) < REFUSED_MAX:
-            self._refused_hosts.append(host or target[:100])
+        if len(self._watcher.refused_hosts) < REFUSED_MAX:
+            self._watcher.refused_hosts.append(host or target[:100])
 
 
 def _head(status: int, length: int, kind: str) -> bytes:

@@ -36,11 +36,14 @@ _NAMES: Final = {
     "process": "process limit",
     "network": "network attempt",
 }
-_EXCEPTION: Final = re.compile(rb"^(?:[a-z_]\w{0,40}\.){0,4}([A-Z]\w{2,40})(?::|$)", re.MULTILINE)
+_EXCEPTION: Final = re.compile(
+    rb"^(?:[a-z_]\w{0,40}\.){0,4}([A-Z]\w*[a-z]\w{0,40})(?::|$)", re.MULTILINE
+)
 
 
 def explain(
     *,
+    step: str,
     text: str,
     disk_full: bool,
     breach: str | None,
@@ -50,7 +53,8 @@ def explain(
     """Return the failure of a build that ended badly.
 
     Args:
-        text: Which step failed, for people.
+        step: Which step failed; "" where that is not known.
+        text: The same for people.
         disk_full: The sandbox's own file system was full at the end.
         breach: The bound that the kernel or the watcher saw broken, if any.
         refused_hosts: Where the build asked to go.
@@ -59,10 +63,13 @@ def explain(
     tail = log_tail[-LOG_TAIL_BYTES:]
     last_lines = tail[-_DETAIL_BYTES:].decode(errors="replace").strip()
     detail = f"{text}\n{last_lines}" if last_lines else text
-    return BuildFailure("BUILD_FAILED", _cause(disk_full, breach, refused_hosts, tail), detail)
+    return BuildFailure(
+        "BUILD_FAILED", _cause(step, disk_full, breach, refused_hosts, tail), detail
+    )
 
 
 def _cause(
+    step: str,
     disk_full: bool,  # noqa: FBT001 - private, called once
     breach: str | None,
     refused_hosts: Sequence[str],
@@ -77,6 +84,8 @@ def _cause(
     for pattern, name in _LOG_CAUSES:
         if pattern.search(tail):
             return _NAMES[name]
+    if step == "requires":
+        return "build requirements"
     exceptions = _EXCEPTION.findall(tail)
     if exceptions:
         return f"build: {exceptions[-1].decode()}"

@@ -58,6 +58,9 @@ class Progress:
     refused_hosts: list[str] = field(default_factory=list)
     """Where the build wanted to go; the proxy of the job fills it."""
 
+    input_failure: BuildFailure | None = None
+    """That the upstream did not deliver an input which the build asked for."""
+
     last_sign: float = 0.0
 
     def sign(self) -> None:
@@ -174,6 +177,7 @@ class _StepFailedError(Exception):
 
     def __init__(self, step: str, *, disk_full: bool) -> None:
         super().__init__(f"step {step!r} failed")
+        self.step = step
         self.disk_full = disk_full
 
 
@@ -224,13 +228,17 @@ class _Run:
         try:
             return talk.result()
         except _StepFailedError as error:
-            text, disk_full = str(error), error.disk_full
+            step, text, disk_full = error.step, str(error), error.disk_full
         except (EOFError, FormatError, OSError) as error:
-            text, disk_full = f"the sandbox ended early: {error}", False
+            step, text, disk_full = "", f"the sandbox ended early: {error}", False
         # The end of the log explains the failure. It ends when the sandbox does, and that may be
         # hostile and hold it open, so the wait is bounded.
         await asyncio.wait((log,), timeout=LOG_END_SECONDS)
+        if self._progress.input_failure is not None:
+            # The build may have failed for want of what the upstream did not deliver.
+            raise self._progress.input_failure
         raise explain(
+            step=step,
             text=text,
             disk_full=disk_full,
             breach=self._breach or self._confinement.breach(),

@@ -288,13 +288,7 @@ class PypiJob:
         }
         with socket_folder(self._machine.uid) as folder:
             proxy_socket = folder / "proxy.sock"
-            async with serving(
-                inputs,
-                proxy_socket,
-                uid=self._machine.uid,
-                refused_hosts=progress.refused_hosts,
-                on_request=progress.sign,
-            ):
+            async with serving(inputs, proxy_socket, uid=self._machine.uid, watcher=progress):
                 job = SandboxJob(
                     name=f"{self._folder.root.name}-{stage.replace(' ', '-')}",
                     guest=guest,

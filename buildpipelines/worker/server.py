@@ -30,7 +30,6 @@ READ_BYTES: Final = 64 * 1024
 
 Method = Callable[[Mapping[str, object]], Awaitable[dict[str, object]]]
 
-_PATH_BYTES_MAX: Final = 107
 _log = logging.getLogger(__name__)
 
 
@@ -165,20 +164,19 @@ def _encode(answer: framing.Answer) -> bytes:
 
 def _bind(path: Path) -> socket.socket:
     """Return a listening socket at ``path``, mode 0600 from its first moment."""
-    path.unlink(missing_ok=True)
     listener = socket.socket(socket.AF_UNIX)
     listener.setblocking(False)  # noqa: FBT003 - the standard library's signature
+    # Under another name first: whoever sees the socket at its path can connect to it.
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.unlink(missing_ok=True)
+    # The kernel's limit of 107 bytes is on the text, not on the path: go through an open folder.
+    folder = os.open(path.parent, os.O_PATH | os.O_DIRECTORY)
     before = os.umask(0o177)
     try:
-        if len(os.fsencode(path)) <= _PATH_BYTES_MAX:
-            listener.bind(str(path))
-        else:
-            # The kernel's limit is on the text, not on the path: go through an open folder.
-            folder = os.open(path.parent, os.O_PATH | os.O_DIRECTORY)
-            try:
-                listener.bind(f"/proc/self/fd/{folder}/{path.name}")
-            finally:
-                os.close(folder)
+        listener.bind(f"/proc/self/fd/{folder}/{temporary.name}")
     finally:
         os.umask(before)
+        os.close(folder)
+    listener.listen(CONNECTIONS_MAX)
+    temporary.replace(path)
     return listener

@@ -9,10 +9,15 @@ from __future__ import annotations
 import base64
 import gzip
 import hashlib
+import importlib.metadata
 import io
 import tarfile
 import zipfile
 from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 PYPROJECT = b"""[build-system]
 requires = []
@@ -20,12 +25,17 @@ build-backend = "backend"
 backend-path = ["."]
 """
 
+LOCAL_FILES = ("RECORD", "INSTALLER", "REQUESTED", "direct_url.json")
+"""Files that installing adds to a .dist-info folder."""
+
 BACKEND = """
 import base64, hashlib, os, zipfile
 
 NAME, VERSION = {name!r}, {version!r}
+TAG, EXTRA = "py3-none-any", {{}}
 
 def misbehave():
+    global TAG
 {body}
 
 def build_wheel(folder, config_settings=None, metadata_directory=None):
@@ -36,14 +46,15 @@ def build_wheel(folder, config_settings=None, metadata_directory=None):
         stem + ".dist-info/METADATA": ("Name: " + NAME + "\\nVersion: " + VERSION + "\\n"
             "Author-email: Ada Lovelace <ada@example.com>\\nSummary: by a test\\n").encode(),
         stem + ".dist-info/WHEEL": b"Wheel-Version: 1.0\\nGenerator: backend 1\\n"
-            b"Root-Is-Purelib: true\\nTag: py3-none-any\\n",
+            b"Root-Is-Purelib: true\\nTag: " + TAG.encode() + b"\\n",
+        **EXTRA,
     }}
     record = ""
     for name, data in files.items():
         digest = base64.urlsafe_b64encode(hashlib.sha256(data).digest()).rstrip(b"=").decode()
         record += name + ",sha256=" + digest + "," + str(len(data)) + "\\n"
     files[stem + ".dist-info/RECORD"] = (record + stem + ".dist-info/RECORD,,\\n").encode()
-    path = os.path.join(folder, stem + "-py3-none-any.whl")
+    path = os.path.join(folder, stem + "-" + TAG + ".whl")
     with zipfile.ZipFile(path, "w") as wheel:
         for name, data in files.items():
             info = zipfile.ZipInfo(name, (2020, 1, 1, 0, 0, 0))
@@ -84,11 +95,15 @@ def other_member(name: str, kind: bytes, link: str = "") -> tuple[tarfile.TarInf
     return info, b""
 
 
-def sdist(name: str, version: str, body: str = "pass") -> bytes:
-    """Return a source distribution whose back end runs ``body``."""
+def sdist(
+    name: str, version: str, body: str = "pass", files: Mapping[str, bytes] | None = None
+) -> bytes:
+    """Return a source distribution with ``files``, whose back end runs ``body``."""
     top = f"{name}-{version}"
+    more = [file_member(f"{top}/{path}", data) for path, data in (files or {}).items()]
     return tar_gz(
         [
+            *more,
             file_member(f"{top}/pyproject.toml", PYPROJECT),
             file_member(f"{top}/backend.py", backend(name, version, body)),
             file_member(f"{top}/PKG-INFO", f"Name: {name}\nVersion: {version}\n".encode()),
@@ -134,3 +149,39 @@ def wheel(
 def record_digest(data: bytes) -> str:
     """Return a digest as RECORD writes it."""
     return base64.urlsafe_b64encode(hashlib.sha256(data).digest()).rstrip(b"=").decode()
+
+
+def installed_wheel(project: str) -> tuple[str, bytes]:
+    """Return (file name, bytes) of a wheel with the files of an installed pure project.
+
+    With it a test can offer a real back end without asking any index.
+    """
+    found = importlib.metadata.distribution(project)
+    stem = f"{project.replace('-', '_')}-{found.version}"
+    out = io.BytesIO()
+    rows = []
+    with zipfile.ZipFile(out, "w") as archive:
+        for path in sorted(found.files or [], key=str):
+            name = str(path)
+            if "__pycache__" in name or ".." in path.parts or path.name in LOCAL_FILES:
+                continue
+            data = Path(str(path.locate())).read_bytes()
+            rows.append(f"{name},sha256={record_digest(data)},{len(data)}\n")
+            archive.writestr(zipfile.ZipInfo(name, (2020, 1, 1, 0, 0, 0)), data)
+        own = f"{stem}.dist-info/RECORD"
+        archive.writestr(own, "".join([*rows, f"{own},,\n"]))
+    return f"{stem}-py3-none-any.whl", out.getvalue()
+
+
+def installed_closure(project: str) -> dict[str, tuple[str, bytes]]:
+    """Return wheels of an installed project and of everything that it needs here, by project."""
+    found: dict[str, tuple[str, bytes]] = {}
+    wanted = [project]
+    while wanted:
+        name = canonicalize_name(wanted.pop())
+        if name in found:
+            continue
+        found[name] = installed_wheel(name)
+        needs = [Requirement(line) for line in importlib.metadata.requires(name) or []]
+        wanted += [r.name for r in needs if r.marker is None or r.marker.evaluate({"extra": ""})]
+    return found
