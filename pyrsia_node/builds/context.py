@@ -35,6 +35,7 @@ class BuildContext:
 
     Attributes:
         is_pending: Whether a submitted transaction still waits to be committed.
+        published_size: Leaves that this node serves to clients: those of its checkpoint.
         beyond: Waits until the committed height exceeds the one given; returns it.
         peer_of: The peer id of a member's current p2p key.
         labels: Member labels by id, for people.
@@ -52,6 +53,7 @@ class BuildContext:
     clock: Clock
     submit: Submit
     is_pending: Callable[[str], bool]
+    published_size: Callable[[], int]
     beyond: Callable[[int], Awaitable[int]]
     peer_of: Callable[[NodeId], PeerId]
     labels: Mapping[str, str]

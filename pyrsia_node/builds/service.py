@@ -39,6 +39,7 @@ _LOG = logging.getLogger("pyrsia.builds")
 
 ASK_TIMEOUT_S: Final = 2.0
 STATUS_BYTES_MAX: Final = 256 * 1024
+AWAITS_LOG: Final = "the outcome is on its way into this node's copy of the log"
 
 
 class BuildService:
@@ -201,6 +202,9 @@ class BuildService:
         Raises:
             NotFoundError: this node knows no such build.
         """
+        return self._as_served(await self._status(build_id))
+
+    async def _status(self, build_id: str) -> BuildStatus:
         record = self._context.records.get(build_id)
         if not self._is_sponsor:
             return await self._ask_sponsor(record)
@@ -211,9 +215,21 @@ class BuildService:
             return status.model_copy(update={"progress": progress})
         return status
 
+    def _as_served(self, status: BuildStatus) -> BuildStatus:
+        """Hold an outcome back until clients of this node see it in the log.
+
+        Otherwise whoever waits for a build and then installs is a moment too early.
+        """
+        leaf = status.leaf_index
+        if leaf is None or leaf < self._context.published_size():
+            return status
+        waiting = {"state": "building", "stage": "log", "detail": AWAITS_LOG, "outcome": None}
+        return status.model_copy(update={**waiting, "leaf_index": None})
+
     def recent(self, limit: int) -> list[BuildStatus]:
         """Return the newest builds that were asked of this node."""
-        return [self.status_of(record) for record in self._context.records.all()[:limit]]
+        records = self._context.records.all()[:limit]
+        return [self._as_served(self.status_of(record)) for record in records]
 
     def status_of(self, record: BuildRecord) -> BuildStatus:
         """Return a build's status from its record and from the ledger."""
@@ -267,7 +283,7 @@ class BuildService:
         return status
 
     async def _tell_status(self, _peer: PeerId, payload: bytes) -> bytes:
-        status = await self.status(payload.decode("utf-8", "replace"))
+        status = await self._status(payload.decode("utf-8", "replace"))
         return json.dumps(status.dump()).encode()
 
     # ------------------------------------------------------------ progress

@@ -173,6 +173,7 @@ class CoreNode:
             clock=opened.clock,
             submit=self._submit,
             is_pending=self._is_pending,
+            published_size=lambda: self._publisher.published_size,
             beyond=self._watch.beyond,
             peer_of=opened.peer_of,
             labels=opened.labels(),
