@@ -32,7 +32,7 @@ BLOCK_BYTES_MAX: Final = 2 * 1024 * 1024
 """Candidates for one block: twice what fits, because some may have become invalid."""
 
 REVIEW_MAX: Final = 16
-"""Entries at the front of each lane that are judged anew after a block."""
+"""Entries at the front of each lane that may be judged anew after a block."""
 
 _KINDS: Final = ("build_request", "attest_batch", "result")
 
@@ -144,6 +144,9 @@ class Mempool:
     def review(self, judge: Judge) -> list[str]:
         """Judge the front of every lane anew, after a block or as time passes.
 
+        A lane is looked at up to its first transaction that is ready: that one is work, and what
+        stands behind it gets its verdict when its turn comes.
+
         Returns:
             The ids of what was dropped because it can not become valid.
         """
@@ -156,8 +159,10 @@ class Mempool:
                 except InvalidInputError:
                     self._remove(transaction_id)
                     dropped.append(transaction_id)
-                else:
-                    self._entries[transaction_id] = _Entry(entry.number, entry.data, info)
+                    continue
+                self._entries[transaction_id] = _Entry(entry.number, entry.data, info)
+                if info.is_ready:
+                    break
         return dropped
 
     def _place(self, transaction_id: str) -> tuple[int, int]:

@@ -82,6 +82,10 @@ class PendingTransactions:
         settled = [each for each in ids if each in self._own]
         self._forget(settled)
         self._mempool.committed(list(ids))
+        # What others sent may be invalid now, for instance a result that somebody else logged
+        # first; it must not count as work, or views would time out on an idle network for ever.
+        now_ms = self._clock.now_ms()
+        self._mempool.review(lambda each: self._chain.check_transaction(each, now_ms))
         self._readmit()
 
     def repeat(self) -> None:

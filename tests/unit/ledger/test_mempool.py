@@ -138,7 +138,8 @@ def test_review_drops_what_became_invalid_and_wakes_what_waited() -> None:
     assert pool.has_work()
 
 
-def test_review_looks_at_the_front_of_a_lane_alone() -> None:
+@pytest.mark.parametrize(("first_ready", "looked_at"), [(0, 1), (3, 4), (99, limits.REVIEW_MAX)])
+def test_review_looks_at_a_lane_up_to_what_is_ready(first_ready: int, looked_at: int) -> None:
     pool = Mempool()
     words = [f"{number:03d}" for number in range(limits.REVIEW_MAX + 5)]
     put(pool, *words)
@@ -146,10 +147,31 @@ def test_review_looks_at_the_front_of_a_lane_alone() -> None:
 
     def judge(data: bytes) -> TransactionInfo:
         seen.append(data)
-        return info(data)
+        return info(data, waits="" if int(data) >= first_ready else "its turn")
 
     pool.review(judge)
-    assert seen == [word.encode() for word in words[: limits.REVIEW_MAX]]
+    assert seen == [word.encode() for word in words[:looked_at]]
+    assert pool.has_work() == (first_ready < limits.REVIEW_MAX)
+
+
+def test_what_can_never_be_valid_again_is_no_work_after_a_review() -> None:
+    local = LocalChain()
+    pool = Mempool()
+    members = [one.id for one in local.members]
+    body = make.request(members[0])
+    req = local.sign(body).id
+    local.commit(body)
+    local.commit(*(make.batch(each, 1, make.built(req)) for each in members[:2]))
+    results = [local.sign(make.result(each, req)) for each in members[:2]]
+    for each in results:
+        pool.add(local.chain.check_transaction(each.encoded, local.now_ms), each.encoded)
+    local.commit(results[0].body)
+    pool.committed([results[0].id])
+    assert pool.has_work()  # as of the tip before
+    assert pool.review(lambda data: local.chain.check_transaction(data, local.now_ms)) == [
+        results[1].id
+    ]
+    assert not pool.has_work()
 
 
 def test_waiting_transactions_of_a_real_chain_become_ready_one_after_another() -> None:
