@@ -44,7 +44,7 @@ from pyrsia_node.schema.links import (
 _ERRORS: dict[int | str, dict[str, object]] = {
     status: {"model": ErrorAnswer} for status in (400, 403, 404, 502, 503)
 }
-Proof = Annotated[Literal[0, 1], Query(description="1: each entry carries its .tlog-proof")]
+Proof = Annotated[int, Query(ge=0, le=1, description="1: each entry carries its .tlog-proof")]
 
 
 class TransferLine(Answer):

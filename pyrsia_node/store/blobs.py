@@ -306,7 +306,7 @@ class FileBlobStore:
             os.fchmod(target, 0o644)
         except OSError as error:
             Path(temporary).unlink()
-            raise _unavailable(error, temporary) from error
+            raise _unavailable(error, f"{temporary} from {path}") from error
         except UnavailableError:
             Path(temporary).unlink()
             raise

@@ -15,6 +15,8 @@ from typing import Any
 
 import httpx
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from pyrsia_node.gateway.link import LinkClient
 from pyrsia_node.ports import PIECE_SIZE_BYTES
@@ -222,14 +224,18 @@ async def _only_transfer(http: httpx.AsyncClient) -> dict[str, Any]:
 
 
 def _raw(url: str, path: str, host: str = "localhost", extra: str = "") -> str:
+    request = f"GET {path} HTTP/1.1\r\nhost: {host}\r\n{extra}connection: close\r\n\r\n"
+    return _exchange(url, request.encode()).decode("utf-8", errors="replace")
+
+
+def _exchange(url: str, request: bytes) -> bytes:
     port = int(url.rsplit(":", 1)[1])
     with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
-        request = f"GET {path} HTTP/1.1\r\nhost: {host}\r\n{extra}connection: close\r\n\r\n"
-        connection.sendall(request.encode())
+        connection.sendall(request)
         data = b""
         while chunk := connection.recv(65536):
             data += chunk
-    return data.decode("utf-8", errors="replace")
+    return data
 
 
 @pytest.mark.parametrize(
@@ -252,6 +258,34 @@ def test_other_names_and_other_sites_are_refused(
 ) -> None:
     answer = _raw(shared.gateway.url, "/pypi/simple/six/", host, extra)
     assert answer.startswith(f"HTTP/1.1 {status} ")
+
+
+TARGETS = st.binary(min_size=1, max_size=80).map(
+    lambda raw: b"/" + bytes(byte for byte in raw if byte > 0x20 and byte != 0x7F)
+)
+PREFIXES = st.sampled_from(
+    [b"", b"/pypi/simple", b"/pypi/files/" + SHA256.encode(), b"/log/tile", b"/api/v1/entries"]
+)
+VALUES = st.binary(max_size=60).filter(lambda value: not set(value) & {0, 10, 13})
+
+
+@settings(max_examples=60)
+@given(PREFIXES, TARGETS, st.lists(VALUES, min_size=3, max_size=3))
+def test_no_request_ends_in_a_server_error(
+    shared: Setting, prefix: bytes, target: bytes, values: list[bytes]
+) -> None:
+    head = b"\r\n".join(
+        [
+            b"GET " + prefix + target + b" HTTP/1.1",
+            b"host: localhost",
+            b"accept: " + values[0],
+            b"range: bytes=" + values[1],
+            b"if-none-match: " + values[2],
+            b"connection: close\r\n\r\n",
+        ]
+    )
+    status = int(_exchange(shared.gateway.url, head).split(b" ", 2)[1])
+    assert status in {200, 206, 301, 302, 304, 307, 400, 403, 404, 405, 406, 416}
 
 
 def test_only_reading_is_possible(shared: Setting) -> None:
