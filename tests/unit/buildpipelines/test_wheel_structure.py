@@ -1,0 +1,269 @@
+"""Zip and wheel structure: every trick that gives a wheel a second reading is refused."""
+
+from __future__ import annotations
+
+import io
+import struct
+import zipfile
+from collections.abc import Callable
+
+import pytest
+
+from buildpipelines.errors import ArchiveError
+from buildpipelines.extract.limits import ArchiveLimits
+from buildpipelines.extract.wheel import Wheel, read_wheel
+from buildpipelines.extract.zip import ZipArchive
+from tests.hostile.sdists import record_digest, wheel
+
+NAME = "pkg-1.0-py3-none-any.whl"
+FILES = {"pkg/__init__.py": b"value = 42\n", "pkg/data.bin": bytes(range(256)) * 8}
+LIMITS = ArchiveLimits(entries_max=100, file_bytes_max=100_000, total_bytes_max=200_000)
+
+
+def read(data: bytes, name: str = NAME) -> Wheel:
+    return read_wheel(name, data, LIMITS)
+
+
+def cause_of(data: bytes, name: str = NAME) -> str:
+    with pytest.raises(ArchiveError) as caught:
+        read(data, name)
+    return caught.value.cause
+
+
+def test_true_wheel_is_read_with_the_digest_of_every_file() -> None:
+    found = read(wheel(FILES))
+    assert found.dist_info == "pkg-1.0.dist-info"
+    assert found.digests.keys() == {
+        *FILES,
+        *(f"pkg-1.0.dist-info/{n}" for n in ("METADATA", "WHEEL", "RECORD")),
+    }
+    for name, data in FILES.items():
+        entry = found.archive.find(name)
+        assert entry is not None
+        assert found.archive.read(entry) == data
+
+
+@pytest.mark.parametrize("compression", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
+def test_streamed_wheel_with_data_descriptors_is_read(compression: int) -> None:
+    class Unseekable(io.BytesIO):
+        def seekable(self) -> bool:
+            return False
+
+        def tell(self) -> int:
+            raise OSError
+
+    out = Unseekable()
+    with (
+        zipfile.ZipFile(io.BytesIO(wheel(FILES))) as old,
+        zipfile.ZipFile(out, "w", compression) as new,
+    ):
+        for name in old.namelist():
+            new.writestr(name, old.read(name))
+    assert read(out.getvalue()).digests.keys() == read(wheel(FILES)).digests.keys()
+
+
+def test_zip64_sizes_are_read_where_both_headers_carry_them() -> None:
+    out = io.BytesIO()
+    with (
+        zipfile.ZipFile(io.BytesIO(wheel(FILES))) as old,
+        zipfile.ZipFile(out, "w") as new,
+    ):
+        for name in old.namelist():
+            with new.open(name, "w", force_zip64=True) as file:
+                file.write(old.read(name))
+    assert read(out.getvalue()).digests.keys() == read(wheel(FILES)).digests.keys()
+
+
+def rename_local(data: bytes) -> bytes:
+    """Change a name in the local header alone, where central-directory readers do not look."""
+    content = bytes(range(16))  # follows its name directly, as it is stored
+    return data.replace(b"pkg/data.bin" + content, b"pkg/evil.bin" + content)
+
+
+def rename_central(data: bytes) -> bytes:
+    at = data.rindex(b"pkg/data.bin")
+    return data[:at] + b"pkg/evil.bin" + data[at + 12 :]
+
+
+def hide_entry(data: bytes) -> bytes:
+    """Put a local entry before the first one, and shift every offset."""
+    hidden = io.BytesIO()
+    with zipfile.ZipFile(hidden, "w") as archive:
+        archive.writestr("pkg/hidden.py", b"import os")
+    local = hidden.getvalue()[: hidden.getvalue().index(b"PK\x01\x02")]
+    return shifted(local + data, len(local))
+
+
+def shifted(data: bytes, by: int) -> bytes:
+    """Return a zip whose offsets are moved after ``by`` bytes were put before it."""
+    result = bytearray(data)
+    end = len(data) - 22
+    count, _, start = struct.unpack_from("<HLL", data, end + 10)
+    struct.pack_into("<L", result, end + 16, start + by)
+    position = start + by
+    for _ in range(count):
+        name, extra, comment = struct.unpack_from("<3H", data, position + 28)
+        offset = struct.unpack_from("<L", data, position + 42)[0]
+        struct.pack_into("<L", result, position + 42, offset + by)
+        position += 46 + name + extra + comment
+    return bytes(result)
+
+
+def second_end(data: bytes) -> bytes:
+    """Append a second end record, which describes an empty archive at its own place."""
+    return data + struct.pack("<4s4H2LH", b"PK\x05\x06", 0, 0, 0, 0, 0, len(data), 0)
+
+
+def comment(data: bytes) -> bytes:
+    return data[:-2] + b"\x05\x00hello"
+
+
+def flip_content(data: bytes) -> bytes:
+    at = data.index(bytes(range(10, 20)))
+    return data[:at] + b"\xff" + data[at + 1 :]
+
+
+def encrypted(data: bytes) -> bytes:
+    result = bytearray(data)
+    for magic, offset in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
+        result[data.index(magic) + offset] |= 1
+    return bytes(result)
+
+
+def odd_method(data: bytes) -> bytes:
+    result = bytearray(data)
+    for magic, offset in ((b"PK\x03\x04", 8), (b"PK\x01\x02", 10)):
+        result[data.index(magic) + offset] = 12
+    return bytes(result)
+
+
+def false_locator(data: bytes) -> bytes:
+    """Put a 64-bit locator before the end record that points nowhere."""
+    locator = struct.pack("<4sLQL", b"PK\x06\x07", 0, 0, 1)
+    return data[:-22] + locator + data[-22:]
+
+
+@pytest.mark.parametrize(
+    ("trick", "causes"),
+    [
+        (rename_local, {"zip structure"}),
+        (rename_central, {"zip structure"}),
+        (hide_entry, {"zip structure"}),
+        (second_end, {"wheel structure", "zip structure"}),
+        (comment, {"not zip", "zip structure"}),
+        (flip_content, {"archive damaged"}),
+        (encrypted, {"zip structure"}),
+        (odd_method, {"zip structure"}),
+        (false_locator, {"zip structure"}),
+        (lambda data: b"#!/bin/sh\n" + data, {"zip structure"}),
+        (lambda data: data + b"tail", {"not zip"}),
+        (lambda data: data[:-1], {"not zip"}),
+        (lambda _: b"", {"not zip"}),
+        (lambda _: b"PK\x05\x06" + bytes(18), {"wheel structure"}),
+    ],
+)
+def test_zip_with_a_second_reading_is_refused(
+    trick: Callable[[bytes], bytes], causes: set[str]
+) -> None:
+    data = wheel(FILES, compression=zipfile.ZIP_STORED)
+    assert cause_of(trick(data)) in causes
+
+
+def test_prefix_that_the_offsets_account_for_is_refused_too() -> None:
+    data = wheel(FILES)
+    assert cause_of(shifted(b"#!/bin/sh\n" + data, 10)) == "zip structure"
+
+
+def with_entry(name: str, data: bytes = b"", attributes: int = 0o100644) -> bytes:
+    out = io.BytesIO(wheel(FILES))
+    with zipfile.ZipFile(out, "a") as archive:
+        info = zipfile.ZipInfo("x")
+        info.filename = info.orig_filename = name
+        info.external_attr = attributes << 16
+        archive.writestr(info, data)
+    return out.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("data", "cause"),
+    [
+        (with_entry("../escaped"), "path traversal"),
+        (with_entry("pkg/../../escaped"), "path traversal"),
+        (with_entry("/etc/passwd"), "absolute path"),
+        (with_entry("pkg/./x"), "entry name"),
+        (with_entry("pkg\\x"), "entry name"),
+        (with_entry("pkg/link", b"/etc", 0o120777), "entry type"),
+        (with_entry("pkg/device", b"", 0o020644), "entry type"),
+        (with_entry("pkg/__init__.py/below"), "path through link"),
+        (with_entry("pkg/unlisted.py"), "wheel RECORD"),
+        (with_entry("other-2.0.dist-info/METADATA"), "wheel structure"),
+    ],
+)
+def test_wheel_with_an_entry_that_breaks_a_rule_is_refused(data: bytes, cause: str) -> None:
+    assert cause_of(data) == cause
+
+
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+def test_repeated_name_is_refused() -> None:
+    assert cause_of(with_entry("pkg/__init__.py")) == "duplicate name"
+
+
+def test_second_name_in_an_extra_field_is_refused() -> None:
+    def add_extra(info: zipfile.ZipInfo) -> None:
+        info.extra = struct.pack("<2H", 0x7075, 5) + b"\x01abcd"
+
+    assert cause_of(wheel(FILES, edit=add_extra)) == "zip structure"
+
+
+def record(*rows: str) -> bytes:
+    return "".join(f"{row}\n" for row in rows).encode()
+
+
+TRUE_ROW = f"pkg/__init__.py,sha256={record_digest(FILES['pkg/__init__.py'])}"
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        (b"", "not listed"),
+        (b"\xff", "does not parse"),
+        (record("a,b"), "three fields"),
+        (record("pkg/__init__.py,sha256=AAAA,11"), "another hash"),
+        (record("pkg/absent.py,sha256=AAAA,11"), "not in the wheel"),
+        (record(f"pkg/__init__.py,sha256={record_digest(b'other')},11"), "another hash"),
+        (record(f"{TRUE_ROW},11", f"{TRUE_ROW},11"), "twice"),
+        (record(f"{TRUE_ROW},99"), "size"),
+        (record("pkg/__init__.py,,"), "another hash"),
+    ],
+)
+def test_record_that_is_not_true_is_refused(content: bytes, problem: str) -> None:
+    with pytest.raises(ArchiveError, match=problem) as caught:
+        read(wheel(FILES, record=content))
+    assert caught.value.cause == "wheel RECORD"
+
+
+@pytest.mark.parametrize(
+    ("name", "cause"),
+    [
+        ("other-1.0-py3-none-any.whl", "wheel structure"),
+        ("pkg-2.0-py3-none-any.whl", "wheel structure"),
+        ("pkg-1.0.whl", "wheel name"),
+        ("pkg.zip", "wheel name"),
+    ],
+)
+def test_wheel_that_does_not_fit_its_file_name_is_refused(name: str, cause: str) -> None:
+    assert cause_of(wheel(FILES), name) == cause
+
+
+def test_sizes_and_numbers_are_bounded() -> None:
+    assert cause_of(wheel({"pkg/large": bytes(100_001)})) == "archive too large"
+    assert cause_of(wheel({f"pkg/{n}": b"" for n in range(100)})) == "too many entries"
+    zeros = {f"pkg/{n}": bytes(100_000) for n in range(3)}
+    assert cause_of(wheel(zeros)) == "archive too large"
+
+
+def test_bomb_is_refused_before_anything_is_unpacked() -> None:
+    data = wheel({"pkg/zeros": bytes(70 * 1024 * 1024)})
+    with pytest.raises(ArchiveError) as caught:
+        ZipArchive(data, ArchiveLimits())
+    assert caught.value.cause == "archive ratio"
