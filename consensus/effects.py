@@ -108,12 +108,17 @@ class RequestBody:
 
 @dataclass(frozen=True, slots=True)
 class Commit:
-    """Block ``height`` is final: apply block, certificate and state in one synced write."""
+    """Block ``height`` is final: apply block, certificate and state in one synced write.
+
+    ``transcript`` is, for a block decided after view 0, every other certificate known of its
+    height: should the height ever fork, it names those who signed for both sides (3.9).
+    """
 
     height: Height
     block: bytes
     certificate: Certificate
     next_set: MemberSet
+    transcript: tuple[Certificate, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -121,12 +121,14 @@ class Help:
         """Take a claim to be ahead.
 
         One height ahead is what every commit looks like from a slower node: the next retry asks.
-        Two ahead means that something was missed: ask now, and let the driver fetch.
+        Two ahead means that something was missed: ask now, and let the driver fetch; once a peer
+        and retry period, however its claims grow.
         """
-        if height <= self._claims.get(sender, state.height):
+        known = self._claims.get(sender, state.height)
+        if height <= known:
             return
         self._claims[sender] = height
-        if height > state.height + 1:
+        if height > state.height + 1 >= known:
             self._ask(state, sender)
             self._out.add(StartCatchup(sender, height))
         if not self.is_scheduled and state.my_index is not None:

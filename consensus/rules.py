@@ -39,6 +39,12 @@ def commit(state: HeightState) -> tuple[Certificate, KeptBody] | None:  # R1
     return None
 
 
+def transcript(state: HeightState) -> tuple[Certificate, ...]:  # R1
+    """Return every notarization and nullification of the height, by view and kind."""
+    found = [*state.notarizations.values(), *state.nullifications.values()]
+    return tuple(sorted(found, key=lambda certificate: (certificate.view, certificate.kind)))
+
+
 def finalize(state: HeightState) -> Certificate | None:  # R2
     """Return a notarization, of whatever view, whose block this node may finalize there.
 

@@ -161,6 +161,7 @@ def test_r9_peer_two_heights_ahead_is_asked_at_once() -> None:
     assert of_type(effects, StartCatchup) == [StartCatchup(NodeId("m003"), Height(3))]
     assert statuses(effects) == [status(0)]
     assert node.step(AheadSeen(NodeId("m003"), Height(3))) == [], "the same claim is no news"
+    assert node.step(AheadSeen(NodeId("m003"), Height(9))) == [], "nor is one that grows"
 
 
 def test_r9_peer_one_height_ahead_is_asked_by_the_next_retry_even_when_idle() -> None:

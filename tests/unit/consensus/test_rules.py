@@ -121,6 +121,14 @@ def test_r1_final_certificate_with_a_body_at_hand_needs_no_record_of_its_own() -
     assert RecordKind.CERTIFICATE not in kinds
 
 
+def test_r1_commit_after_view_0_carries_what_the_height_went_through() -> None:
+    node = alone(4, 0)
+    node.tell("m002", nullified(1))
+    node.tell("m002", notarized(0))
+    (commit,) = of_type(node.tell("m002", Decision(B0, finalized(2))), Commit)
+    assert commit.transcript == (notarized(0), nullified(1))
+
+
 def test_r1_effects_of_the_next_height_stand_behind_the_commit() -> None:
     node = alone(4, 0)
     node.tell("m001", proposal_0())
