@@ -57,6 +57,7 @@ class Projection:
         self._cosigner = cosigner
         self._broadcast = broadcast
         self._clock = clock
+        self._wanted = trio.Event()
 
     def catch_up(self) -> None:
         """Derive everything up to the tip. May run in a worker thread: it only reads the chain."""
@@ -75,12 +76,28 @@ class Projection:
         self._broadcast(pack_frame(FrameKind.COSIGNATURE, signed.encode()))
 
     async def run(self, watch: HeightWatch) -> None:
-        """Follow ``watch`` for ever."""
+        """Follow ``watch`` for ever: derive, then publish what a quorum stands behind."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._wake_on_growth, watch)
+            while True:
+                await self._wanted.wait()
+                self._wanted = trio.Event()
+                await trio.to_thread.run_sync(self.catch_up)
+                await self._publish()
+
+    async def _wake_on_growth(self, watch: HeightWatch) -> None:
         height = -1
         while True:
             height = await watch.beyond(height)
-            await trio.to_thread.run_sync(self.catch_up)
-            self._publish()
+            self._wanted.set()
+
+    async def _publish(self) -> None:
+        """Move the checkpoint, its fsyncs in a thread; then partial tiles before it may go."""
+        publication = self._publisher.prepare(tiles_size=self._tiles.size)
+        if publication is not None:
+            await trio.to_thread.run_sync(publication.write)
+            self._publisher.wrote(publication)
+            self._tiles.published(self._publisher.published_size)
 
     def cosignature_arrived(self, payload: bytes) -> None:
         """Take a member's cosignature.
@@ -95,10 +112,7 @@ class Projection:
 
     def _take(self, note: bytes) -> None:
         if self._publisher.add(SignedCheckpoint.parse(note)):
-            self._publish()
-
-    def _publish(self) -> None:
-        self._publisher.publish(tiles_size=self._tiles.size)
+            self._wanted.set()
 
     async def pull(self) -> None:
         """Ask for the cosignatures that publishing lacks, for ever."""
