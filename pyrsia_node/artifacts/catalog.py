@@ -16,7 +16,7 @@ from pyrsia_node.artifacts.fetcher import Fetcher
 from pyrsia_node.artifacts.names import parse_file_name, sort_versions
 from pyrsia_node.artifacts.reading import BlobReader, Reader
 from pyrsia_node.artifacts.resolver import LoggedFile, Project, Resolver
-from pyrsia_node.artifacts.upstream import Upstream, UpstreamFile, UpstreamProject
+from pyrsia_node.artifacts.upstream_values import UpstreamFile, UpstreamIndex, UpstreamProject
 from pyrsia_node.model.errors import InvalidInputError, NotFoundError, UnavailableError
 from pyrsia_node.ports import BlobStore
 
@@ -84,7 +84,7 @@ class Catalog:
         fetcher: Fetcher,
         store: BlobStore,
         *,
-        upstream: Upstream | None,
+        upstream: UpstreamIndex | None,
         policy: UpstreamPolicy,
     ) -> None:
         """Wire a catalog; without ``upstream`` what the log does not know is denied."""

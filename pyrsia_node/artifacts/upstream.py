@@ -25,6 +25,7 @@ from pypi_simple import DistributionPackage, ProjectPage, UnsupportedRepoVersion
 
 from pyrsia_node.artifacts.names import is_file_name, normalise_project
 from pyrsia_node.artifacts.safe_http import Answer, SafeHttp, parse_url
+from pyrsia_node.artifacts.upstream_values import UpstreamFile, UpstreamProject
 from pyrsia_node.model.digest import is_hex
 from pyrsia_node.model.errors import (
     InvalidInputError,
@@ -43,30 +44,6 @@ FRESH_SECONDS: Final = 60.0
 PAGES_MAX: Final = 512
 _CHUNK_BYTES: Final = 256 * 1024
 _ACCEPT: Final = "application/vnd.pypi.simple.v1+json, text/html;q=0.5"
-
-
-@dataclass(frozen=True, slots=True)
-class UpstreamFile:
-    """A file that the upstream's page lists with a SHA-256."""
-
-    name: str
-    version: str | None
-    url: str
-    sha256: str
-    size: int | None
-    requires_python: str | None
-    yanked: str | None
-    """The reason, perhaps empty; None if the file is not yanked."""
-    upload_time: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class UpstreamProject:
-    """A project's page. ``is_stale``: the upstream could not be asked just now."""
-
-    name: str
-    files: dict[str, UpstreamFile]
-    is_stale: bool = False
 
 
 @dataclass(slots=True)

@@ -7,6 +7,7 @@ import contextlib
 import os
 import socket
 import ssl
+from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,8 +16,7 @@ from typing import Final
 from pyrsia_node.artifacts.catalog import Catalog, UpstreamPolicy
 from pyrsia_node.artifacts.fetcher import Fetcher
 from pyrsia_node.artifacts.resolver import Resolver
-from pyrsia_node.artifacts.safe_http import SafeHttp
-from pyrsia_node.artifacts.upstream import Upstream
+from pyrsia_node.artifacts.upstream_values import UpstreamIndex
 from pyrsia_node.artifacts.verified_log import VerifiedLog
 from pyrsia_node.gateway.admin import AdminGate
 from pyrsia_node.gateway.app import GatewayApp, HostCheck
@@ -27,7 +27,6 @@ from pyrsia_node.gateway.http_server import HttpServer
 from pyrsia_node.gateway.link import LinkClient, LinkServer
 from pyrsia_node.gateway.log_answers import LogAnswers
 from pyrsia_node.gateway.log_files import LogFiles
-from pyrsia_node.gateway.pip_config import pip_index_url
 from pyrsia_node.gateway.pypi import PypiService
 from pyrsia_node.gateway.socket_methods import TIMEOUTS_S, Addresses, SocketMethods
 from pyrsia_node.ledger.reader import IndexReader
@@ -40,6 +39,7 @@ from pyrsia_node.store.blobs import FileBlobStore
 from pyrsia_node.store.keys import load_keys
 from pyrsia_node.store.partial import remove_stale
 from pyrsia_node.tlog.trust import Trust, TrustFile
+from pyrsia_node.transfer.asgi import App
 from pyrsia_node.transfer.client import HttpsPieceSource
 from pyrsia_node.transfer.listener import BlobListener, UploadPolicy
 from pyrsia_node.transfer.relay import FallbackPieceSource, RelayPieceSource
@@ -79,7 +79,6 @@ async def open_gateway(
         NotFoundError: A part of the data directory is missing; names the command that makes it.
         UnavailableError: A port is taken.
     """
-    started = asyncio.get_running_loop().time()
     trust_file = TrustFile(_genesis(layout))
     log = VerifiedLog(layout.log, Trust.establish(trust_file))
     client = LinkClient(layout.core_socket)
@@ -87,39 +86,25 @@ async def open_gateway(
     core = CoreLink(client)
     parts = _open_storage(stack, layout, config, core)
     listener = await _open_data_listener(stack, layout, config, parts)
-    catalog = _make_catalog(stack, layout, config, parts, log)
     answers = LogAnswers(layout.root, log)
     stack.push_async_callback(answers.close)
-
-    def gateway_status() -> GatewayStatus:
-        usage = parts.store.usage()
-        return GatewayStatus(
-            uptime_s=round(asyncio.get_running_loop().time() - started, 3),
-            cache_bytes=usage.cached_bytes,
-            cache_bytes_max=usage.cached_bytes_max,
-            blobs=usage.blobs,
-        )
-
-    control = make_control_app(
-        ControlParts(
-            core=core,
-            log=answers,
-            proof_of=log.proof,
-            trust_text=trust_file.encode(),
-            fetcher=parts.fetcher,
-            gate=AdminGate(layout.root / config.http.admin_token_file),
-            gateway_status=gateway_status,
-            version=version,
-        )
+    control = ControlParts(
+        core=core,
+        log=answers,
+        proof_of=log.proof,
+        trust_text=trust_file.encode(),
+        fetcher=parts.fetcher,
+        gate=AdminGate(layout.root / config.http.admin_token_file),
+        gateway_status=_status_of(parts.store),
+        version=version,
     )
-    app = GatewayApp(
-        HostCheck(_host_names(config)),
-        {
-            b"pypi": PypiService(catalog, log, parts.store),
-            b"log": LogFiles(layout.log, log),
-        },
-        fallback=control,
-    )
+    catalog = _make_catalog(stack, layout, config, parts, log)
+    services: dict[bytes, App] = {
+        b"pypi": PypiService(catalog, log, parts.store),
+        b"log": LogFiles(layout.log, log),
+    }
+    hosts = HostCheck(_host_names(config))
+    app = GatewayApp(hosts, services, fallback=make_control_app(control))
     server = HttpServer(app, limits=_CLIENT_LIMITS)
     await server.start(config.http.host, config.http.port)
     stack.push_async_callback(server.stop, grace_seconds=GRACE_SECONDS)
@@ -127,6 +112,21 @@ async def open_gateway(
     methods = SocketMethods(parts.store, parts.fetcher, Addresses(http_url, listener))
     link = LinkServer(layout.gateway_socket, methods.table(), timeouts_s=TIMEOUTS_S)
     return Gateway(http_url, listener.url, link)
+
+
+def _status_of(store: FileBlobStore) -> Callable[[], GatewayStatus]:
+    started = asyncio.get_running_loop().time()
+
+    def status() -> GatewayStatus:
+        usage = store.usage()
+        return GatewayStatus(
+            uptime_s=round(asyncio.get_running_loop().time() - started, 3),
+            cache_bytes=usage.cached_bytes,
+            cache_bytes_max=usage.cached_bytes_max,
+            blobs=usage.blobs,
+        )
+
+    return status
 
 
 def _open_storage(
@@ -184,12 +184,24 @@ def _make_catalog(
     )
     upstream = None
     if config.pypi.policy == "upstream":
-        url = config.pypi.upstream or pip_index_url(os.environ, Path.home())
-        http = SafeHttp(url, allow_private=config.pypi.allow_private)
-        upstream = Upstream(http, url, parts.store, layout.partial)
-        stack.push_async_callback(upstream.close)
+        upstream = _open_upstream(stack, layout, config, parts)
     policy = UpstreamPolicy(config.pypi.strict, config.pypi.reserved)
     return Catalog(resolver, parts.fetcher, parts.store, upstream=upstream, policy=policy)
+
+
+def _open_upstream(
+    stack: AsyncExitStack, layout: Layout, config: Config, parts: _Storage
+) -> UpstreamIndex:
+    # Imported only here: most nodes have no upstream (see artifacts.upstream_values).
+    from pyrsia_node.artifacts.safe_http import SafeHttp  # noqa: PLC0415
+    from pyrsia_node.artifacts.upstream import Upstream  # noqa: PLC0415
+    from pyrsia_node.gateway.pip_config import pip_index_url  # noqa: PLC0415
+
+    url = config.pypi.upstream or pip_index_url(os.environ, Path.home())
+    http = SafeHttp(url, allow_private=config.pypi.allow_private)
+    upstream = Upstream(http, url, parts.store, layout.partial)
+    stack.push_async_callback(upstream.close)
+    return upstream
 
 
 def _genesis(layout: Layout) -> bytes:

@@ -60,6 +60,8 @@ class _Entry:
     size: int
     pinned: bool
     leases: int = 0
+    root: str | None = None
+    """The piece root, once somebody asked for it."""
 
 
 class FileBlobStore:
@@ -77,6 +79,7 @@ class FileBlobStore:
         self._lock = threading.RLock()
         # Least recently used first. The only index; the files are the truth.
         self._entries: OrderedDict[str, _Entry] = OrderedDict()
+        self._cached_bytes = 0
         for folder in ("sha256", "pieces", "pins", "incoming"):
             (root / folder).mkdir(parents=True, exist_ok=True)
         for leftover in (root / "incoming").iterdir():
@@ -91,7 +94,9 @@ class FileBlobStore:
             entry = self._entries.get(sha256)
             if entry is None:
                 return None
-            return BlobInfo(sha256, entry.size, piece_root(self.piece_hashes(sha256)))
+            if entry.root is None:
+                entry.root = piece_root(self.piece_hashes(sha256))
+            return BlobInfo(sha256, entry.size, entry.root)
 
     def has(self, sha256: str) -> bool:
         """Tell whether the blob is stored; cheaper than :meth:`stat`."""
@@ -147,7 +152,7 @@ class FileBlobStore:
             return Usage(
                 blobs=len(sizes),
                 bytes=sum(sizes),
-                cached_bytes=self._cached_bytes(),
+                cached_bytes=self._cached_bytes,
                 cached_bytes_max=self._cached_bytes_max,
                 pinned=sum(entry.pinned for entry in self._entries.values()),
             )
@@ -191,8 +196,7 @@ class FileBlobStore:
             with self._lock:
                 # A rename over an equal blob is harmless: open readers keep the old file.
                 Path(path).rename(target)
-                self._entries.setdefault(sha256, _Entry(size=size, pinned=False))
-                self._entries.move_to_end(sha256)
+                self._add(sha256, _Entry(size=size, pinned=False))
             _sync_folder(target.parent)
         except OSError as error:
             raise _unavailable(error, str(target)) from error
@@ -206,6 +210,7 @@ class FileBlobStore:
             if not entry.pinned:
                 self._write_small(self._root / "pins" / sha256, b"")
                 entry.pinned = True
+                self._cached_bytes -= entry.size
 
     def remove(self, sha256: str) -> None:
         """Forget a blob; absent is no error. A leased digest raises UnavailableError."""
@@ -225,16 +230,16 @@ class FileBlobStore:
         """
         evicted: list[str] = []
         with self._lock:
-            excess = self._cached_bytes() - self._cached_bytes_max
+            if self._cached_bytes <= self._cached_bytes_max:
+                return evicted
             for sha256 in list(self._entries)[:-1]:
-                if excess <= 0:
-                    break
                 entry = self._entries[sha256]
                 if entry.pinned or entry.leases:
                     continue
-                excess -= entry.size
                 self._drop(sha256)
                 evicted.append(sha256)
+                if self._cached_bytes <= self._cached_bytes_max:
+                    break
         return evicted
 
     def scrub(self) -> Iterator[tuple[str, str]]:
@@ -272,7 +277,7 @@ class FileBlobStore:
                     status = file.stat()
                     found.append((status.st_mtime_ns, file.name, status.st_size))
         for _, name, size in sorted(found):
-            self._entries[name] = _Entry(size=size, pinned=name in pins)
+            self._add(name, _Entry(size=size, pinned=name in pins))
 
     def _blob(self, sha256: str) -> Path:
         return self._root / "sha256" / sha256[:2] / sha256
@@ -286,14 +291,18 @@ class FileBlobStore:
             raise NotFoundError(f"blob {sha256[:64]} is not stored here")
         return entry
 
-    def _cached_bytes(self) -> int:
-        return sum(entry.size for entry in self._entries.values() if not entry.pinned)
+    def _add(self, sha256: str, entry: _Entry) -> None:
+        if self._entries.setdefault(sha256, entry) is entry and not entry.pinned:
+            self._cached_bytes += entry.size
+        self._entries.move_to_end(sha256)
 
     def _drop(self, sha256: str) -> None:
         # The blob goes first: without it, list and pin mean nothing.
         for path in (self._blob(sha256), self._list(sha256), self._root / "pins" / sha256):
             path.unlink(missing_ok=True)
-        self._entries.pop(sha256, None)
+        entry = self._entries.pop(sha256, None)
+        if entry is not None and not entry.pinned:
+            self._cached_bytes -= entry.size
 
     def _copy_in(self, path: str) -> tuple[str, str, bytes]:
         source = _open_regular(path)

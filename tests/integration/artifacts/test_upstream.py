@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from pyrsia_node.artifacts.safe_http import SafeHttp, is_public
-from pyrsia_node.artifacts.upstream import Upstream, UpstreamFile
+from pyrsia_node.artifacts.upstream import Upstream
+from pyrsia_node.artifacts.upstream_values import UpstreamFile
 from pyrsia_node.model.errors import (
     NotFoundError,
     UnavailableError,

@@ -129,6 +129,7 @@ def test_pip_says_what_is_missing(tmp_path: Path) -> None:
     asyncio.run(run())
 
 
+@pytest.mark.slow
 def test_sixteen_pips_at_once_cause_one_download(tmp_path: Path) -> None:
     async def run() -> None:
         async with setting(tmp_path) as it:
