@@ -52,6 +52,7 @@ def status(output_format: str) -> None:
         {"what": "leader", "value": f"{found.leader_label} (view {found.view})"},
         {"what": "open requests", "value": found.open_requests},
         {"what": "addresses", "value": found.addresses},
+        *({"what": "ALARM", "value": alarm} for alarm in found.alarms),
     ]
     emit(rows, ("what", "value"), output_format, document=found.dump())
 

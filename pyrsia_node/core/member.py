@@ -78,19 +78,19 @@ class MemberPart:
 
     def _recover(self) -> tuple[Replica, list[Effect]]:
         opened = self._opened
-        records, damage = self._wal.read()
-        if damage:
+        records, self.damage = self._wal.read()
+        if self.damage:
             _LOG.error(
                 "%s. This node may have forgotten votes and stays silent in consensus; it goes on"
                 " serving. Keep the folder for inspection, restore it from this machine's own"
                 " disk if you can, and see docs/guides/recover.md",
-                damage,
+                self.damage,
             )
         start = opened.chain.start()
         sign = opened.keys.signer(KeyUse.VOTE)
         signer = (
             Signer(opened.chain_id, sign, first_height=None)
-            if damage
+            if self.damage
             else Signer(opened.chain_id, sign)
         )
         return recover(

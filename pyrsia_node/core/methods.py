@@ -36,8 +36,8 @@ from pyrsia_node.schema.links import (
     SetFaultParams,
     SetMember,
     Status,
-    Submitted,
     SubmitParams,
+    Submitted,
     TransactionParams,
     TransactionState,
     typed,
@@ -49,13 +49,17 @@ FAULTS = frozenset({"tamper"})
 
 @dataclass(frozen=True, slots=True)
 class CoreState:
-    """What the methods read. ``replica`` is None where this node is no member."""
+    """What the methods read.
+
+    ``replica`` is None where this node is no member; ``silence`` says why a member does not vote.
+    """
 
     config: Config
     chain: Chain
     network: Network
     publisher: Publisher
     replica: Replica | None
+    silence: str
     labels: Mapping[str, str]
     open_pending: Callable[[], int]
     submit: Submit
@@ -124,7 +128,26 @@ class CoreMethods:
             pending_transactions=state.open_pending(),
             addresses=list(state.network.addresses),
             version=state.version,
+            alarms=self._alarms(),
         )
+
+    def _alarms(self) -> list[str]:
+        """Return what an operator must look at, most serious first."""
+        state = self._state
+        alarms = [
+            f"SPLIT VIEW: {view.label} cosigned size {view.theirs.checkpoint.size} with root"
+            f" {view.theirs.checkpoint.root.hex()}, which this chain does not have"
+            for view in state.publisher.split_views
+        ]
+        if state.replica is not None and state.replica.is_halted:
+            alarms.append("HALTED: two contradicting final certificates of one height were seen")
+        if state.silence:
+            alarms.append(f"SILENT in consensus: {state.silence}")
+        alarms += [
+            f"{peer} is of another network, genesis {genesis}"
+            for peer, genesis in sorted(state.network.statistics().foreign.items())
+        ]
+        return alarms
 
     async def _peers(self, _params: NoParams) -> Peers:
         return Peers(

@@ -19,6 +19,7 @@ from pyrsia_node.builds.context import BuildContext, Identity
 from pyrsia_node.builds.links import Vault, Worker
 from pyrsia_node.builds.records import BuildRecords
 from pyrsia_node.builds.service import BuildService
+from pyrsia_node.core.known_peers import KnownPeers
 from pyrsia_node.core.link_client import LinkClient
 from pyrsia_node.core.link_server import LinkServer
 from pyrsia_node.core.member import MemberPart
@@ -208,6 +209,8 @@ class CoreNode:
         self._peer_methods().serve_on(network)
         self._builds.serve_on(network)
         network.serve_pieces(BlobServer(self._stat_blob).answer)
+        known = KnownPeers(self._opened.store, network)
+        known.load()
         # Derived files first: whoever asks after this start sees the tip that was committed.
         self._projection.catch_up()
         methods = CoreMethods(self._state(), self._builds, router)
@@ -219,6 +222,7 @@ class CoreNode:
             nursery.start_soon(self._projection.pull)
             nursery.start_soon(self._take_hints)
             nursery.start_soon(self._announce_data_listener)
+            nursery.start_soon(known.keep)
             nursery.start_soon(self._builds.run)
             if self._member is not None:
                 nursery.start_soon(self._member.run)
@@ -233,6 +237,7 @@ class CoreNode:
             network=self._opened.network,
             publisher=self._publisher,
             replica=member.replica if member is not None else None,
+            silence=member.damage if member is not None else "",
             labels=self._opened.labels(),
             open_pending=lambda: len(member.pending.known()) if member is not None else 0,
             submit=self._submit,

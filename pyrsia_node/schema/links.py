@@ -93,6 +93,8 @@ class Status(Answer):
     pending_transactions: Count
     addresses: list[Text]
     version: Text
+    alarms: list[LongText] = Field(default_factory=list)
+    """What an operator must look at: split views, a damaged write-ahead log, foreign networks."""
 
 
 class Peer(Answer):
