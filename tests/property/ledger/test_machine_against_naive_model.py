@@ -227,6 +227,20 @@ class LedgerAgainstModel(RuleBasedStateMachine):
         self.block(bodies, pause)
 
     @precondition(lambda self: bool(self.ids))
+    @rule(tampers=st.booleans(), level=levels, pause=pauses)
+    def silent_members_come_late(self, *, tampers: bool, level: int, pause: int) -> None:
+        closed = [r for r in self.naive.requests.values() if r.accepted is not None]
+        bodies: list[Transaction] = []
+        for request in closed[-1:]:
+            for name in self.runner.members:
+                if not request.by(name):
+                    own = f"tampered by {name}" if tampers else ""
+                    item = make.built(request.id, DOCUMENTS[0], level=level, own=own)
+                    seq = self.naive.seqs[name] + 1
+                    bodies.append(make.batch(name, seq, item))
+        self.block(bodies, pause)
+
+    @precondition(lambda self: bool(self.ids))
     @rule(
         voter=members, number=numbers, document=st.sampled_from([0, 0, 0, 1, 1, 2, 3]), pause=pauses
     )
