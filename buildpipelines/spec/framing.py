@@ -158,8 +158,7 @@ def encode_object(value: Mapping[str, object]) -> bytes:
         FrameError: a value that JSON cannot carry, or a frame over the limit.
     """
     try:
-        text = json.dumps(value, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
-        payload = text.encode()
+        payload = _ENCODER.encode(value).encode()
     except (TypeError, ValueError, RecursionError) as error:
         raise FrameError(f"value does not fit JSON: {error}") from error
     return encode_frame(payload)
@@ -172,12 +171,10 @@ def parse_object(payload: bytes) -> JsonObject:
         FrameError: anything else, too deep nesting included.
     """
     try:
-        value: object = json.loads(
-            payload.decode(), parse_constant=_refuse_constant, parse_float=_parse_finite
-        )
+        value: object = _DECODER.decode(payload.decode())
         if _SURROGATE_ESCAPE.search(payload):
             # Half a surrogate pair would parse, and then fail in whoever writes the text out.
-            json.dumps(value, ensure_ascii=False).encode()
+            _ENCODER.encode(value).encode()
     except (ValueError, RecursionError) as error:
         raise FrameError(f"not JSON: {error}") from error
     if not isinstance(value, dict):
@@ -277,3 +274,8 @@ def _parse_finite(text: str) -> float:
     if number in (float("inf"), float("-inf")):
         raise FrameError(f"number {text[:40]} is out of range")
     return number
+
+
+# Made once: the functions of the json module make new ones on every call that has options.
+_ENCODER: Final = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+_DECODER: Final = json.JSONDecoder(parse_constant=_refuse_constant, parse_float=_parse_finite)
