@@ -191,6 +191,7 @@ class Cluster:
         for actors in self._actors.values():
             for actor in actors:
                 clock.at(0, actor.start)
+        self._note_view(self._hand.knowledge.begin())
         for submission in schedule.work:
             clock.at(submission.at_us, partial(self._submit, submission))
         for outage in schedule.outages:
@@ -375,8 +376,9 @@ class Cluster:
             return
         self._view_max = max(self._view_max, begun[1])
         for actors in self._actors.values():
+            delay_us = self._hand.chance.choice((1_000, 1_000, 50_000, 1_000_000))
             for actor in actors:
-                self._clock.after(1_000, partial(actor.view_began, *begun))
+                self._clock.after(delay_us, partial(actor.view_began, *begun))
 
     def _tick(self) -> None:
         for actors in self._actors.values():

@@ -62,6 +62,10 @@ class Knowledge:
         """Return what is known of a height; empty for one never heard of."""
         return self._heights.setdefault(height, HeightKnowledge())
 
+    def begin(self) -> tuple[Height, View] | None:
+        """Return the view that begins with the world."""
+        return self._begun(Height(1), View(0))
+
     def hear(self, message: Message) -> tuple[Height, View] | None:
         """Take in a message; return the (height, view) that it shows to have begun, if new."""
         match message:
