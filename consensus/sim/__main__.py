@@ -16,7 +16,7 @@ from consensus.sim.batch import Job, Summary, run_all, run_job
 from consensus.sim.clock import SECOND
 from consensus.sim.gate import Caught, hunt
 from consensus.sim.mutants import MUTANTS
-from consensus.sim.report import write_results
+from consensus.sim.report import gate_section, runs_section, write_section
 from consensus.sim.schedule import Signatures
 
 PROGRESS_S = 10.0
@@ -56,8 +56,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--blind", action="store_true", help="judge by what leaves the nodes, not by their disks"
     )
-    parser.add_argument("--budget", type=int, default=400, help="runs for one planted bug")
-    parser.add_argument("--results", metavar="FILE", help="write a JSON summary")
+    parser.add_argument("--budget", type=int, default=800, help="runs for one planted bug")
+    parser.add_argument("--results", metavar="FILE", help="add to a JSON summary")
     return parser
 
 
@@ -112,7 +112,8 @@ def _run_many(options: argparse.Namespace) -> int:
         f" worst {summary.recovery_us_max / SECOND:.1f} s; {summary.with_traitors} with traitors"
     )
     if options.results:
-        write_results(options.results, vars(options), summary, elapsed)
+        name = f"schedules_{options.signatures.value}"
+        write_section(options.results, name, runs_section(vars(options), summary, elapsed))
     if summary.failures:
         print(f"{len(summary.failures)} violations; repeat the first with")
         print(f"  {summary.failures[0].job.command()}")
@@ -132,7 +133,7 @@ def _progress(summary: Summary, total: int, elapsed: float) -> str:
 
 def _hunt_all(options: argparse.Namespace) -> int:
     sizes = tuple(int(size) for size in options.n.split(","))
-    survivors = []
+    found: dict[str, Caught | None] = {}
     for name in sorted(MUTANTS):
         caught = hunt(
             name,
@@ -143,8 +144,11 @@ def _hunt_all(options: argparse.Namespace) -> int:
             sees_disks=not options.blind,
         )
         print(_caught_line(name, caught, options.budget), flush=True)
-        if caught is None:
-            survivors.append(name)
+        found[name] = caught
+    if options.results:
+        section = "planted_bugs_blind" if options.blind else "planted_bugs"
+        write_section(options.results, section, gate_section(vars(options), found))
+    survivors = [name for name, caught in found.items() if caught is None]
     if survivors:
         print(f"{len(survivors)} planted bugs survived: {', '.join(survivors)}")
         return 1
