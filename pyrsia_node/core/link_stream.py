@@ -28,9 +28,11 @@ class FrameReader:
             trio.TooSlowError: it stalled in the middle of a frame.
             trio.BrokenResourceError: the connection broke.
         """
-        patience_s = float("inf") if self._decoder.is_between_frames else self._stall_timeout_s
-        with trio.fail_after(patience_s):
+        if self._decoder.is_between_frames:
             data = await self._stream.receive_some(_READ_BYTES)
+        else:
+            with trio.fail_after(self._stall_timeout_s):
+                data = await self._stream.receive_some(_READ_BYTES)
         return self._decoder.feed(data) if data else None
 
 
