@@ -6,8 +6,25 @@ import pytest
 
 from consensus import wire
 from consensus.errors import DecodeError
-from consensus.types import Height, Status, View
-from tests.unit.consensus.committee import X, certificate_of, member_set, names, proposal_of
+from consensus.types import (
+    ZERO_DIGEST,
+    Certificate,
+    Decision,
+    Digest,
+    Height,
+    Status,
+    View,
+    Vote,
+)
+from tests.unit.consensus.committee import (
+    F,
+    N,
+    X,
+    certificate_of,
+    member_set,
+    names,
+    proposal_of,
+)
 
 SET = member_set(names(4))
 
@@ -92,3 +109,61 @@ def test_height_beyond_what_a_header_can_write_is_refused() -> None:
     status = Status(Height(wire.HEIGHT_MAX + 1), View(0), (), ())
     with pytest.raises(DecodeError, match="beyond"):
         wire.decode_status(wire.encode_status(status))
+
+
+BLOCK = wire.encode_block(b"h", b"", [b"t"])
+NAME = wire.block_hash(BLOCK)
+OTHER = Digest(b"o" * 32)
+
+
+@pytest.mark.parametrize(
+    ("notarization", "nullifications", "reason"),
+    [
+        (None, (certificate_of(SET, X, view=1), certificate_of(SET, X, view=0)), "out of order"),
+        (None, (certificate_of(SET, X, view=1), certificate_of(SET, X, view=1)), "out of order"),
+        (None, (certificate_of(SET, N, view=0, block_hash=NAME),), "among its nullifications"),
+        (None, (certificate_of(SET, X, view=0, height=2),), "another height"),
+        (None, (certificate_of(SET, X, view=3),), "not before its own"),
+        (certificate_of(SET, N, view=3, block_hash=NAME), (), "not before its own"),
+        (certificate_of(SET, N, view=0, block_hash=NAME, height=2), (), "another height"),
+        (certificate_of(SET, F, view=0, block_hash=NAME), (), "justified by a FINALIZE"),
+        (certificate_of(SET, N, view=0, block_hash=OTHER), (), "names another block"),
+    ],
+)
+def test_certificates_that_cannot_justify_a_proposal_are_refused(
+    notarization: Certificate | None, nullifications: tuple[Certificate, ...], reason: str
+) -> None:
+    proposal = proposal_of(
+        "m001", SET, BLOCK, view=3, notarization=notarization, nullifications=nullifications
+    )
+    with pytest.raises(DecodeError, match=reason):
+        wire.decode_proposal(wire.encode_proposal(proposal, n=4), n=4)
+
+
+@pytest.mark.parametrize(
+    ("certificate", "reason"),
+    [
+        (certificate_of(SET, N, view=0, block_hash=NAME), "with a NOTARIZE"),
+        (certificate_of(SET, F, view=0, block_hash=OTHER), "another block"),
+    ],
+)
+def test_decision_needs_the_finalization_of_its_block(
+    certificate: Certificate, reason: str
+) -> None:
+    data = wire.encode_decision(Decision(BLOCK, certificate), n=4)
+    with pytest.raises(DecodeError, match=reason):
+        wire.decode_decision(data, n=4)
+
+
+def test_nullification_names_no_block_and_the_others_name_one() -> None:
+    for kind, name in ((X, OTHER), (N, ZERO_DIGEST), (F, ZERO_DIGEST)):
+        vote = Vote(kind, Height(1), View(0), name, 0, bytes(64))
+        with pytest.raises(DecodeError, match=f"{kind.name} of block"):
+            wire.decode_vote(wire.encode_vote(vote))
+
+
+def test_heights_in_a_log_are_read_without_knowing_the_set() -> None:
+    certificate = certificate_of(SET, X, view=1, height=77)
+    assert wire.certificate_height(wire.encode_certificate(certificate, n=4)) == 77
+    proposal = proposal_of("m001", SET, BLOCK, view=3, height=78)
+    assert wire.proposal_height(wire.encode_proposal(proposal, n=4)) == 78
