@@ -29,7 +29,8 @@ _FILES_MAX: Final = 512
 _TEXTS_MAX: Final = 1_000
 _TEXT_LENGTH_MAX: Final = 8_000
 _MEDIA_TYPE: Final = re.compile(r"[a-z0-9][a-z0-9!#$&^_.+-]{0,63}/[a-z0-9][a-z0-9!#$&^_.+-]{0,63}")
-_MAIL_ADDRESS: Final = re.compile(r"[^\s<>@]@[^\s<>@]+\.[A-Za-z]{2}")
+# ASCII: what Unicode calls white space may differ between the Pythons that nodes run.
+_MAIL_ADDRESS: Final = re.compile(r"[^\s<>@]@[^\s<>@]+\.[A-Za-z]{2}", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)

@@ -386,3 +386,107 @@ def test_memory_of_decoded_records_is_bounded(
     known = local.chain._known
     known.trim()
     assert [*known.requests, *known.tallies, *known.items, *known.silent] == []
+
+
+def test_only_build_requests_have_a_request_view(local: LocalChain) -> None:
+    body = make.request(local.members[0].id)
+    req = local.sign(body).id
+    local.commit(body)
+    batch = local.sign(make.batch(local.members[0].id, 1, make.built(req)))
+    local.commit(batch.body)
+    assert local.chain.request(batch.id) is None
+    assert local.chain.request(Sha256("0" * 64)) is None
+    view = local.chain.request(req)
+    assert view is not None
+    assert view.request == body
+    assert view.documents_needed == (make.document().digest(),)
+
+
+def test_open_requests_are_listed_by_what_falls_due_first(local: LocalChain) -> None:
+    sponsor = local.members[0].id
+    slow = make.request(sponsor, lock="slow", time_class="L")
+    quick = make.request(sponsor, lock="quick", time_class="S")
+    local.commit(slow, quick)
+    expected = [local.sign(quick).id, local.sign(slow).id]
+    assert [view.id for view in local.chain.open_requests()] == expected
+
+
+def test_replica_starts_with_who_finalized_lately(local: LocalChain) -> None:
+    sponsor = local.members[0].id
+    for number, signers in enumerate(((0, 1, 2), (1, 2, 3), (0, 1, 2, 3))):
+        block = local.build(local.sign(make.request(sponsor, lock=f"{number}")).encoded)
+        assert block is not None
+        local.chain.commit(block, local.certify(block, signers=signers))
+    start = local.reopen().start()
+    ids = [one.id for one in local.members]
+    # The third block carries the certificate of the second; its own is the parent certificate.
+    assert start.history == ((), tuple(ids[:3]), tuple(ids[1:]))
+    assert start.parent_certificate is not None
+    assert start.parent_certificate.signers == (0, 1, 2, 3)
+    assert (start.height, start.tip) == (4, local.chain.tip.block_hash)
+
+
+def test_body_for_another_height_is_not_judged(local: LocalChain) -> None:
+    block = local.build(local.sign(make.request(local.members[0].id)).encoded)
+    assert block is not None
+    checked = local.chain.check_body(block, 2, local.now_ms)
+    assert not checked.valid
+    assert checked.reason == "height 2 is not the next, 1"
+
+
+def test_first_block_carries_no_certificate(local: LocalChain) -> None:
+    block = local.build(local.sign(make.request(local.members[0].id)).encoded)
+    assert block is not None
+    parts = wire.split_block(block)
+    value = canonical.loads_object(parts.header, bytes_max=9_999)
+    certificate = local.certify(block)
+    header = canonical.dumps({**value, "parent_cert": hashlib.sha256(certificate).hexdigest()})
+    forged = wire.encode_block(header, certificate, parts.transactions)
+    checked = local.chain.check_body(forged, 1, local.now_ms)
+    assert checked.reason == "block 1 carries a certificate of the genesis"
+
+
+def test_proposer_must_be_a_member(local: LocalChain) -> None:
+    block = local.build(local.sign(make.request(local.members[0].id)).encoded)
+    assert block is not None
+    parts = wire.split_block(block)
+    value = canonical.loads_object(parts.header, bytes_max=9_999)
+    header = canonical.dumps({**value, "proposer": identities(9)[8].id})
+    forged = wire.encode_block(header, b"", parts.transactions)
+    stranger = identities(9)[8].id not in [one.id for one in local.members]
+    assert stranger
+    assert "is no authorized node" in local.chain.check_body(forged, 1, local.now_ms).reason
+
+
+def test_block_that_holds_nothing_is_invalid(local: LocalChain) -> None:
+    block = local.build(local.sign(make.request(local.members[0].id)).encoded)
+    assert block is not None
+    forged = wire.encode_block(wire.split_block(block).header, b"", [])
+    reason = local.chain.check_body(forged, 1, local.now_ms).reason
+    assert reason == "block without a transaction and without an outcome that is due"
+
+
+def test_transaction_that_is_committed_is_refused_at_the_door_with_its_place(
+    local: LocalChain,
+) -> None:
+    signed = local.sign(make.request(local.members[0].id))
+    local.commit(signed.body)
+    with pytest.raises(InvalidInputError, match="in the log already, at index 3"):
+        local.chain.check_transaction(signed.encoded, local.now_ms)
+
+
+def test_door_says_what_a_transaction_waits_for(local: LocalChain) -> None:
+    body = make.request(local.members[0].id)
+    req = local.sign(body).id
+    early = local.sign(make.batch(local.members[1].id, 1, make.built(req)))
+    info = local.chain.check_transaction(early.encoded, local.now_ms)
+    assert not info.is_ready
+    assert info.waits == f"no build request {req} is in the log"
+    local.commit(body)
+    info = local.chain.check_transaction(early.encoded, local.now_ms)
+    assert (info.is_ready, info.kind, info.author, info.sequence) == (
+        True,
+        "attest_batch",
+        local.members[1].id,
+        1,
+    )
