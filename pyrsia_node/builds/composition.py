@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from typing import cast
 
 from buildpipelines.spec.messages import BuildResult, OutputFile
+from pyrsia_node.builds.roots import BuiltFile, own_roots
 from pyrsia_node.model.canonical import JsonObject
 from pyrsia_node.model.digest import Sha256, parse_sha256
 from pyrsia_node.model.documents import Contradiction, Document, FileEntry, Metadata
 from pyrsia_node.model.errors import VerificationError
 from pyrsia_node.model.purl import Purl
-from pyrsia_node.builds.roots import BuiltFile, own_roots
 from pyrsia_node.schema.links import Stored
 
 LEVEL_DIFFERS = 3

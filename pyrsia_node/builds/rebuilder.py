@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final
 
 import trio
@@ -158,6 +157,6 @@ class Rebuilder:
         stored: dict[str, Stored] = {}
         for path, sha256, size in files_to_store(result):
             if sha256 not in stored:
-                length = size if size is not None else Path(path).stat().st_size
+                length = size if size is not None else (await trio.Path(path).stat()).st_size
                 stored[sha256] = await self._context.vault.adopt(path, sha256, length)
         return compose(result, stored)
