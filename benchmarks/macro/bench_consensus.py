@@ -24,6 +24,7 @@ from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +76,7 @@ class Bench:
 
     def __init__(self, cluster: Cluster, nursery: trio.Nursery) -> None:
         self.network_id = bytes.fromhex(cluster.plan.network)
+        self._numbers = count()
         self.members = [
             Member(
                 NodeId(node.peer_id),
@@ -84,12 +86,13 @@ class Bench:
             for node in cluster.members
         ]
 
-    def request(self, member: Member, number: int) -> SignedTransaction:
+    def request(self, member: Member) -> SignedTransaction:
+        project = f"package{next(self._numbers)}"
         body = BuildRequest(
             sponsor=member.id,
-            purl=Purl.pypi(f"package{number}", "1.0"),
+            purl=Purl.pypi(project, "1.0"),
             claim="rebuilt",
-            source=Source("sdist", f"package{number}-1.0.tar.gz", Sha256("0" * 64), 1),
+            source=Source("sdist", f"{project}-1.0.tar.gz", Sha256("0" * 64), 1),
             pipeline=Pipeline("pypi", 1, Sha256("1" * 64)),
             toolchain=Sha256("2" * 64),
             lock=Sha256("3" * 64),
@@ -129,12 +132,12 @@ async def committed(member: Member, transaction: SignedTransaction) -> None:
             await trio.sleep(POLL_S)
 
 
-async def singles(bench: Bench, count: int) -> list[float]:
+async def singles(bench: Bench, commits: int) -> list[float]:
     """Return the milliseconds of commits, one after the other, each at the next member."""
     times = []
-    for number in range(count):
+    for number in range(commits):
         member = bench.members[number % MEMBERS]
-        transaction = bench.request(member, number)
+        transaction = bench.request(member)
         started_s = time.perf_counter()
         await submit(member, transaction)
         await committed(member, transaction)
@@ -158,14 +161,14 @@ async def all_at_once(bench: Bench, queues: Sequence[Sequence[SignedTransaction]
     return time.perf_counter() - started_s
 
 
-async def measure(cluster: Cluster, count: int, requests: int) -> dict[str, Any]:
+async def measure(cluster: Cluster, commits: int, requests: int) -> dict[str, Any]:
     """Measure the network."""
     async with trio.open_nursery() as nursery:
         bench = Bench(cluster, nursery)
         await singles(bench, MEMBERS)  # The first commits open streams and files.
-        times = await singles(bench, count)
+        times = await singles(bench, commits)
         own = [
-            [bench.request(member, number) for number in range(first, requests, MEMBERS)]
+            [bench.request(member) for _ in range(first, requests, MEMBERS)]
             for first, member in enumerate(bench.members)
         ]
         ordered_s = await all_at_once(bench, own)
@@ -183,7 +186,7 @@ async def measure(cluster: Cluster, count: int, requests: int) -> dict[str, Any]
         nursery.cancel_scope.cancel()
     return {
         "commit_ms": _quantiles(times),
-        "commits": count,
+        "commits": commits,
         "requests": len(ids),
         "requests_per_s": round(len(ids) / ordered_s, 1),
         "items": len(ids) * MEMBERS,
@@ -202,35 +205,35 @@ def _quantiles(milliseconds: Sequence[float]) -> dict[str, float]:
     }
 
 
-def _timed(write: Callable[[int], object], count: int) -> dict[str, float]:
+def _timed(write: Callable[[int], object], writes: int) -> dict[str, float]:
     times = []
-    for number in range(count):
+    for number in range(writes):
         started_s = time.perf_counter()
         write(number)
         times.append((time.perf_counter() - started_s) * 1000)
     return _quantiles(times)
 
 
-def peers(folder: Path, count: int) -> dict[str, Any]:
+def peers(folder: Path, writes: int) -> dict[str, Any]:
     """Measure what simpler systems need for one durable write on this disk."""
     found: dict[str, Any] = {}
     log = AppendFile(folder / "file")
-    found["fdatasync"] = _timed(lambda _n: log.append(RECORD), count)
+    found["fdatasync"] = _timed(lambda _n: log.append(RECORD), writes)
     log.close()
     with LevelDbStore(folder / "leveldb", create=True) as store:
         found["leveldb"] = _timed(
             lambda n: store.write([(b"%d" % n, RECORD)], sync=True),
-            count,
+            writes,
         )
     with closing(sqlite3.connect(folder / "sqlite", isolation_level=None)) as database:
         database.execute("PRAGMA journal_mode = WAL")
         database.execute("PRAGMA synchronous = FULL")
         database.execute("CREATE TABLE log(id INTEGER PRIMARY KEY, body BLOB)")
         insert = partial(database.execute, "INSERT INTO log(body) VALUES (?)", [RECORD])
-        found["sqlite"] = _timed(lambda _n: insert(), count)
+        found["sqlite"] = _timed(lambda _n: insert(), writes)
     with Leader(folder) as leader:
         found["replicated_by_four"] = _quantiles(
-            [leader.commit(RECORD) * 1000 for _ in range(count)]
+            [leader.commit(RECORD) * 1000 for _ in range(writes)]
         )
     return found
 
@@ -240,18 +243,18 @@ def _configure(config: Config) -> Config:
     return replace(config, build=replace(config.build, enabled=False))
 
 
-def run(folder: Path, count: int, requests: int) -> dict[str, Any]:
+def run(folder: Path, commits: int, requests: int) -> dict[str, Any]:
     """Measure the peers, then the network."""
     params = replace(DEVNET_PARAMS, open_max=100_000, rate_per_hour=1_000_000, burst=100_000)
     (folder / "peers").mkdir()
-    compared = peers(folder / "peers", count)
+    compared = peers(folder / "peers", commits)
     with Cluster.create(
         folder / "net", authorized=MEMBERS, regular=0, configure=_configure, params=params
     ) as cluster:
         cluster.start()
         cluster.wait_ready(timeout_s=120)
         cluster.wait_connected()
-        measured = trio.run(measure, cluster, count, requests)
+        measured = trio.run(measure, cluster, commits, requests)
     return {"benchmark": "macro.consensus", "members": MEMBERS, **measured, "peers_ms": compared}
 
 
