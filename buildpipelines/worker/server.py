@@ -13,9 +13,10 @@ import logging
 import os
 import socket
 import struct
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from buildpipelines.errors import BuildpipelinesError, FormatError
 from buildpipelines.spec import framing
@@ -30,6 +31,8 @@ READ_BYTES: Final = 64 * 1024
 
 Method = Callable[[Mapping[str, object]], Awaitable[dict[str, object]]]
 
+# From 3.13 on asyncio would look for the socket under the name that it was bound to, which is gone.
+_KEEP_FILE: dict[str, Any] = {"cleanup_socket": False} if sys.version_info >= (3, 13) else {}
 _log = logging.getLogger(__name__)
 
 
@@ -54,7 +57,7 @@ class BuildLink:
     async def listening(self, path: Path) -> AsyncIterator[None]:
         """Listen on ``path`` while the context lasts; a socket left by a crash is replaced."""
         listener = await asyncio.to_thread(_bind, path)
-        server = await asyncio.start_unix_server(self._serve, sock=listener)
+        server = await asyncio.start_unix_server(self._serve, sock=listener, **_KEEP_FILE)
         try:
             yield
         finally:
