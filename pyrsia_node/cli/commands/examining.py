@@ -7,6 +7,7 @@ from dataclasses import asdict
 
 import click
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from pyrsia_node.cli.commands.options import data_option
@@ -38,5 +39,5 @@ def _print_findings(findings: list[Finding]) -> None:
     for finding in findings:
         colour = _COLOURS[finding.level]
         level = f"[{colour}]{finding.level}[/{colour}]"
-        table.add_row(finding.check, level, finding.found, finding.advice)
+        table.add_row(finding.check, level, escape(finding.found), escape(finding.advice))
     Console().print(table)

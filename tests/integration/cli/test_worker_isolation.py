@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import textwrap
@@ -20,7 +21,7 @@ import pytest
 import trio
 
 from pyrsia_node.cli import cgroup_delegation
-from pyrsia_node.cli.children import start_child
+from pyrsia_node.cli.children import ChildSpec, start_child
 from pyrsia_node.cli.worker import isolated_spec, prepare_build_folder, worker_spec, worker_uid
 from pyrsia_node.model.errors import InvalidInputError
 from pyrsia_node.schema.config import Config
@@ -118,6 +119,15 @@ def node(request: pytest.FixtureRequest, open_folder: Path) -> Iterator[Node]:
         process.kill()
 
 
+def as_user_of(node: Node, spec: ChildSpec) -> ChildSpec:
+    """Let root play an ordinary user, who may not be able to enter the folder of this Python."""
+    if node.own_uid == os.geteuid():
+        return spec
+    command = ["/usr/bin/python3" if word == sys.executable else word for word in spec.command]
+    become = ["/usr/bin/setpriv", f"--reuid={node.own_uid}", "--clear-groups"]
+    return replace(spec, command=[*become, f"--regid={node.own_uid}", "--", *command])
+
+
 def intrude(node: Node, *cgroups: Path) -> dict[str, Any]:
     spec = isolated_spec(
         node.layout,
@@ -126,11 +136,7 @@ def intrude(node: Node, *cgroups: Path) -> dict[str, Any]:
         uid=node.uid,
         cgroups=cgroups,
     )
-    if node.own_uid != os.geteuid():
-        # Root plays an ordinary user, who may not be able to enter the folder of this Python.
-        command = ["/usr/bin/python3" if word == sys.executable else word for word in spec.command]
-        become = ["/usr/bin/setpriv", f"--reuid={node.own_uid}", "--clear-groups"]
-        spec = replace(spec, command=[*become, f"--regid={node.own_uid}", "--", *command])
+    spec = as_user_of(node, spec)
     lines: list[str] = []
 
     async def run() -> None:
@@ -181,6 +187,49 @@ def test_worker_reaches_its_folder_below_one_that_is_closed_to_it(
     os.chown(open_folder, node.own_uid, -1)
     open_folder.chmod(0o700)
     assert intrude(node)["seen"] == ["build"]
+
+
+BUILDER = textwrap.dedent(
+    """
+    import subprocess, time
+    bwrap = ["bwrap", "--unshare-all", "--unshare-user", "--die-with-parent", "--new-session",
+             "--ro-bind", "/usr", "/usr", "--symlink", "usr/lib", "/lib", "--symlink",
+             "usr/lib64", "/lib64", "/usr/bin/sh", "-c", "echo up; exec sleep 600"]
+    build = subprocess.Popen(bwrap, stdout=subprocess.PIPE)
+    build.stdout.readline()
+    print("up", flush=True)
+    time.sleep(600)
+    """
+)
+
+
+def below(pid: int) -> list[int]:
+    """Return the processes below ``pid``."""
+    found: list[int] = []
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        for child in map(int, (task / "children").read_text().split()):
+            found += [child, *below(child)]
+    return found
+
+
+def test_killed_worker_takes_its_sandboxes_along(node: Node) -> None:
+    spec = as_user_of(node, isolated_spec(node.layout, ["-c", BUILDER], {}, uid=node.uid))
+    seen: list[int] = []
+
+    async def run() -> None:
+        child = start_child(spec)
+
+        def kill(_name: str, _line: str) -> None:
+            seen.extend(below(child.pid))
+            os.kill(child.pid, signal.SIGKILL)
+
+        await child.run(kill)
+        with trio.fail_after(10):
+            while any(Path(f"/proc/{pid}").exists() for pid in seen):
+                await trio.sleep(0.01)
+
+    trio.run(run)
+    assert len(seen) >= 3  # the worker, its sandbox, and the build in a session of its own
 
 
 def test_delegated_groups_are_joined_and_removed(node: Node) -> None:
