@@ -102,13 +102,17 @@ class Download:
         assert self.partial is not None
         return DownloadReader(self, self.partial)
 
+    def has(self, index: int) -> bool:
+        """Tell whether a piece is checked and written."""
+        return self.partial is not None and index in self.partial.have
+
     async def wait_piece(self, index: int) -> None:
         """Wait until a piece is checked and written; it is fetched before all others.
 
         Raises:
             UnavailableError: The download failed.
         """
-        if self.partial is not None and index in self.partial.have:
+        if self.has(index):
             return
         if self.finished.done():
             raise _error_of(self.finished)
@@ -388,6 +392,14 @@ class DownloadReader:
         await self._download.wait_piece(index)
         end = min((index + 1) * PIECE_SIZE_BYTES, self.size)
         return await read_file(self._handle, position, min(length, end - position))
+
+    async def ready(self, position: int, length: int) -> tuple[int, int]:
+        """Return the descriptor and how many checked bytes follow ``position`` without a gap."""
+        index = position // PIECE_SIZE_BYTES
+        await self._download.wait_piece(index)
+        while (index + 1) * PIECE_SIZE_BYTES < position + length and self._download.has(index + 1):
+            index += 1
+        return self._handle, min(length, (index + 1) * PIECE_SIZE_BYTES - position)
 
     def close(self) -> None:
         """Close the file; the download goes on."""

@@ -33,6 +33,14 @@ class Reader(Protocol):
         """
         ...
 
+    async def ready(self, position: int, length: int) -> tuple[int, int]:
+        """Return a descriptor and how many bytes from ``position`` may be sent from it now.
+
+        Waits until there is at least one; raises as :meth:`read`. The descriptor stays open until
+        :meth:`close`.
+        """
+        ...
+
     def close(self) -> None:
         """Release what the reader holds. A second call does nothing."""
         ...
@@ -59,6 +67,11 @@ class BlobReader:
         if not data:
             raise CorruptStateError(f"blob ends at {position} instead of {self.size}: run fsck")
         return data
+
+    async def ready(self, position: int, length: int) -> tuple[int, int]:
+        """Return the descriptor, and ``length``: all of a stored blob is there."""
+        del position
+        return self._handle, length
 
     def close(self) -> None:
         """Close the file and give back the lease."""

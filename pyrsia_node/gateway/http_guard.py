@@ -12,11 +12,14 @@ import logging
 from collections import Counter
 from dataclasses import dataclass
 from email.utils import formatdate
-from typing import Final
+from typing import Final, cast
 
 from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
+
+from pyrsia_node.gateway.sendfile import send_file
+from pyrsia_node.transfer.body import SENDFILE
 
 _log = logging.getLogger("pyrsia.http")
 
@@ -161,6 +164,10 @@ class GuardedProtocol(HttpToolsProtocol):
             self._head_timer = None
         if self._refused:
             return
+        if self.scheme == "http":
+            # ASGI says dictionaries; ours is a call, for applications that know it.
+            offered = cast("dict[object, object]", self._send_file)
+            self.scope["extensions"] = {SENDFILE: offered}
         super().on_headers_complete()
         self._body_bytes = 0
         self._watch_body()
@@ -196,6 +203,20 @@ class GuardedProtocol(HttpToolsProtocol):
         super().resume_writing()
 
     # ------------------------------------------------------------ inside
+
+    async def _send_file(self, source: int, position: int, count: int) -> int:
+        """Send file bytes as the next part of the answer under way; see gateway/sendfile.py."""
+        cycle = self.cycle
+        assert cycle.response_started
+        assert not cycle.response_complete
+        assert count <= cycle.expected_content_length
+        try:
+            sent = await send_file(self.transport, self.flow, source, position, count)
+        except OSError:
+            self.transport.abort()
+            return 0
+        cycle.expected_content_length -= sent
+        return sent
 
     def _await_head(self) -> None:
         self._head_timer = self.loop.call_later(

@@ -6,7 +6,9 @@ The one implementation of ranges, HEAD, ETag and 304 for the data listener and f
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Final
 
 from pyrsia_node.artifacts.reading import CHUNK_BYTES, Reader
 from pyrsia_node.transfer.asgi import Receive, Scope, Send, answer_empty, answer_text, header, start
@@ -25,6 +27,13 @@ def wanted_span(scope: Scope, *, size: int, etag: str) -> Span | Unsatisfiable |
     if not range_applies(header(scope, b"if-range"), etag):
         return None
     return parse_range(header(scope, b"range"), size=size)
+
+
+SENDFILE: Final = "pyrsia.sendfile"
+"""ASGI extension: a coroutine (file descriptor, position, count) that returns the bytes sent."""
+
+ZERO_COPY_BYTES_MIN: Final = 64 * 1024
+SendFile = Callable[[int, int, int], Awaitable[int]]
 
 
 async def send_reader(
@@ -69,7 +78,8 @@ async def send_reader(
     await start(send, status, common)
     gone = asyncio.ensure_future(_gone(receive))
     try:
-        await _send_chunks(send, reader, span, first=first, pacer=pacer, gone=gone)
+        chunks = _Chunks(send, reader, pacer, gone, _zero_copy(scope, pacer))
+        await chunks.send(first, span)
     finally:
         gone.cancel()
 
@@ -80,23 +90,47 @@ async def _gone(receive: Receive) -> None:
         pass
 
 
-async def _send_chunks(
-    send: Send,
-    reader: Reader,
-    span: Span,
-    *,
-    first: bytes | bytearray,
-    pacer: Pacer | None,
-    gone: asyncio.Future[None],
-) -> None:
-    chunk, position = first, span.start + len(first)
-    while position < span.end:
-        if gone.done():
-            return
-        await send({"type": "http.response.body", "body": chunk, "more_body": True})
-        chunk = await _next(reader, position, span.end, pacer)
-        position += len(chunk)
-    await send({"type": "http.response.body", "body": chunk, "more_body": False})
+def _zero_copy(scope: Scope, pacer: Pacer | None) -> SendFile | None:
+    if pacer is not None and not pacer.is_unlimited:
+        return None
+    extension: SendFile | None = (scope.get("extensions") or {}).get(SENDFILE)
+    return extension
+
+
+@dataclass(frozen=True, slots=True)
+class _Chunks:
+    """The body of one answer. ``gone`` is done when the client has left."""
+
+    to_client: Send
+    reader: Reader
+    pacer: Pacer | None
+    gone: asyncio.Future[None]
+    zero_copy: SendFile | None
+
+    async def send(self, first: bytes | bytearray, span: Span) -> None:
+        """Send ``first``, which was read already, and the rest of the span."""
+        chunk, position = first, span.start + len(first)
+        while position < span.end:
+            if self.gone.done():
+                return
+            await self.to_client({"type": "http.response.body", "body": chunk, "more_body": True})
+            position += await self._send_file(position, span.end)
+            chunk = await _next(self.reader, position, span.end, self.pacer)
+            position += len(chunk)
+        await self.to_client({"type": "http.response.body", "body": chunk, "more_body": False})
+
+    async def _send_file(self, position: int, end: int) -> int:
+        """Send as much as the client takes at once by the short way; return how much."""
+        if self.zero_copy is None:
+            return 0
+        sent = 0
+        while end - position - sent >= ZERO_COPY_BYTES_MIN and not self.gone.done():
+            source, ready = await self.reader.ready(position + sent, end - position - sent)
+            done = await self.zero_copy(source, position + sent, ready)
+            sent += done
+            if done < ready:
+                break
+        return sent
 
 
 async def _next(reader: Reader, position: int, end: int, pacer: Pacer | None) -> bytes | bytearray:

@@ -149,5 +149,8 @@ class _PartialReader:
     async def read(self, position: int, length: int) -> bytes | bytearray:
         return await read_file(self._handle, position, length)
 
+    async def ready(self, _position: int, length: int) -> tuple[int, int]:
+        return self._handle, length
+
     def close(self) -> None:
         os.close(self._handle)

@@ -17,6 +17,11 @@ class Pacer:
         self._rate = bytes_per_s
         self._paid_until = 0.0
 
+    @property
+    def is_unlimited(self) -> bool:
+        """Whether no limit is set."""
+        return not self._rate
+
     async def spend(self, count: int) -> None:
         """Account for ``count`` bytes that are about to be sent; may sleep."""
         if not self._rate:

@@ -391,6 +391,7 @@ def test_killed_gateway_resumes_the_download_with_the_pieces_it_had(tmp_path: Pa
             ):
                 await anext(answer.aiter_bytes())
                 gateway.kill()
+            await peer.server.gatekeeper.is_empty.wait()
             asked = peer.behaviour.bodies
             async with (
                 run_gateway(own.layout) as gateway,
