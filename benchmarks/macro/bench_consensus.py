@@ -30,6 +30,7 @@ from typing import Any
 
 import trio
 
+from benchmarks.macro.processes import ProcessorTime
 from benchmarks.macro.replicated_log import AppendFile, Leader
 from consensus.types import NodeId
 from pyrsia_node.core.link_client import LinkClient
@@ -132,6 +133,14 @@ async def committed(member: Member, transaction: SignedTransaction) -> None:
             await trio.sleep(POLL_S)
 
 
+async def one_commit(cluster: Cluster) -> None:
+    """Put one transaction into the log, so that there is something to serve."""
+    async with trio.open_nursery() as nursery:
+        bench = Bench(cluster, nursery)
+        await singles(bench, 1)
+        nursery.cancel_scope.cancel()
+
+
 async def singles(bench: Bench, commits: int) -> list[float]:
     """Return the milliseconds of commits, one after the other, each at the next member."""
     times = []
@@ -163,10 +172,13 @@ async def all_at_once(bench: Bench, queues: Sequence[Sequence[SignedTransaction]
 
 async def measure(cluster: Cluster, commits: int, requests: int) -> dict[str, Any]:
     """Measure the network."""
+    cores = [cluster.pids(label)["core"] for label in cluster.nodes]
     async with trio.open_nursery() as nursery:
         bench = Bench(cluster, nursery)
         await singles(bench, MEMBERS)  # The first commits open streams and files.
+        before = ProcessorTime.of(cores)
         times = await singles(bench, commits)
+        for_singles = ProcessorTime.of(cores) - before
         own = [
             [bench.request(member) for _ in range(first, requests, MEMBERS)]
             for first, member in enumerate(bench.members)
@@ -181,16 +193,21 @@ async def measure(cluster: Cluster, commits: int, requests: int) -> dict[str, An
             ]
             for member in bench.members
         ]
+        before = ProcessorTime.of(cores)
         attested_s = await all_at_once(bench, batches)
+        for_items = ProcessorTime.of(cores) - before
         status = await bench.members[0].link.call("status", {})
         nursery.cancel_scope.cancel()
     return {
         "commit_ms": _quantiles(times),
         "commits": commits,
+        "commit_cpu_ms_all_nodes": round(1000 * for_singles.used_s / commits, 2),
+        "commit_waited_for_processor_ms_all_nodes": round(1000 * for_singles.waited_s / commits, 2),
         "requests": len(ids),
         "requests_per_s": round(len(ids) / ordered_s, 1),
         "items": len(ids) * MEMBERS,
         "items_per_s": round(len(ids) * MEMBERS / attested_s, 1),
+        "item_cpu_us_all_nodes": round(1e6 * for_items.used_s / (len(ids) * MEMBERS), 1),
         "open_requests_at_the_end": status["open_requests"],
         "height": status["height"],
     }
@@ -267,6 +284,10 @@ def show(told: dict[str, Any]) -> None:
         print(f"{name:32}{each['p50']:9.2f}{each['p95']:9.2f}{each['max']:9.2f}")
     ratio = commit["p50"] / told["peers_ms"]["replicated_by_four"]["p50"]
     print(f"commit / replicated by four: {ratio:.1f}")
+    print(
+        f"a commit takes {told['commit_cpu_ms_all_nodes']:.1f} ms of processor on all four nodes,"
+        f" and they waited {told['commit_waited_for_processor_ms_all_nodes']:.1f} ms for one"
+    )
     print(f"build requests ordered: {told['requests_per_s']:.0f}/s")
     print(f"items attested: {told['items_per_s']:.0f}/s in batches of {BATCH_ITEMS_MAX}")
 
