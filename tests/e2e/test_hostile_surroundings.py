@@ -108,8 +108,7 @@ def test_tampered_index_rows_change_nothing_that_is_served(walking: Walking) -> 
     index = root / (root / "index.current").read_text().strip()
     with lying(index, name):
         # A gateway that has seen nothing yet: it remembers no page from before.
-        walking.cluster.kill("regular-1", "gateway")
-        walking.cluster.wait_ready("regular-1")
+        walking.restart_gateway()
         assert walking.page()["files"] == page["files"]
         status, content = fetch(walking, wheel)
         assert status == 200

@@ -20,6 +20,7 @@ import httpx
 from pyrsia_node.devnet.cluster import Cluster
 from pyrsia_node.devnet.ports import free_ports
 from pyrsia_node.schema.config import Config
+from tests.integration.network.waiting import until
 
 SIX: Final = "1.17.0"
 BUILD_TIMEOUT_S: Final = 150.0
@@ -139,6 +140,16 @@ class Walking:
         self.cluster.start(node.label)
         self.cluster.wait_ready(node.label)
         self.cluster.wait_connected()
+
+    def restart_gateway(self) -> None:
+        """Kill the regular node's gateway and wait for its successor."""
+        cluster, label = self.cluster, "regular-1"
+        killed = cluster.kill(label, "gateway")
+
+        def is_back() -> bool:
+            return cluster.ready(label) is not None and cluster.pids(label)["gateway"] != killed
+
+        until(is_back, "the gateway is back", CLIENT_TIMEOUT_S)
 
     def transfers(self) -> list[dict[str, Any]]:
         """Return the regular node's downloads from peers since it started."""
