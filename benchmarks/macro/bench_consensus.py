@@ -56,7 +56,7 @@ from pyrsia_node.store.leveldb import LevelDbStore
 MEMBERS = 4
 TARGET_P50_MS = 100.0
 TARGET_ITEMS_PER_S = 2000.0
-POLL_S = 0.002
+POLL_S = 0.004
 BUSY_PAUSE_S = 0.1
 DEADLINE_S = 300.0
 RECORD = b"x" * 700

@@ -64,7 +64,7 @@ def follow(path: Path) -> None:
                 (length,) = _HEAD.unpack(_exactly(connection, _HEAD.size))
                 log.append(_exactly(connection, length))
                 connection.sendall(b"\x01")
-        except (EOFError, ConnectionResetError):
+        except (EOFError, ConnectionError):
             log.close()
 
 

@@ -78,7 +78,9 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--items", type=int, default=8_800, help="items of all four members")
-    count = parser.parse_args().items // 4 // BATCH_ITEMS_MAX * BATCH_ITEMS_MAX
+    parser.add_argument("--out", type=Path)
+    arguments = parser.parse_args()
+    count = arguments.items // 4 // BATCH_ITEMS_MAX * BATCH_ITEMS_MAX
     spent = {"admit": 0.0, "execute": 0.0, "commit": 0.0}
     with (
         tempfile.TemporaryDirectory() as folder,
@@ -104,7 +106,10 @@ def main() -> None:
         },
         "machine": {"python": platform.python_version(), "cores": os.cpu_count()},
     }
-    print(json.dumps(report, indent=1))
+    text = json.dumps(report, indent=1)
+    print(text)
+    if arguments.out is not None:
+        arguments.out.write_text(text + "\n")
 
 
 if __name__ == "__main__":
