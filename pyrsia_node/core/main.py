@@ -16,10 +16,11 @@ import trio
 
 from pyrsia_node.core.clock import SystemClock
 from pyrsia_node.core.node import run_core
-from pyrsia_node.model.errors import NotFoundError, PyrsiaError
+from pyrsia_node.model.errors import PyrsiaError
 from pyrsia_node.schema import exit_codes
-from pyrsia_node.schema.config import parse_config
+from pyrsia_node.schema.config import Config
 from pyrsia_node.schema.layout import Layout
+from pyrsia_node.store.config_file import read_config
 from pyrsia_node.store.parent import watch_parent
 
 _LOG = logging.getLogger("pyrsia.core")
@@ -36,13 +37,13 @@ def main() -> int:
     watch_parent()
     try:
         layout = Layout(arguments.data)
-        config = parse_config(_read(layout.config), source=str(layout.config))
+        _, config = read_config(layout)
         logging.basicConfig(
             level=config.log.level.upper(),
             format="%(asctime)s %(levelname)s %(name)s: %(message)s",
             stream=sys.stderr,
         )
-        trio.run(_run, layout)
+        trio.run(_run, layout, config)
         code = exit_codes.OK
     except* PyrsiaError as group:
         for error in flatten(group):
@@ -59,17 +60,7 @@ def flatten(group: BaseExceptionGroup[PyrsiaError]) -> list[BaseException]:
     return found
 
 
-def _read(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise NotFoundError(
-            f"{path} cannot be read ({error.strerror}); `pyrsia-node init` makes it"
-        ) from error
-
-
-async def _run(layout: Layout) -> None:
-    config = parse_config(_read(layout.config), source=str(layout.config))
+async def _run(layout: Layout, config: Config) -> None:
     async with trio.open_nursery() as nursery:
         nursery.start_soon(_stop_on_signal, nursery.cancel_scope)
         await run_core(layout, config, SystemClock())

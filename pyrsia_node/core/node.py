@@ -44,6 +44,7 @@ from pyrsia_node.replica.projection import Projection
 from pyrsia_node.replica.watch import HeightWatch
 from pyrsia_node.schema.config import Config
 from pyrsia_node.schema.layout import Layout
+from pyrsia_node.schema.sections import WORKER_UID_DEFAULT
 from pyrsia_node.store.keys import KeyUse, load_keys
 from pyrsia_node.store.leveldb import LevelDbStore
 from pyrsia_node.tlog.checkpoint import cosigner_key
@@ -52,7 +53,6 @@ from pyrsia_node.tlog.trust import Trust, TrustFile
 _LOG = logging.getLogger("pyrsia.core")
 
 DATA_LISTENER_INTERVAL_S: Final = 1.0
-WORKER_UID_DEFAULT: Final = 64000
 DECISION_HINT: Final = "decision"
 
 
