@@ -77,6 +77,8 @@ class Outcome:
     """From GST, or the last submission, to the last commit."""
     link_bytes_per_second: int
     footprint_bytes: int
+    accused: tuple[NodeId, ...]
+    """Traitors whose contradictions some honest node noticed."""
     digest: str
     """Hash over every frame delivered, with its time: equal for equal runs."""
 
@@ -140,6 +142,7 @@ class Cluster:
         }
         self._view_max = 0
         self._footprint = 0
+        self._accused: set[NodeId] = set()
         self._told = ""
 
     # -- running ------------------------------------------------------------------------------
@@ -166,6 +169,7 @@ class Cluster:
             recovery_us=max(0, self._clock.now_us - self._last_submission_us()),
             link_bytes_per_second=self._oracle.link_bytes_per_second,
             footprint_bytes=self._footprint,
+            accused=tuple(sorted(self._accused)),
             digest=self._digest.hexdigest(),
         )
 
@@ -359,6 +363,7 @@ class Cluster:
         """Judge evidence."""
         self._story(node, f"accuses {report.culprit}")
         self._oracle.evidence(node, report)
+        self._accused.add(report.culprit)
 
     def booted(self, node: NodeId, chain: list[Digest], records: tuple[Record, ...]) -> None:
         """Compare what a node finds on its disk with what it had said."""
