@@ -23,7 +23,7 @@ from pyrsia_node.schema.config import Config
 from tests.integration.network.waiting import until
 
 SIX: Final = "1.17.0"
-BUILD_TIMEOUT_S: Final = 150.0
+BUILD_TIMEOUT_S: Final = 240.0
 CLIENT_TIMEOUT_S: Final = 90.0
 REPOSITORY: Final = Path(__file__).parents[2]
 _NOTHING: Final[Mapping[str, str]] = {}
