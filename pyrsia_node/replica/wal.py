@@ -6,8 +6,10 @@ changes no metadata and ``fdatasync`` alone makes it durable. Files rotate by si
 once every height in them is committed.
 
 Crash points: a new file is made under another name, filled and fsynced, then renamed, then the
-folder is fsynced, then the first batch goes in. A crash leaves a file that is ignored, or a whole
-file without a batch; so a file shorter than ``FILE_BYTES`` has lost something.
+folder is fsynced, then the first batch goes in. A crash leaves a file that the next start removes,
+or a whole file without a batch; so a file shorter than ``FILE_BYTES`` has lost something.
+Files go oldest first, each removal durable before the next: a crash between two leaves a log that
+starts later, never one with a gap. A log that is damaged keeps what was found, as evidence.
 """
 
 from __future__ import annotations
@@ -17,11 +19,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from consensus.effects import Record
+from consensus import wire
+from consensus.effects import Record, RecordKind
+from consensus.errors import DecodeError
 from consensus.wal import PAGE_BYTES, ScanState, encode_batch, scan
 
 FILE_BYTES: Final = 8 * 1024 * 1024
 """Size of a fresh file; a single larger batch gets a file of its own size."""
+
+_DAMAGE_GAP: Final = 1 << 32
+"""Batch numbers left out after damage: more than any file holds."""
 
 
 class WriteAheadLog:
@@ -50,6 +57,8 @@ class WriteAheadLog:
         assert self._fd is None, "read comes before the first append"
         records: list[Record] = []
         damage = ""
+        for unfinished in self._folder.glob("*.new"):
+            unfinished.unlink()
         for position, path in enumerate(sorted(self._folder.glob("*.wal"))):
             first = int(path.stem, 16)
             # A torn batch N was never sent: the next start dropped it and wrote another batch N
@@ -63,7 +72,12 @@ class WriteAheadLog:
             records += found.records
             self._next_number = found.next_number
             # Nothing is appended to an old file: a torn tail stays behind in a file of its own.
-            self._sealed.append((path, 0))
+            self._sealed.append((path, _height_in(found.records)))
+        if damage:
+            # Evidence is neither deleted nor written over, and the hole in the numbers tells every
+            # later start that this log has lost something.
+            self._sealed.clear()
+            self._next_number += _DAMAGE_GAP
         return records, damage
 
     def append(self, records: Sequence[Record], *, height: int) -> None:
@@ -85,14 +99,16 @@ class WriteAheadLog:
         self._height_max = max(self._height_max, height)
 
     def discard(self, committed: int) -> None:
-        """Delete files in which every height is at most ``committed``."""
-        keep: list[tuple[Path, int]] = []
-        for path, height in self._sealed:
-            if height <= committed and path != self._current:
-                path.unlink(missing_ok=True)
-            else:
-                keep.append((path, height))
-        self._sealed = keep
+        """Delete the oldest files, as long as every height in them is at most ``committed``.
+
+        Raises:
+            OSError: the disk failed; the caller must stop the process.
+        """
+        while self._sealed and self._sealed[0][1] <= committed:
+            path, _ = self._sealed[0]
+            path.unlink(missing_ok=True)
+            self._sync_folder()
+            del self._sealed[0]
 
     def close(self) -> None:
         """Close the current file."""
@@ -104,19 +120,49 @@ class WriteAheadLog:
         if self._fd is not None and self._current is not None:
             os.close(self._fd)
             self._sealed.append((self._current, self._height_max))
+        if self._sealed and self._sealed[-1][0].stem == f"{self._next_number:016x}":
+            # The last start left a file without a whole batch: the new one takes its place.
+            del self._sealed[-1]
         self._size = max(FILE_BYTES, -(-needed // PAGE_BYTES) * PAGE_BYTES)
         self._current = self._folder / f"{self._next_number:016x}.wal"
         fresh = self._current.with_suffix(".new")
         self._fd = os.open(fresh, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o600)
         zeros = bytes(1024 * 1024)
         for start in range(0, self._size, len(zeros)):
-            os.pwrite(self._fd, zeros[: self._size - start], start)
+            part = zeros[: self._size - start]
+            if os.pwrite(self._fd, part, start) != len(part):
+                raise OSError(f"{fresh}: the disk took less than {self._size} bytes")
         os.fsync(self._fd)
         fresh.rename(self._current)
+        self._sync_folder()
+        self._offset = 0
+        self._height_max = 0
+
+    def _sync_folder(self) -> None:
         folder = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY)
         try:
             os.fsync(folder)
         finally:
             os.close(folder)
-        self._offset = 0
-        self._height_max = 0
+
+
+def _height_in(records: Sequence[Record]) -> int:
+    """Return the greatest height that a vote, certificate or proposal among the records names.
+
+    A body is only ever written beside one of them. What does not decode is the recovery's to judge.
+    """
+    found = 0
+    for record in records:
+        try:
+            match record.kind:
+                case RecordKind.VOTE:
+                    found = max(found, wire.decode_vote(record.payload).height)
+                case RecordKind.CERTIFICATE:
+                    found = max(found, wire.certificate_height(record.payload))
+                case RecordKind.PROPOSAL:
+                    found = max(found, wire.proposal_height(record.payload))
+                case RecordKind.BODY:
+                    pass
+        except DecodeError:
+            continue
+    return found

@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 
 from consensus.effects import Record, RecordKind
+from consensus.types import Digest, Height, View, Vote, VoteKind
 from consensus.wal import PAGE_BYTES
+from consensus.wire import encode_vote
 from pyrsia_node.replica.wal import FILE_BYTES, WriteAheadLog
 
 
@@ -69,6 +71,22 @@ def test_a_damaged_batch_before_later_ones_means_forgotten_votes(tmp_path: Path)
     assert "damaged after batch 1" in damage
 
 
+@pytest.mark.parametrize("batch", [0, 1])
+def test_damage_is_found_again_by_every_later_start(tmp_path: Path, batch: int) -> None:
+    write(tmp_path, 3)
+    with files(tmp_path)[0].open("r+b") as file:
+        file.seek(batch * PAGE_BYTES + 30)
+        file.write(b"\xff" * 8)
+    evidence = files(tmp_path)[0].read_bytes()
+    for run in range(2):
+        wal = WriteAheadLog(tmp_path)
+        assert wal.read()[1] != ""
+        wal.append([vote(run)], height=7)
+        wal.discard(100)
+        wal.close()
+    assert files(tmp_path)[0].read_bytes() == evidence
+
+
 def test_a_file_cut_short_means_forgotten_votes(tmp_path: Path) -> None:
     write(tmp_path, 3)
     with files(tmp_path)[0].open("r+b") as file:
@@ -113,6 +131,64 @@ def test_a_batch_larger_than_a_file_gets_a_file_of_its_size(tmp_path: Path) -> N
     wal.append([record], height=1)
     wal.close()
     assert read(tmp_path) == ([record], "")
+
+
+def test_a_file_left_without_a_batch_does_not_take_its_successor_with_it(tmp_path: Path) -> None:
+    write(tmp_path, 1)
+    with files(tmp_path)[0].open("r+b") as file:
+        file.write(bytes(PAGE_BYTES))  # the first batch never reached the disk
+    wal = WriteAheadLog(tmp_path)
+    assert wal.read() == ([], "")
+    big = FILE_BYTES // 2
+    for number in range(3):  # the third rotates
+        wal.append([vote(number, big)], height=9)
+    wal.discard(8)
+    wal.close()
+    assert read(tmp_path) == ([vote(number, big) for number in range(3)], "")
+
+
+def test_files_found_at_start_stay_while_their_votes_may_matter(tmp_path: Path) -> None:
+    ballot = Vote(VoteKind.NOTARIZE, Height(9), View(0), Digest(b"b" * 32), 0, bytes(64))
+    wal = WriteAheadLog(tmp_path)
+    wal.read()
+    wal.append([Record(RecordKind.VOTE, encode_vote(ballot))], height=9)
+    wal.close()
+    again = WriteAheadLog(tmp_path)
+    assert len(again.read()[0]) == 1
+    again.discard(8)
+    assert len(files(tmp_path)) == 1
+    again.discard(9)
+    assert files(tmp_path) == []
+
+
+def test_the_oldest_files_go_first_so_a_crash_never_leaves_a_gap(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wal = WriteAheadLog(tmp_path)
+    wal.read()
+    for number in range(4):
+        wal.append([vote(number, FILE_BYTES - PAGE_BYTES)], height=number)
+    left: list[tuple[list[Record], str]] = []
+    removed = []
+    unlink = Path.unlink
+
+    def record(path: Path, *, missing_ok: bool = False) -> None:
+        unlink(path, missing_ok=missing_ok)
+        removed.append(path.name)
+        left.append(read(tmp_path))  # what a start would find if the power went now
+
+    monkeypatch.setattr(Path, "unlink", record)
+    wal.discard(2)
+    wal.close()
+    assert removed == sorted(removed)
+    assert [damage for _, damage in left] == ["", "", ""]
+    assert [len(records) for records, _ in left] == [3, 2, 1]
+
+
+def test_what_an_interrupted_start_left_is_removed(tmp_path: Path) -> None:
+    (tmp_path / f"{99:016x}.new").write_bytes(b"half")
+    read(tmp_path)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_disk_that_refuses_a_write_is_an_error_not_a_loss(tmp_path: Path) -> None:
