@@ -10,7 +10,7 @@ from consensus import wire
 from consensus.errors import DecodeError
 from consensus.types import Certificate
 from pyrsia_node.ledger.chain import Chain, Committed
-from pyrsia_node.model.errors import InvalidInputError
+from pyrsia_node.model.errors import InvalidInputError, VerificationError
 
 
 def apply_decision(chain: Chain, encoded: bytes) -> tuple[Committed, Certificate] | None:
@@ -29,4 +29,12 @@ def apply_decision(chain: Chain, encoded: bytes) -> tuple[Committed, Certificate
     if certificate.height != tip.height + 1:
         return None
     packed = wire.encode_certificate(certificate, n=len(tip.members.members))
-    return chain.commit(decision.block, packed), certificate
+    committed = chain.commit(decision.block, packed)
+    if committed.tip.height != certificate.height:
+        # The chain answers for its own tip again without a look at the certificate; a peer that
+        # hangs the tip's block on a made-up certificate has brought nothing.
+        raise VerificationError(
+            f"decision: certificate of height {certificate.height}, block of height"
+            f" {committed.tip.height}"
+        )
+    return committed, certificate

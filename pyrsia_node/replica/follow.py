@@ -17,7 +17,9 @@ from typing import Final
 import trio
 
 from pyrsia_node.model.errors import (
+    CorruptStateError,
     InvalidInputError,
+    NotFoundError,
     PeerMisbehaviorError,
     UnavailableError,
     VerificationError,
@@ -29,6 +31,10 @@ _LOG = logging.getLogger("pyrsia.replica.follow")
 PULL_INTERVAL_S: Final = 2.0
 """Pause between rounds that brought nothing; jittered by half."""
 
+SHUNNED_S: Final = 15.0
+"""How long a peer that failed us is not asked while others are there."""
+
+HINTED_MAX: Final = 8
 ANSWER_BYTES_MAX: Final = 4 * 1024 * 1024
 ASK_TIMEOUT_S: Final = 10.0
 
@@ -89,13 +95,15 @@ class Follower:
         self._height = height
         self._apply = apply
         self._hinted: list[PeerId] = []
+        self._shunned_until: dict[PeerId, float] = {}
         self._wake = trio.Event()
 
     def hint(self, source: PeerId, height: int) -> None:
         """Note that ``source`` speaks of ``height``; it is asked next if that is news."""
-        if height > self._height() and source not in self._hinted:
-            self._hinted = [*self._hinted[-7:], source]
-            self._wake.set()
+        if height <= self._height() or source in self._hinted or self._is_shunned(source):
+            return
+        self._hinted = [*self._hinted[1 - HINTED_MAX :], source]
+        self._wake.set()
 
     async def run(self) -> None:
         """Pull for ever. Cancel to stop."""
@@ -109,9 +117,22 @@ class Follower:
         connected = self._requests.connected()
         while self._hinted:
             peer = self._hinted.pop(0)
-            if peer in connected:
+            if peer in connected and not self._is_shunned(peer):
                 return peer
-        return secrets.choice(connected) if connected else None
+        # Without this a peer that stalls each round, and hints that it has more, is asked for ever.
+        trusted = [peer for peer in connected if not self._is_shunned(peer)]
+        candidates = trusted or connected
+        return secrets.choice(candidates) if candidates else None
+
+    def _is_shunned(self, peer: PeerId) -> bool:
+        return self._shunned_until.get(peer, 0.0) > trio.current_time()
+
+    def _shun(self, peer: PeerId) -> None:
+        now = trio.current_time()
+        self._shunned_until = {
+            each: until for each, until in self._shunned_until.items() if until > now
+        }
+        self._shunned_until[peer] = now + SHUNNED_S
 
     async def _pause(self) -> None:
         self._wake = trio.Event()
@@ -120,7 +141,12 @@ class Follower:
             await self._wake.wait()
 
     async def _pull(self, peer: PeerId) -> bool:
-        """Ask ``peer`` once; True if at least one block was applied."""
+        """Ask ``peer`` once; True if at least one block was applied.
+
+        Raises:
+            CorruptStateError: our own chain contradicts itself; nothing a peer sends raises it.
+        """
+        before = self._height()
         request = encode_range(first=self._height() + 1, bytes_max=ANSWER_BYTES_MAX)
         try:
             answer = await self._requests.ask(
@@ -131,11 +157,14 @@ class Follower:
                 answer_bytes_max=ANSWER_BYTES_MAX + 65_536,
             )
             decisions = split_prefixed(answer, items_max=100_000)
-            applied = [await self._apply(decision) for decision in decisions]
-        except UnavailableError as error:
+            for decision in decisions:
+                await self._apply(decision)
+        except CorruptStateError:
+            raise
+        except (UnavailableError, NotFoundError) as error:
             _LOG.debug("decisions from %s: %s", peer, error)
-            return False
+            self._shun(peer)
         except (PeerMisbehaviorError, InvalidInputError, VerificationError) as error:
             _LOG.warning("peer %s sent decisions that do not hold: %s", peer, error)
-            return False
-        return any(applied)
+            self._shun(peer)
+        return self._height() > before

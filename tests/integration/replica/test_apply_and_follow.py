@@ -1,0 +1,265 @@
+"""Catch-up against real blocks: hostile peers cost a round, never the process."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Awaitable, Callable, Mapping
+
+import pytest
+import trio
+from trio.testing import MockClock
+
+from consensus import wire
+from consensus.types import Certificate
+from pyrsia_node.ledger.chain import Chain, Committed
+from pyrsia_node.model.errors import (
+    CorruptStateError,
+    InvalidInputError,
+    NotFoundError,
+    PeerMisbehaviorError,
+    UnavailableError,
+    VerificationError,
+)
+from pyrsia_node.model.purl import Purl
+from pyrsia_node.model.transactions import BuildRequest
+from pyrsia_node.ports import PeerId, PeerRequests, RequestHandler
+from pyrsia_node.replica.apply import apply_decision
+from pyrsia_node.replica.follow import Follower, decode_range, join_prefixed
+from pyrsia_node.replica.watch import HeightWatch
+from tests.fakes.local_chain import LocalChain
+from tests.fakes.memory_store import MemoryKeyValueStore
+from tests.strategies.build_bodies import request
+
+Answer = Callable[[bytes], Awaitable[bytes]]
+HONEST, HOSTILE = PeerId("honest"), PeerId("hostile")
+
+
+class Peers(PeerRequests):
+    """Answers of scripted peers; remembers who was asked."""
+
+    def __init__(self, answers: Mapping[PeerId, Answer]) -> None:
+        self._answers = answers
+        self.asked: list[PeerId] = []
+
+    async def ask(
+        self, to: PeerId, method: str, payload: bytes, *, timeout_s: float, answer_bytes_max: int
+    ) -> bytes:
+        assert method == "decisions"
+        self.asked.append(to)
+        with trio.move_on_after(timeout_s):
+            return await self._answers[to](payload)
+        raise UnavailableError(f"{to} is too slow")
+
+    def serve(self, method: str, handler: RequestHandler, *, request_bytes_max: int) -> None:
+        raise NotImplementedError
+
+    def connected(self) -> list[PeerId]:
+        return list(self._answers)
+
+
+class Reader:
+    """A node that only follows: its own chain, and what waits for it to grow."""
+
+    def __init__(self, source: LocalChain) -> None:
+        self.chain = Chain.open(MemoryKeyValueStore(), source.genesis)
+        self.watch = HeightWatch(0)
+
+    async def apply(self, decision: bytes) -> bool:
+        found = apply_decision(self.chain, decision)
+        if found is None:
+            return False
+        committed: Committed = found[0]
+        self.watch.advance(committed.tip.height)
+        return True
+
+    def follow(self, peers: Peers) -> Follower:
+        return Follower(requests=peers, height=lambda: self.chain.tip.height, apply=self.apply)
+
+    async def until(self, height: int) -> None:
+        with trio.fail_after(120):
+            while self.watch.height < height:
+                await self.watch.beyond(self.watch.height)
+
+
+def request_body(source: LocalChain, number: int) -> BuildRequest:
+    sponsor = source.members[number % len(source.members)].id
+    return request(sponsor, purl=Purl.pypi("six", f"1.{number}"))
+
+
+def chain_of(height: int) -> LocalChain:
+    source = LocalChain(4)
+    for number in range(height):
+        source.now_ms += 1_000
+        source.commit(request_body(source, number))
+    return source
+
+
+def decision(source: LocalChain, height: int) -> bytes:
+    found = source.chain.decision(height)
+    assert found is not None
+    return wire.join_decision(*found)
+
+
+def serving(source: LocalChain) -> Answer:
+    async def answer(payload: bytes) -> bytes:
+        first, _ = decode_range(payload)
+        last = source.chain.tip.height
+        return join_prefixed([decision(source, height) for height in range(first, last + 1)])
+
+    return answer
+
+
+def saying(answer: bytes) -> Answer:
+    async def say(_payload: bytes) -> bytes:
+        return answer
+
+    return say
+
+
+def failing(error: Exception) -> Answer:
+    async def fail(_payload: bytes) -> bytes:
+        raise error
+
+    return fail
+
+
+async def stalling(_payload: bytes) -> bytes:
+    await trio.sleep_forever()
+    raise AssertionError
+
+
+def replayed_tip(source: LocalChain, tip: int) -> bytes:
+    """Return the block of the tip under a certificate that claims the height after it."""
+    found = source.chain.decision(tip)
+    assert found is not None
+    held = wire.decode_certificate(found[1], n=4)
+    forged = Certificate(
+        held.kind,
+        type(held.height)(tip + 1),
+        held.view,
+        held.block_hash,
+        held.signers,
+        held.signatures,
+    )
+    return wire.join_decision(found[0], wire.encode_certificate(forged, n=4))
+
+
+def test_the_next_decision_is_committed_and_any_other_height_is_left_alone() -> None:
+    source = chain_of(3)
+    reader = Reader(source)
+    assert apply_decision(reader.chain, decision(source, 2)) is None
+    found = apply_decision(reader.chain, decision(source, 1))
+    assert found is not None
+    assert found[0].tip.block_hash == reader.chain.tip.block_hash
+    assert apply_decision(reader.chain, decision(source, 1)) is None
+    assert reader.chain.tip.height == 1
+
+
+def test_the_tips_block_under_a_made_up_certificate_is_no_next_block() -> None:
+    source = chain_of(2)
+    reader = Reader(source)
+    apply_decision(reader.chain, decision(source, 1))
+    with pytest.raises(VerificationError, match="certificate of height 2, block of height 1"):
+        apply_decision(reader.chain, replayed_tip(source, 1))
+    assert apply_decision(reader.chain, decision(source, 2)) is not None
+
+
+@pytest.mark.parametrize("cut", [0, 3, 40, 200])
+def test_a_decision_cut_short_is_invalid_input(cut: int) -> None:
+    source = chain_of(1)
+    with pytest.raises(InvalidInputError):
+        apply_decision(Reader(source).chain, decision(source, 1)[:cut])
+
+
+def test_a_decision_of_another_chain_does_not_hold() -> None:
+    other = LocalChain(7)
+    other.commit(request_body(other, 1))
+    with pytest.raises((VerificationError, InvalidInputError)):
+        apply_decision(Reader(chain_of(0)).chain, decision(other, 1))
+
+
+async def test_a_follower_reaches_the_tip_of_an_honest_peer(autojump_clock: MockClock) -> None:
+    source = chain_of(5)
+    reader = Reader(source)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(reader.follow(Peers({HONEST: serving(source)})).run)
+        await reader.until(5)
+        nursery.cancel_scope.cancel()
+    assert reader.chain.tip.root == source.chain.tip.root
+
+
+HOSTILE_ANSWERS = {
+    "not prefixed": saying(b"\xff" * 9),
+    "a length past the end": saying(struct.pack(">I", 1 << 31) + b"x"),
+    "no decisions": saying(join_prefixed([b"", b"\x00" * 50])),
+    "nothing": saying(b""),
+    "not found": failing(NotFoundError("no such height")),
+    "unavailable": failing(UnavailableError("busy")),
+    "invalid": failing(InvalidInputError("what?")),
+    "verification": failing(VerificationError("no")),
+    "misbehaving": failing(PeerMisbehaviorError("hostile", "an answer without a known status")),
+    "stalling": stalling,
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE_ANSWERS)
+async def test_a_hostile_peer_costs_rounds_and_never_ends_the_follower(
+    name: str, autojump_clock: MockClock
+) -> None:
+    source = chain_of(3)
+    reader = Reader(source)
+    peers = Peers({HOSTILE: HOSTILE_ANSWERS[name], HONEST: serving(source)})
+    follower = reader.follow(peers)
+    async with trio.open_nursery() as nursery:
+        follower.hint(HOSTILE, 1_000_000)
+        nursery.start_soon(follower.run)
+        await reader.until(3)
+        nursery.cancel_scope.cancel()
+    assert HOSTILE in peers.asked
+
+
+async def test_a_replayed_tip_never_ends_the_follower(autojump_clock: MockClock) -> None:
+    source = chain_of(3)
+    reader = Reader(source)
+    await reader.apply(decision(source, 1))
+    peers = Peers(
+        {HOSTILE: saying(join_prefixed([replayed_tip(source, 1)])), HONEST: serving(source)}
+    )
+    follower = reader.follow(peers)
+    async with trio.open_nursery() as nursery:
+        follower.hint(HOSTILE, 9)
+        nursery.start_soon(follower.run)
+        await reader.until(3)
+        nursery.cancel_scope.cancel()
+    assert HOSTILE in peers.asked
+
+
+async def test_a_peer_that_stalls_and_hints_without_end_does_not_hold_the_follower(
+    autojump_clock: MockClock,
+) -> None:
+    source = chain_of(1)
+    reader = Reader(source)
+    peers = Peers({HOSTILE: stalling, HONEST: serving(source)})
+    follower = reader.follow(peers)
+
+    async def hint_without_end() -> None:
+        while True:
+            follower.hint(HOSTILE, 1_000_000)
+            await trio.sleep(0.05)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(hint_without_end)
+        nursery.start_soon(follower.run)
+        with trio.fail_after(25):  # one stalled round is 10 s
+            await reader.watch.beyond(0)
+        nursery.cancel_scope.cancel()
+
+
+async def test_our_own_corrupt_state_stops_the_follower(autojump_clock: MockClock) -> None:
+    async def apply(_decision: bytes) -> bool:
+        raise CorruptStateError("leaf 7 is missing")
+
+    peers = Peers({HONEST: serving(chain_of(1))})
+    follower = Follower(requests=peers, height=lambda: 0, apply=apply)
+    with trio.fail_after(30), pytest.raises(CorruptStateError, match="leaf 7"):
+        await follower.run()
