@@ -34,6 +34,7 @@ from pyrsia_node.ledger.publish import Cosigner, Publisher
 from pyrsia_node.ledger.tiles import TileWriter
 from pyrsia_node.model.errors import NotFoundError, PyrsiaError, UnavailableError
 from pyrsia_node.model.genesis import Genesis
+from pyrsia_node.model.leaves import Header
 from pyrsia_node.model.peer_id import peer_id_of
 from pyrsia_node.p2p.config import NetworkConfig
 from pyrsia_node.p2p.network import Network
@@ -272,15 +273,22 @@ class CoreNode:
         self._opened.network.set_height(height)
         self._projection.cosign_tip()
         self._watch.advance(height)
-        self._opened.network.publish(DECISION_HINT, height.to_bytes(8, "big"))
+        # One hint a block, from the node that proposed it: everybody's would be a flood that tells
+        # nothing more. Should that node be gone, the others find the block at their next pull.
+        if Header.decode(committed.leaves[0]).proposer == self._opened.me:
+            self._opened.network.publish(DECISION_HINT, height.to_bytes(8, "big"))
 
     async def _take_hints(self) -> None:
         async for hint in self._opened.network.hints():
             self._take_hint(hint)
 
     def _take_hint(self, hint: Hint) -> None:
-        if hint.topic == DECISION_HINT and len(hint.payload) == 8:
-            self._follower.hint(hint.source, int.from_bytes(hint.payload, "big"))
+        if hint.topic != DECISION_HINT or len(hint.payload) != 8:
+            return
+        height = int.from_bytes(hint.payload, "big")
+        # A member decides the next block itself, usually before it could have asked for it.
+        if self._member is None or height > self._opened.chain.tip.height + 1:
+            self._follower.hint(hint.source, height)
 
     async def _stat_blob(self, sha256: str) -> dict[str, object]:
         return await self._opened.gateway.call("stat", {"sha256": sha256})
