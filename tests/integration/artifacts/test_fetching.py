@@ -127,7 +127,7 @@ def test_small_artifact_costs_one_request(tmp_path: Path) -> None:
 
 def test_sixteen_clients_at_once_cause_one_download_of_each_piece(tmp_path: Path) -> None:
     async def scenario() -> None:
-        async with swarm(tmp_path, 2) as net:
+        async with swarm(tmp_path, 1) as net:
             artifact = net.give(DATA)
 
             async def client() -> str:

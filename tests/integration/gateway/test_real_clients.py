@@ -71,7 +71,7 @@ async def client(*words: str, folder: Path, **environment: str) -> subprocess.Co
         capture_output=True,
         text=True,
         check=False,
-        timeout=50,
+        timeout=180,
     )
 
 
@@ -130,6 +130,7 @@ def test_pip_says_what_is_missing(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(200)
 def test_sixteen_pips_at_once_cause_one_download(tmp_path: Path) -> None:
     async def run() -> None:
         async with setting(tmp_path) as it:
@@ -165,6 +166,7 @@ def test_uv_installs_a_package_with_its_dependency(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(200)
 def test_poetry_locks_and_installs_a_package_with_its_dependency(tmp_path: Path) -> None:
     async def run() -> None:
         async with setting(tmp_path) as it:
