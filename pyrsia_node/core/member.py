@@ -19,10 +19,11 @@ from consensus.types import Digest, NodeId
 from pyrsia_node.core.opened import Opened
 from pyrsia_node.ledger.chain import Committed
 from pyrsia_node.ledger.mempool import Mempool
-from pyrsia_node.model.errors import InvalidInputError, PyrsiaError
+from pyrsia_node.model.errors import CorruptStateError, InvalidInputError, PyrsiaError
+from pyrsia_node.replica.budget import Budget, CheckCounter, SeldomLog
 from pyrsia_node.replica.driver import MemberDriver, Surroundings
 from pyrsia_node.replica.follow import join_prefixed, split_prefixed
-from pyrsia_node.replica.frames import FrameKind, frame_kind, pack_frame
+from pyrsia_node.replica.frames import CONSENSUS_KINDS, FrameKind, frame_kind, pack_frame
 from pyrsia_node.replica.pending import PendingTransactions
 from pyrsia_node.replica.wal import WriteAheadLog
 from pyrsia_node.store.keys import KeyUse
@@ -32,6 +33,9 @@ _LOG = logging.getLogger("pyrsia.core.member")
 PULL_INTERVAL_S: Final = 2.0
 DUE_INTERVAL_S: Final = 0.5
 PENDING_BYTES_MAX: Final = 1024 * 1024 + 65_536
+PENDING_IDS_MAX: Final = 5000
+FRAMES_PER_S: Final = 1000.0
+"""Transactions and cosignatures of one member, on average; the burst is two seconds' worth."""
 
 Take = Callable[[bytes], None]
 
@@ -57,7 +61,12 @@ class MemberPart:
         )
         self._peers = opened.member_peers()
         self.replica, self._first_effects = self._recover()
-        ingress = Ingress(opened.chain_id, ed25519.verify, on_refusal=_log_refusal)
+        self._refusals = SeldomLog(_log_refusal)
+        # Transactions and cosignatures cost a signature check each; a correct member that has more
+        # to say says it again.
+        self._frames = Budget(per_s=FRAMES_PER_S, burst=2 * FRAMES_PER_S)
+        checks = CheckCounter(ed25519.verify)
+        ingress = Ingress(opened.chain_id, checks, on_refusal=self._refused)
         ingress.enter(self.replica.height, self.replica.members)
         around = Surroundings(
             chain=opened.chain,
@@ -66,6 +75,7 @@ class MemberPart:
             wal=self._wal,
             links=opened.network,
             requests=opened.network,
+            checks=checks,
             clock=opened.clock,
             peer_of=opened.peer_of,
             committed=committed,
@@ -93,14 +103,17 @@ class MemberPart:
             if self.damage
             else Signer(opened.chain_id, sign)
         )
-        return recover(
-            records,
-            me=opened.me,
-            chain_id=opened.chain_id,
-            start=start,
-            signer=signer,
-            timing=Timing(),
-        )
+        try:
+            return recover(
+                records,
+                me=opened.me,
+                chain_id=opened.chain_id,
+                start=start,
+                signer=signer,
+                timing=Timing(),
+            )
+        except ValueError as error:
+            raise CorruptStateError(f"{opened.layout.wal}: {error}") from error
 
     async def run(self) -> None:
         """Vote until cancelled."""
@@ -130,34 +143,43 @@ class MemberPart:
             if member is None:
                 continue
             try:
-                self._take(member, frame)
+                await self._take(member, frame)
+            except CorruptStateError:
+                raise
             except PyrsiaError as error:
-                _LOG.warning("member %s: %s", peer, error)
+                self._refused(member, str(error))
 
-    def _take(self, member: NodeId, frame: bytes) -> None:
+    async def _take(self, member: NodeId, frame: bytes) -> None:
         kind = frame_kind(frame)
+        if kind in CONSENSUS_KINDS:
+            await self.driver.frame_arrived(member, frame)
+            return
+        if not self._frames.take(member, trio.current_time()):
+            return
         if kind is FrameKind.TRANSACTION:
             try:
                 self.pending.receive(frame[1:])
             except InvalidInputError as error:
                 # Ordinary: the sender had not yet seen the block that holds it.
                 _LOG.debug("transaction from %s is not wanted: %s", member, error)
-        elif kind is FrameKind.COSIGNATURE:
-            self.on_cosignature(frame[1:])
         else:
-            self.driver.frame_arrived(member, frame)
+            self.on_cosignature(frame[1:])
+
+    def _refused(self, member: NodeId, why: str) -> None:
+        self._refusals.line(member, why, trio.current_time())
 
     async def _pull_pending(self) -> None:
         """Ask members in turn for transactions that never reached us; repeat our own."""
         turn = 0
         while True:
             await trio.sleep(PULL_INTERVAL_S)
+            self.pending.review()
             self.pending.repeat()
             connected = [peer for peer in self._opened.network.connected() if peer in self._peers]
             if not connected:
                 continue
             turn += 1
-            known = join_prefixed([each.encode() for each in self.pending.known()])
+            known = join_prefixed([each.encode() for each in self.pending.known(PENDING_IDS_MAX)])
             try:
                 answer = await self._opened.network.ask(
                     connected[turn % len(connected)],
@@ -166,10 +188,20 @@ class MemberPart:
                     timeout_s=5.0,
                     answer_bytes_max=PENDING_BYTES_MAX,
                 )
-                for transaction in split_prefixed(answer, items_max=5000):
-                    self.pending.receive(transaction)
+                for transaction in split_prefixed(answer, items_max=PENDING_IDS_MAX):
+                    self._take_pulled(transaction)
+                    await trio.lowlevel.checkpoint()
+            except CorruptStateError:
+                raise
             except PyrsiaError as error:
                 _LOG.debug("pending transactions: %s", error)
+
+    def _take_pulled(self, transaction: bytes) -> None:
+        """Take one of many; one that is not wanted must not hide those behind it."""
+        try:
+            self.pending.receive(transaction)
+        except InvalidInputError as error:
+            _LOG.debug("a pulled transaction is not wanted: %s", error)
 
     async def _watch_deadlines(self) -> None:
         """Wake the driver when an outcome falls due: no transaction announces a deadline."""
@@ -180,5 +212,7 @@ class MemberPart:
                 self.driver.work_arrived()
 
 
-def _log_refusal(member: NodeId, why: str) -> None:
-    _LOG.warning("member %s sent a frame that does not hold: %s", member, why)
+def _log_refusal(member: NodeId, why: str, left_out: int) -> None:
+    _LOG.warning(
+        "member %s sent a frame that does not hold: %s (%d more not shown)", member, why, left_out
+    )

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
+import trio
+
 from consensus import wire
 from consensus.types import Digest
 from pyrsia_node.ledger.chain import Chain
@@ -48,7 +50,7 @@ class PeerMethods:
         requests.serve("decisions", self._decisions, request_bytes_max=12)
         requests.serve("body", self._body, request_bytes_max=32)
         requests.serve("cosignatures", self._cosignatures, request_bytes_max=8)
-        requests.serve("pending", self._pending_others, request_bytes_max=64 * PENDING_IDS_MAX)
+        requests.serve("pending", self._pending_others, request_bytes_max=68 * PENDING_IDS_MAX)
 
     async def _tip(self, _peer: PeerId, _payload: bytes) -> bytes:
         decision = self._chain.decision(self._chain.tip.height)
@@ -66,6 +68,8 @@ class PeerMethods:
                 break
             found.append(encoded)
             height += 1
+            # Thousands of small blocks, read in one go, would hold up votes.
+            await trio.lowlevel.checkpoint()
         return join_prefixed(found)
 
     async def _body(self, _peer: PeerId, payload: bytes) -> bytes:

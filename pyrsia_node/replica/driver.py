@@ -2,12 +2,14 @@
 
 One task owns the replica and the chain; everything else talks to it through a bounded queue of
 inputs. Effects are performed in list order; ``Persist`` returns only after fdatasync, so nothing
-that depends on a record leaves before it is durable. When the queue is full, frames from peers are
-dropped: retransmission (R8) brings back what mattered.
+that depends on a record leaves before it is durable. When the queue is full, frames from peers wait
+in the network's queues, of which each member has its own: one that floods loses its own frames.
+What a member may cost is bounded (``budget``); retransmission (R8) brings back what mattered.
 """
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections import deque
 from collections.abc import Callable
@@ -46,12 +48,23 @@ from consensus.events import (
 )
 from consensus.ingress import Ingress
 from consensus.replica import Replica
-from consensus.types import Certificate, Decision, Height, Message, NodeId, Proposal, View
+from consensus.types import (
+    Certificate,
+    Decision,
+    Digest,
+    Height,
+    Message,
+    NodeId,
+    Proposal,
+    Status,
+    View,
+)
 from pyrsia_node.ledger.chain import Chain, Committed
 from pyrsia_node.ledger.mempool import Mempool
-from pyrsia_node.model.errors import PyrsiaError
+from pyrsia_node.model.errors import CorruptStateError, PyrsiaError
 from pyrsia_node.ports import Clock, MemberLinks, PeerId, PeerRequests
 from pyrsia_node.replica.apply import apply_decision
+from pyrsia_node.replica.budget import CHECKS_PER_S, Budget, CheckCounter
 from pyrsia_node.replica.frames import FrameKind, pack_frame
 from pyrsia_node.replica.pending import PendingTransactions
 from pyrsia_node.replica.timers import Timers
@@ -59,9 +72,17 @@ from pyrsia_node.replica.wal import WriteAheadLog
 
 _LOG = logging.getLogger("pyrsia.replica")
 
-QUEUE_MAX: Final = 4096
+QUEUE_MAX: Final = 64
+"""Inputs that wait here; a frame may have 2 MiB."""
+
 DECISIONS_PER_HELP: Final = 4
-HELP_INTERVAL_S: Final = 1.0
+DECISION_BYTES_PER_S: Final = 4 * 1024 * 1024
+"""Decisions sent to all members together; who needs more pulls them."""
+
+PUSHED_BYTES_MAX: Final = 256 * 1024
+"""Transactions that one retry pushes: more would crowd out votes in the links' queues."""
+
+_EVERYBODY: Final = NodeId("")
 BODY_TIMEOUT_S: Final = 5.0
 
 
@@ -85,8 +106,9 @@ _Input = Event | _Frame | _DecisionFound
 class Surroundings:
     """What the driver works with; all of it made by the composition root.
 
-    ``peer_of`` maps a member to the peer id of its current p2p key. ``committed`` is called once
-    for every block, in order, after it is durable.
+    ``checks`` is the verifier that the ingress uses. ``peer_of`` maps a member to the peer id of
+    its current p2p key. ``committed`` is called once for every block, in order, after it is
+    durable.
     """
 
     chain: Chain
@@ -95,6 +117,7 @@ class Surroundings:
     wal: WriteAheadLog
     links: MemberLinks
     requests: PeerRequests
+    checks: CheckCounter
     clock: Clock
     peer_of: Callable[[NodeId], PeerId]
     committed: Callable[[Committed], None]
@@ -113,28 +136,28 @@ class MemberDriver:
         self._around = around
         self._timers = Timers()
         self._send, self._receive = trio.open_memory_channel[_Input](QUEUE_MAX)
-        self._helped: dict[NodeId, float] = {}
+        self._checks = Budget(per_s=CHECKS_PER_S, burst=CHECKS_PER_S)
+        self._helped = Budget(per_s=1.0, burst=1.0)
+        self._told = Budget(per_s=1.0, burst=2.0)
+        self._decision_bytes = Budget(per_s=DECISION_BYTES_PER_S, burst=DECISION_BYTES_PER_S)
+        self._fetching: set[Digest] = set()
         self._nursery: trio.Nursery | None = None
         self._proposed_at: dict[View, float] = {}
         self._said_work = False
-        self.dropped_frames = 0
+        self.refused_frames = 0
         self.on_catchup: Callable[[PeerId, int], None] = lambda _peer, _height: None
 
     # ------------------------------------------------------------ inputs
 
-    def frame_arrived(self, sender: NodeId, frame: bytes) -> None:
-        """Queue a consensus frame of a member; drops it when the queue is full."""
-        try:
-            self._send.send_nowait(_Frame(sender, frame))
-        except trio.WouldBlock:
-            self.dropped_frames += 1
+    async def frame_arrived(self, sender: NodeId, frame: bytes) -> None:
+        """Queue a consensus frame of a member; waits while the queue is full."""
+        await self._send.send(_Frame(sender, frame))
 
     def work_arrived(self) -> None:
         """Say that the mempool holds a valid transaction or that an outcome is due."""
-        try:
+        # With a full queue nothing is lost: the loop looks for work after each input.
+        with contextlib.suppress(trio.WouldBlock):
             self._send.send_nowait(WorkPending(self._replica.height))
-        except trio.WouldBlock:
-            self.dropped_frames += 1
 
     async def apply_decision(self, decision: bytes) -> bool:
         """Commit a decision found by catch-up; True if it was the next height.
@@ -157,6 +180,8 @@ class MemberDriver:
             self._nursery = nursery
             nursery.start_soon(self._run_timers)
             await self._work_through(deque[Event](), first_effects)
+            # What an earlier run left pending is work too, and nobody may ever send us a frame.
+            await self._tell_work()
             async for item in self._receive:
                 await self._handle(item)
 
@@ -168,11 +193,7 @@ class MemberDriver:
 
     async def _handle(self, item: _Input) -> None:
         if isinstance(item, _Frame):
-            events = self._ingress.admit(item.sender, item.frame)
-            for event in events:
-                if isinstance(event, MessageReceived):
-                    self._note_proposal(event.message)
-            await self._work_through(deque(events))
+            await self._work_through(deque(self._admit(item)))
         elif isinstance(item, _DecisionFound):
             await self._handle_decision(item)
         else:
@@ -180,6 +201,20 @@ class MemberDriver:
                 self._push_oldest()
             await self._work_through(deque([item]))
         await self._tell_work()
+
+    def _admit(self, item: _Frame) -> list[Event]:
+        """Return what a frame says, unless its sender has had its share of our time."""
+        now, checks = trio.current_time(), self._around.checks
+        if self._checks.left(item.sender, now) <= 0:
+            self.refused_frames += 1
+            return []
+        before = checks.count
+        events = self._ingress.admit(item.sender, item.frame)
+        self._checks.spend(item.sender, checks.count - before, now)
+        for event in events:
+            if isinstance(event, MessageReceived):
+                self._note_proposal(event.sender, event.message)
+        return events
 
     async def _tell_work(self) -> None:
         """Tell the core when work appears or lapses at its height; it arms timers by that."""
@@ -209,9 +244,9 @@ class MemberDriver:
                     lambda: self._around.wal.append(effect.records, height=height)
                 )
             case Send():
-                self._send_message([effect.to], effect.message)
+                self._send_one(effect)
             case Broadcast():
-                self._note_proposal(effect.message)
+                self._note_proposal(self._me, effect.message)
                 self._send_message(None, effect.message)
             case SetTimer():
                 self._timers.set(effect)
@@ -244,9 +279,15 @@ class MemberDriver:
             case _:
                 assert_never(effect)
 
-    def _note_proposal(self, message: Message) -> None:
-        """Remember when a view's proposal was first seen: the pace of views adapts to it."""
-        if isinstance(message, Proposal) and message.height == self._replica.height:
+    def _note_proposal(self, sender: NodeId, message: Message) -> None:
+        """Remember when a view's proposal was first seen: the pace of views adapts to it.
+
+        Only its leader's counts. A member that proposes out of turn, long before, would make every
+        view look slow and so lengthen everybody's time-outs.
+        """
+        if not isinstance(message, Proposal) or message.height != self._replica.height:
+            return
+        if sender == self._replica.leader(message.view):
             self._proposed_at.setdefault(message.view, trio.current_time())
 
     # ------------------------------------------------------------ chain
@@ -291,6 +332,7 @@ class MemberDriver:
         self._around.wal.discard(committed.tip.height)
         self._around.committed(committed)
         self._said_work = False
+        self._checks.renew()
         return self._ingress.enter(Height(committed.tip.height + 1), committed.tip.members)
 
     def _has_work(self) -> bool:
@@ -334,26 +376,49 @@ class MemberDriver:
         if to != self._me:
             self._around.links.send(self._around.peer_of(to), frame)
 
-    def _serve_decisions(self, effect: ServeDecisions) -> None:
-        """R9: at most four decisions a second to one peer."""
-        now = trio.current_time()
-        if now - self._helped.get(effect.to, -HELP_INTERVAL_S) < HELP_INTERVAL_S:
+    def _send_one(self, effect: Send) -> None:
+        """Send to one member; a Status, which asks for an answer, at most once a second."""
+        if isinstance(effect.message, Status) and not self._told.take(
+            effect.to, trio.current_time()
+        ):
             return
-        self._helped[effect.to] = now
+        self._send_message([effect.to], effect.message)
+
+    def _serve_decisions(self, effect: ServeDecisions) -> None:
+        """R9: at most four decisions a second to one peer, and 4 MiB a second to all."""
+        now = trio.current_time()
+        if not self._helped.take(effect.to, now):
+            return
         for height in range(effect.first, effect.first + DECISIONS_PER_HELP):
             decision = self._around.chain.decision(height)
-            if decision is None:
+            if decision is None or self._decision_bytes.left(_EVERYBODY, now) <= 0:
                 return
-            self._send_to(effect.to, pack_frame(FrameKind.DECISION, wire.join_decision(*decision)))
+            frame = pack_frame(FrameKind.DECISION, wire.join_decision(*decision))
+            self._decision_bytes.spend(_EVERYBODY, len(frame), now)
+            self._send_to(effect.to, frame)
 
     def _push_oldest(self) -> None:
         """Push the oldest waiting transactions, so that no single leader can sit on them."""
+        size = 0
         for transaction in self._around.mempool.oldest(16):
+            size += len(transaction)
+            if size > PUSHED_BYTES_MAX:
+                return
             frame = pack_frame(FrameKind.TRANSACTION, transaction)
             for member in self._replica.members.members:
                 self._send_to(member.id, frame)
 
     async def _fetch_body(self, effect: RequestBody) -> None:
+        """Ask the holders, then the others, for a certified body; one search a body at a time."""
+        if effect.block_hash in self._fetching:
+            return
+        self._fetching.add(effect.block_hash)
+        try:
+            await self._search_body(effect)
+        finally:
+            self._fetching.discard(effect.block_hash)
+
+    async def _search_body(self, effect: RequestBody) -> None:
         others = [m.id for m in self._replica.members.members if m.id != self._me]
         for holder in [*effect.holders, *(o for o in others if o not in effect.holders)]:
             if holder == self._me:
@@ -369,6 +434,8 @@ class MemberDriver:
                 if wire.block_hash(body) == effect.block_hash:
                     await self._send.send(BodyReceived(effect.height, body))
                     return
+            except CorruptStateError:
+                raise
             except (PyrsiaError, DecodeError) as error:
                 _LOG.debug("body from %s: %s", holder, error)
 

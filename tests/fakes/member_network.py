@@ -1,0 +1,220 @@
+"""Members in one process: real chains, replicas, drivers and write-ahead logs; links in memory."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterable
+from dataclasses import replace
+from pathlib import Path
+
+import trio
+
+from consensus import ed25519, wire
+from consensus.ingress import Ingress
+from consensus.recovery import recover
+from consensus.signer import Signer
+from consensus.timing import Timing
+from consensus.types import Digest, NodeId
+from pyrsia_node.ledger.chain import Chain, Committed
+from pyrsia_node.ledger.mempool import Mempool
+from pyrsia_node.model.errors import InvalidInputError, NotFoundError, UnavailableError
+from pyrsia_node.model.genesis import DEFAULT_PARAMS, Genesis
+from pyrsia_node.ports import (
+    Clock,
+    KeyValueStore,
+    MemberLinks,
+    PeerId,
+    PeerRequests,
+    RequestHandler,
+)
+from pyrsia_node.replica.budget import CheckCounter
+from pyrsia_node.replica.driver import MemberDriver, Surroundings
+from pyrsia_node.replica.follow import Follower, decode_range, join_prefixed
+from pyrsia_node.replica.frames import FrameKind, frame_kind, pack_frame
+from pyrsia_node.replica.pending import PendingTransactions
+from pyrsia_node.replica.wal import WriteAheadLog
+from pyrsia_node.replica.watch import HeightWatch
+from tests.fakes.memory_store import MemoryKeyValueStore
+from tests.strategies.identities import GENESIS_TIME_MS, Identity, genesis_of, identities
+
+FRAMES_MAX = 10_000
+
+
+class TrioClock(Clock):
+    """Wall time that runs with trio's clock, so that a mock clock moves both."""
+
+    def now_ms(self) -> int:
+        return GENESIS_TIME_MS + 1_000 + int(trio.current_time() * 1000) % 10**9
+
+    def monotonic_s(self) -> float:
+        return trio.current_time()
+
+
+class MemberNetwork:
+    """All members, and who is cut off."""
+
+    def __init__(self, folder: Path, n: int) -> None:
+        self.folder = folder
+        self.members = identities(n)
+        self.genesis = genesis_of(self.members, replace(DEFAULT_PARAMS, min_authorized=1))
+        self.stores: list[KeyValueStore] = [MemoryKeyValueStore() for _ in self.members]
+        self.nodes: dict[NodeId, MemberNode] = {}
+        self.down: set[NodeId] = set()
+
+    def node(self, index: int) -> MemberNode:
+        """Make a member from what its store and its log hold; an earlier one must have ended."""
+        node = MemberNode(self, index)
+        self.nodes[node.me] = node
+        return node
+
+
+class MemberNode(MemberLinks, PeerRequests):
+    """One member. ``run`` it in a nursery; cancel to kill it."""
+
+    def __init__(self, network: MemberNetwork, index: int) -> None:
+        self.network = network
+        self.identity: Identity = network.members[index]
+        self.me = self.identity.id
+        genesis: Genesis = network.genesis
+        self.chain = Chain.open(network.stores[index], genesis)
+        self.watch = HeightWatch(self.chain.tip.height)
+        self.mempool = Mempool()
+        self.clock = TrioClock()
+        self.refusals: list[tuple[NodeId, str]] = []
+        self.sent: list[tuple[NodeId, bytes]] = []
+        self._inbox, self._frames = trio.open_memory_channel[tuple[NodeId, bytes]](FRAMES_MAX)
+        self.pending = PendingTransactions(
+            store=network.stores[index],
+            chain=self.chain,
+            mempool=self.mempool,
+            clock=self.clock,
+            push=self._push,
+        )
+        chain_id = Digest(genesis.network_id)
+        wal_folder = network.folder / f"wal-{index}"
+        wal_folder.mkdir(exist_ok=True)
+        self.wal = WriteAheadLog(wal_folder)
+        records, self.damage = self.wal.read()
+        self.replica, self.first_effects = recover(
+            records,
+            me=self.me,
+            chain_id=chain_id,
+            start=self.chain.start(),
+            signer=Signer(chain_id, self.identity.sign["vote"]),
+            timing=Timing(),
+        )
+        checks = CheckCounter(ed25519.verify)
+        ingress = Ingress(
+            chain_id, checks, on_refusal=lambda sender, why: self.refusals.append((sender, why))
+        )
+        ingress.enter(self.replica.height, self.replica.members)
+        self.driver = MemberDriver(
+            me=self.me,
+            replica=self.replica,
+            ingress=ingress,
+            around=Surroundings(
+                chain=self.chain,
+                mempool=self.mempool,
+                pending=self.pending,
+                wal=self.wal,
+                links=self,
+                requests=self,
+                checks=checks,
+                clock=self.clock,
+                peer_of=PeerId,
+                committed=self._committed,
+            ),
+        )
+        self.pending.work = self.driver.work_arrived
+        self.follower = Follower(
+            requests=self,
+            height=lambda: self.chain.tip.height,
+            apply=self.driver.apply_decision,
+        )
+        self.driver.on_catchup = self.follower.hint
+
+    async def run(self) -> None:
+        """Take part until cancelled."""
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._read)
+                nursery.start_soon(self.follower.run)
+                nursery.start_soon(self.driver.run, self.first_effects)
+        finally:
+            self.wal.close()
+
+    async def until(self, height: int) -> None:
+        """Wait until ``height`` is committed here."""
+        while self.watch.height < height:
+            await self.watch.beyond(self.watch.height)
+
+    async def hear(self, sender: NodeId, frame: bytes) -> None:
+        """Take a frame as if ``sender``'s link had brought it."""
+        await self._inbox.send((sender, frame))
+
+    def _committed(self, committed: Committed) -> None:
+        self.watch.advance(committed.tip.height)
+
+    def _push(self, transaction: bytes) -> None:
+        for member in self.network.members:
+            if member.id != self.me:
+                self.send(PeerId(member.id), pack_frame(FrameKind.TRANSACTION, transaction))
+
+    async def _read(self) -> None:
+        async for sender, frame in self._frames:
+            if frame_kind(frame) is FrameKind.TRANSACTION:
+                try:
+                    self.pending.receive(frame[1:])
+                except InvalidInputError:
+                    continue
+            else:
+                await self.driver.frame_arrived(sender, frame)
+
+    # ------------------------------------------------------------ MemberLinks
+
+    def set_members(self, peers: Iterable[PeerId]) -> None:
+        raise NotImplementedError
+
+    def send(self, to: PeerId, frame: bytes) -> bool:
+        self.sent.append((NodeId(to), frame))
+        other = self.network.nodes.get(NodeId(to))
+        if other is None or {self.me, other.me} & self.network.down:
+            return False
+        try:
+            other._inbox.send_nowait((self.me, frame))
+        except trio.WouldBlock:
+            return False
+        return True
+
+    def frames(self) -> AsyncIterator[tuple[PeerId, bytes]]:
+        raise NotImplementedError
+
+    # ------------------------------------------------------------ PeerRequests
+
+    async def ask(
+        self, to: PeerId, method: str, payload: bytes, *, timeout_s: float, answer_bytes_max: int
+    ) -> bytes:
+        await trio.sleep(0.001)
+        other = self.network.nodes.get(NodeId(to))
+        if other is None or {self.me, other.me} & self.network.down:
+            raise UnavailableError(f"{to} is away")
+        if method == "body":
+            body = other.replica.body(Digest(payload))
+            if body is None:
+                raise NotFoundError("not here")
+            return body
+        assert method == "decisions"
+        first, _ = decode_range(payload)
+        found: list[bytes] = []
+        while (decision := other.chain.decision(first + len(found))) is not None:
+            found.append(wire.join_decision(*decision))
+        return join_prefixed(found)
+
+    def serve(self, method: str, handler: RequestHandler, *, request_bytes_max: int) -> None:
+        raise NotImplementedError
+
+    def connected(self) -> list[PeerId]:
+        return [
+            PeerId(other)
+            for other in self.network.nodes
+            if other != self.me and not {self.me, other} & self.network.down
+        ]
