@@ -1,8 +1,8 @@
 """``python -m buildpipelines``: trial and rebuild for people at a shell, without a node.
 
 ``trial NAME==VERSION`` prints the result as JSON and progress on standard error; ``rebuild FILE``
-replays such a result (``-`` for standard input). Exit status: 0 built, 1 not built, 2 bad
-arguments.
+replays such a result (``-`` for standard input); ``survey NAME==VERSION …`` does both for many
+releases and prints a table. Exit status: 0 built, 1 not built, 2 bad arguments.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from buildpipelines.errors import BuildFailure, FormatError
 from buildpipelines.spec.messages import (
     JobFailure,
     JobStatus,
-    RebuildParams,
     TrialParams,
     parse_result,
 )
+from buildpipelines.survey import HEADER, replay_of, survey
 from buildpipelines.worker.__main__ import add_build_options, build_options
 from buildpipelines.worker.service import Service, running
 
@@ -47,7 +47,9 @@ def _parser() -> argparse.ArgumentParser:
     trial.add_argument("release", help="NAME==VERSION")
     rebuild = commands.add_parser("rebuild", help="replay a trial's result")
     rebuild.add_argument("result", help="file with the trial's JSON, or -")
-    for command in (trial, rebuild):
+    many = commands.add_parser("survey", help="try many releases and print a table")
+    many.add_argument("releases", nargs="+", help="NAME==VERSION")
+    for command in (trial, rebuild, many):
         command.add_argument("--work", type=Path, default=Path(".cache/buildpipelines"))
         command.add_argument("--index-url", help="upstream index (default: pip's)")
         add_build_options(command)
@@ -55,6 +57,12 @@ def _parser() -> argparse.ArgumentParser:
 
 
 async def _run(arguments: argparse.Namespace) -> int:
+    if arguments.command == "survey":
+        sys.stdout.write(f"{HEADER}\n")
+        async for row in survey(arguments.releases, build_options(arguments)):
+            sys.stdout.write(f"{row.markdown()}\n")
+            sys.stdout.flush()
+        return 0
     seconds = int(arguments.seconds)
     async with running(build_options(arguments)) as service:
         if arguments.command == "trial":
@@ -62,18 +70,7 @@ async def _run(arguments: argparse.Namespace) -> int:
             service.trial(TrialParams(_JOB, "pypi", name, version, seconds))
         else:
             text = await asyncio.to_thread(_read, arguments.result)
-            result = parse_result(text)
-            service.rebuild(
-                RebuildParams(
-                    job=_JOB,
-                    purl=result.purl,
-                    source=result.source,
-                    lock=result.lock,
-                    recipe=result.recipe,
-                    toolchain=result.toolchain,
-                    seconds_max=seconds,
-                )
-            )
+            service.rebuild(replay_of(parse_result(text), _JOB, seconds))
         status = await _follow(service)
     if status.result is None or isinstance(status.result, JobFailure):
         sys.stderr.write(f"{status.log_tail}\n")

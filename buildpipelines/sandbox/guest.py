@@ -164,7 +164,7 @@ def install(job: dict[str, Any], requires: list[str], environment: dict[str, str
         return
     options = ["--no-compile", "--no-warn-script-location", "--prefer-binary", "--quiet"]
     constraint = ["--constraint", str(BUILD / "constraints.txt")]
-    # pip runs from its wheel, as the documentation of zipped Python programs describes.
+    # pip runs from an archive, as the documentation of zipped Python programs describes.
     pip = [str(ENV / "bin/python"), "-B", f"{job['pip']}/pip", "install"]
     run("requires", [*pip, *options, *constraint, "--", *requires], environment)
 

@@ -46,6 +46,9 @@ class SandboxJob:
     out_dir: Path
     log_path: Path
     limits: SandboxLimits
+    files: Mapping[str, int]
+    """More read-only files: path inside to a descriptor, which stays the caller's."""
+
     uid: int | None
     """The user that the sandbox runs as; None keeps the caller's (who is then no root)."""
 
@@ -128,9 +131,14 @@ def _open_mounts(job: SandboxJob, descriptors: contextlib.ExitStack) -> bwrap.Mo
     seccomp_fd = seccomp.open_filter()
     if seccomp_fd is not None:
         descriptors.callback(os.close, seccomp_fd)
+    data_fds = {path: _data_fd(content, descriptors) for path, content in data.items()}
+    for path, shared in job.files.items():
+        # Opened anew: bwrap reads from the descriptor's position, and others read the same file.
+        data_fds[path] = os.open(f"/proc/self/fd/{shared}", os.O_RDONLY)
+        descriptors.callback(os.close, data_fds[path])
     return bwrap.Mounts(
         proxy_socket=str(job.proxy_socket),
-        data={path: _data_fd(content, descriptors) for path, content in data.items()},
+        data=data_fds,
         masked=[path for path in bwrap.MASKED if Path(path).is_dir()],
         has_alternatives=Path("/etc/alternatives").is_dir(),
         seccomp_fd=seccomp_fd,

@@ -31,6 +31,7 @@ from buildpipelines.inputs.verify import fetch_locked, verify_locked
 from buildpipelines.recipes import metadata, pypi, releases
 from buildpipelines.sandbox.confine import Confiner
 from buildpipelines.sandbox.limits import SandboxLimits
+from buildpipelines.sandbox.precompiled import PIP_PATH, CompiledPip
 from buildpipelines.sandbox.run import Progress, SandboxJob, guest_source, run_sandbox
 from buildpipelines.sandbox.toolchain import Toolchain
 from buildpipelines.spec import canonical
@@ -82,6 +83,7 @@ class Machine:
 
     upstream: Upstream
     toolchain: Toolchain
+    pip: CompiledPip
     confiner: Confiner
     limits: SandboxLimits
     uid: int | None
@@ -277,7 +279,7 @@ class PypiJob:
             "constraints": recipe.constraints,
             "epoch": recipe.epoch,
             "umask": recipe.umask,
-            "pip": self._machine.toolchain.pip_wheel,
+            "pip": PIP_PATH,
             "limits": {
                 "FSIZE": limits.build_bytes,
                 # A cgroup counts real memory and all processes together; these count badly.
@@ -297,6 +299,7 @@ class PypiJob:
                     out_dir=out,
                     log_path=self._folder.log,
                     limits=limits,
+                    files={PIP_PATH: await self._machine.pip.descriptor()},
                     uid=self._machine.uid,
                 )
                 return await run_sandbox(job, self._machine.confiner, progress)

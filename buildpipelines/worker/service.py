@@ -18,6 +18,7 @@ from buildpipelines.inputs.upstream import Upstream
 from buildpipelines.sandbox import seccomp
 from buildpipelines.sandbox.confine import Confiner
 from buildpipelines.sandbox.limits import SandboxLimits
+from buildpipelines.sandbox.precompiled import CompiledPip
 from buildpipelines.sandbox.toolchain import Toolchain, read_toolchain
 from buildpipelines.spec.messages import RebuildParams, TrialParams
 from buildpipelines.worker.jobs import Jobs
@@ -91,10 +92,14 @@ async def running(options: Options) -> AsyncIterator[Service]:
     if uid == 0:
         raise BuildFailure("REFUSED", "build user", "builds never run as root; give another --uid")
     cache = await asyncio.to_thread(InputsCache, workspace.cache)
-    async with Upstream(options.index, cache) as upstream:
+    pip = CompiledPip(toolchain.pip_wheel)
+    async with contextlib.AsyncExitStack() as stack:
+        stack.callback(pip.close)
+        upstream = await stack.enter_async_context(Upstream(options.index, cache))
         machine = Machine(
             upstream=upstream,
             toolchain=toolchain,
+            pip=pip,
             confiner=confiner,
             limits=options.limits,
             uid=uid,

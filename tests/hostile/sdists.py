@@ -169,7 +169,8 @@ def installed_wheel(project: str) -> tuple[str, bytes]:
             rows.append(f"{name},sha256={record_digest(data)},{len(data)}\n")
             archive.writestr(zipfile.ZipInfo(name, (2020, 1, 1, 0, 0, 0)), data)
         own = f"{stem}.dist-info/RECORD"
-        archive.writestr(own, "".join([*rows, f"{own},,\n"]))
+        info = zipfile.ZipInfo(own, (2020, 1, 1, 0, 0, 0))
+        archive.writestr(info, "".join([*rows, f"{own},,\n"]))
     return f"{stem}-py3-none-any.whl", out.getvalue()
 
 
