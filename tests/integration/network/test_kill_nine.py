@@ -238,6 +238,21 @@ def test_killed_core_is_back_within_a_second_and_the_gateway_serves_on(cluster: 
     pytest.fail(f"seconds until back and until it answers: {times}")
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(180)
+def test_network_commits_while_its_leader_is_dead_and_the_leader_catches_up(
+    cluster: Cluster,
+) -> None:
+    signing, known = Signing(cluster, Random(2)), Acknowledged()
+    leader = str(cluster.status("authorized-1")["leader_label"])
+    cluster.kill(leader, "node")
+    assert processes_of(cluster.nodes[leader].data) == {}
+    for label in (each for each in cluster.nodes if each != leader):
+        submit(cluster, label, signing.request(label, f"without-{label[-1]}"), known)
+    cluster.start(leader)
+    check_network(cluster, known)
+
+
 def waited_for_processor_s(node: PlannedNode) -> float:
     """Return how long a node's core was ready to run and other processes had the processors."""
     pid = process_of(node, "pyrsia_node.core")
