@@ -118,6 +118,10 @@ def _run_many(options: argparse.Namespace) -> int:
         print(f"{len(summary.failures)} violations; repeat the first with")
         print(f"  {summary.failures[0].job.command()}")
         return 1
+    if summary.forks:
+        print(
+            f"{summary.forks} forks, each of which convicts more than f members and no honest one"
+        )
     print("no violation, no stall")
     return 0
 

@@ -9,16 +9,12 @@ import multiprocessing
 from collections.abc import Iterable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass, field
-from typing import Final
 
-from consensus.sim.cluster import TWIN, Cluster, Outcome, Tell
-from consensus.sim.faults import ACTORS
+from consensus.sim.cluster import Cluster, Outcome, Tell
 from consensus.sim.mutants import planted
 from consensus.sim.plan import plan
+from consensus.sim.roster import ACTOR_NAMES
 from consensus.sim.schedule import Schedule, Signatures
-
-ACTOR_NAMES: Final = (*sorted(ACTORS), TWIN)
-"""Every fault class that a traitor may draw; the order is part of what a seed means."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +67,7 @@ class Result:
     recovery_us: int
     link_bytes_per_second: int
     footprint_bytes: int
+    forked: bool
     digest: str
     actors: tuple[str, ...]
 
@@ -88,6 +85,7 @@ class Summary:
     link_bytes_per_second: int = 0
     footprint_bytes: int = 0
     with_traitors: int = 0
+    forks: int = 0
     actors: dict[str, int] = field(default_factory=dict)
     failures: list[Result] = field(default_factory=list)
     _recoveries: list[int] = field(default_factory=list)
@@ -103,6 +101,7 @@ class Summary:
         self.link_bytes_per_second = max(self.link_bytes_per_second, result.link_bytes_per_second)
         self.footprint_bytes = max(self.footprint_bytes, result.footprint_bytes)
         self.with_traitors += bool(result.actors)
+        self.forks += result.forked
         self._recoveries.append(result.recovery_us)
         for actor in result.actors:
             self.actors[actor] = self.actors.get(actor, 0) + 1
@@ -147,6 +146,7 @@ def _result(job: Job) -> Result:
         recovery_us=outcome.recovery_us,
         link_bytes_per_second=outcome.link_bytes_per_second,
         footprint_bytes=outcome.footprint_bytes,
+        forked=bool(outcome.culprits),
         digest=outcome.digest,
         actors=tuple(sorted({name for names in schedule.actors for name in names})),
     )

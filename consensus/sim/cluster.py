@@ -19,7 +19,7 @@ from consensus.effects import Record, RecordKind, ReportEvidence
 from consensus.ingress import verify_certificate
 from consensus.sim import keys
 from consensus.sim.clock import SECOND, Clock, NodeClock
-from consensus.sim.faults import ACTORS, Actor
+from consensus.sim.faults import Actor
 from consensus.sim.footprint import footprint
 from consensus.sim.frames import (
     SideKind,
@@ -33,7 +33,8 @@ from consensus.sim.liveness import Work, deadline_us
 from consensus.sim.machine import Machine, State
 from consensus.sim.network import Network
 from consensus.sim.node import Node
-from consensus.sim.oracle import Oracle, Violation
+from consensus.sim.oracle import Fork, Oracle, Violation
+from consensus.sim.roster import ACTORS, TWIN
 from consensus.sim.schedule import Blackout, Outage, Schedule, Signatures, Submission
 from consensus.sim.trace import describe, short, stamp
 from consensus.sim.twin import Twin
@@ -59,8 +60,6 @@ FOOTPRINT_MAX: Final = 8 * 1024 * 1024
 RESUBMIT_US: Final = 10 * SECOND
 TICK_US: Final = 1 * SECOND
 
-TWIN: Final = Twin.__name__
-
 Tell = Callable[[str], None]
 
 
@@ -77,6 +76,8 @@ class Outcome:
     """From GST, or the last submission, to the last commit."""
     link_bytes_per_second: int
     footprint_bytes: int
+    culprits: tuple[NodeId, ...]
+    """Members that the certificates of a forked height convict; empty without a fork."""
     accused: tuple[NodeId, ...]
     """Traitors whose contradictions some honest node noticed."""
     digest: str
@@ -103,6 +104,7 @@ class Cluster:
             honest=frozenset(schedule.honest),
             verify=self._keys.verify,
             sees_disks=sees_disks,
+            may_fork=schedule.has_too_many_traitors,
         )
         self._network = Network(
             self._clock,
@@ -150,11 +152,15 @@ class Cluster:
     def run(self) -> Outcome:
         """Let the schedule happen and return what came of it."""
         violation: Violation | None = None
+        culprits: tuple[NodeId, ...] = ()
         try:
             self._plan()
             self._run()
         except Violation as found:
             violation = found
+        except Fork as fork:
+            culprits = self._oracle.transcript.culprits(fork.height)
+            violation = self._audit(fork, culprits)
         except Exception as error:  # noqa: BLE001 - whatever the core raises is a finding
             text = "".join(traceback.format_exception(error)[-4:])
             violation = Violation(f"{type(error).__name__} raised", text)
@@ -169,6 +175,7 @@ class Cluster:
             recovery_us=max(0, self._clock.now_us - self._last_submission_us()),
             link_bytes_per_second=self._oracle.link_bytes_per_second,
             footprint_bytes=self._footprint,
+            culprits=culprits,
             accused=tuple(sorted(self._accused)),
             digest=self._digest.hexdigest(),
         )
@@ -180,10 +187,22 @@ class Cluster:
             if not self._clock.advance():
                 raise Violation("stall", "nothing is left to happen")
             if self._clock.now_us > end_us:
+                if self.schedule.has_too_many_traitors:
+                    return  # they may stop the log; only a fork must name them
                 raise Violation("stall", self._work.story())
             if self._clock.events > EVENTS_MAX:
                 raise Violation("runaway", f"{self._clock.events} events")
         self._measure()
+
+    def _audit(self, fork: Fork, culprits: tuple[NodeId, ...]) -> Violation | None:
+        """Check that a fork convicts more than f members, and honest ones never."""
+        self._story("oracle", f"FORK: {fork}; convicted: {', '.join(culprits)}")
+        f = (len(self.schedule.sets[0]) - 1) // 3
+        if set(culprits) - set(self.schedule.traitors):
+            return Violation("honest node convicted", f"{fork}: {culprits}")
+        if len(culprits) <= f:
+            return Violation("fork names too few", f"{fork}: {culprits}")
+        return None
 
     def _last_submission_us(self) -> int:
         return max(self.schedule.gst_us, *(one.at_us for one in self.schedule.work))

@@ -2,16 +2,12 @@
 
 An actor hears every honest word when it is spoken (``overheard``), learns when a view begins
 (``view_began``), is asked for bodies, and is woken once a second (``tick``). It acts through its
-``Hand`` alone. A traitor of a run mixes up to three of these; together the traitors own at most
-f keys. ``Twin``, which runs the honest core twice under one key, is in ``consensus.sim.twin``.
+``Hand`` alone. These follow the formats and break the rules; ``forgers`` break the formats, and
+``twin`` runs the honest core twice under one key. ``roster`` names them all.
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
-from typing import ClassVar, Final
-
-from consensus.effects import Record, RecordKind
 from consensus.sim.hand import Hand, VoteKey
 from consensus.sim.machine import TransactionKind, swap_transactions, transaction
 from consensus.types import (
@@ -27,8 +23,7 @@ from consensus.types import (
     Vote,
     VoteKind,
 )
-from consensus.wal import PAGE_BYTES, encode_batch
-from consensus.wire import MessageKind, block_hash, encode_vote
+from consensus.wire import block_hash
 
 
 class Actor:
@@ -135,6 +130,47 @@ class Equivocator(Actor):
         ):
             if kind is VoteKind.NOTARIZE or hand.chance.random() < 0.5:
                 hand.say(self.me, hand.vote(self.me, kind, height, view, block), targets)
+
+
+class Conspirator(Actor):
+    """Shows each half of the honest nodes a block of its own, and all traitors' votes for it.
+
+    Or it helps the second half to skip the view. With more than f traitors, and the halves kept
+    apart, each half then decides a block of its own, in one view or in two.
+    """
+
+    def view_began(self, height: Height, view: View) -> None:
+        """As leader, have all traitors vote for one thing to each half."""
+        hand = self.hand
+        if not hand.leads(self.me, height, view):
+            return
+        first, second = hand.even_halves()
+        self._decide(height, view, first)
+        if hand.chance.random() < 0.5:
+            self._decide(height, view, second)
+        else:
+            self._vote(VoteKind.NULLIFY, height, view, ZERO_DIGEST, second)
+
+    def overheard(self, message: Message) -> None:
+        """Vote as expected, and help the second half to skip what it wants to skip."""
+        self.vote_as_expected(message)
+        if isinstance(message, Vote) and message.kind is VoteKind.NULLIFY:
+            side = self.hand.even_halves()[1]
+            self._vote(VoteKind.NULLIFY, message.height, message.view, ZERO_DIGEST, side)
+
+    def _decide(self, height: Height, view: View, side: tuple[NodeId, ...]) -> None:
+        block = self.hand.block(self.me, height, view)
+        nullifications = self.justification(height, view)
+        proposal = self.hand.proposal(self.me, height, view, block, nullifications=nullifications)
+        self.hand.say(self.me, proposal, side)
+        for kind in (VoteKind.NOTARIZE, VoteKind.FINALIZE):
+            self._vote(kind, height, view, block_hash(block), side)
+
+    def _vote(
+        self, kind: VoteKind, height: Height, view: View, name: Digest, side: tuple[NodeId, ...]
+    ) -> None:
+        for traitor in self.hand.traitors:
+            self.hand.say(traitor, self.hand.vote(traitor, kind, height, view, name), side)
 
 
 class WithholdingLeader(Actor):
@@ -334,125 +370,3 @@ class Nullifier(Actor):
         """Nullify at once."""
         vote = self.hand.vote(self.me, VoteKind.NULLIFY, height, view, ZERO_DIGEST)
         self.hand.say(self.me, vote, self.hand.honest)
-
-
-class Forger(Actor):
-    """Speaks in the name of others: votes and certificates that nobody signed."""
-
-    def view_began(self, height: Height, view: View) -> None:
-        """Send certificates with borrowed, repeated and invented signatures."""
-        hand = self.hand
-        members = hand.members(height).members
-        kind = hand.chance.choice(tuple(VoteKind))
-        name = ZERO_DIGEST
-        if kind is not VoteKind.NULLIFY:
-            name = block_hash(hand.block(self.me, height, view))
-        own = hand.vote(self.me, kind, height, view, name)
-        signers = tuple(range(len(members)))
-        signatures = tuple(
-            own.signature if hand.chance.random() < 0.5 else hand.chance.randbytes(64)
-            for _ in signers
-        )
-        hand.say(self.me, Certificate(kind, height, view, name, signers, signatures), hand.honest)
-        other = hand.chance.randrange(len(members))
-        forged = Vote(kind, height, view, name, other, own.signature)
-        hand.say(self.me, forged, hand.honest)
-
-    def decisions_for(self, first: Height) -> list[Decision] | None:
-        """Answer with a decision of its own making, claiming to be far ahead."""
-        hand, working = self.hand, self.hand.knowledge.height
-        if first > working:
-            return None
-        block = hand.block(self.me, working, View(0))
-        own = hand.vote(self.me, VoteKind.FINALIZE, working, View(0), block_hash(block))
-        signers = tuple(range(len(hand.members(first).members)))
-        signatures = (own.signature,) * len(signers)
-        certificate = Certificate(
-            VoteKind.FINALIZE, first, View(0), block_hash(block), signers, signatures
-        )
-        return [Decision(block, certificate)]
-
-    def overheard(self, message: Message) -> None:
-        """Pass honest votes on as if they were its own to send."""
-        if isinstance(message, Vote) and self.hand.chance.random() < 0.2:
-            self.hand.say(self.me, message, self.hand.some())
-
-
-class Flooder(Actor):
-    """Sends garbage: random bytes, damaged frames, far views, heights to come."""
-
-    FRAMES_PER_TICK: ClassVar[int] = 12
-
-    def tick(self) -> None:
-        """Send a handful of each."""
-        for _ in range(self.FRAMES_PER_TICK):
-            self.hand.raw(self.me, self._garbage(), self.hand.some())
-
-    def _garbage(self) -> bytes:
-        hand, chance = self.hand, self.hand.chance
-        frames = hand.knowledge.frames
-        shape = chance.randrange(5)
-        if shape == 0 or not frames:
-            return bytes([chance.randrange(20)]) + chance.randbytes(chance.randint(0, 300))
-        frame = bytearray(chance.choice(frames))
-        if shape == 1:
-            return bytes(frame[: chance.randrange(len(frame))])
-        if shape == 2:
-            frame[chance.randrange(len(frame))] ^= 1 << chance.randrange(8)
-            return bytes(frame)
-        height = Height(hand.knowledge.height + chance.randrange(3))
-        view = View(chance.choice((0, 15, 16, 17, 1_000, 2**32 - 1)))
-        known = Height(min(height, hand.knowledge.height))
-        vote = hand.vote(self.me, VoteKind.NULLIFY, known, view, ZERO_DIGEST)
-        if shape == 3:
-            return bytes([MessageKind.VOTE]) + encode_vote(replace(vote, height=height))
-        return bytes([MessageKind.DECISION]) + chance.randbytes(4_000)
-
-
-class PageForger(Actor):
-    """Proposes bodies that hold the bytes of a later log batch where a page begins.
-
-    A log that trusted such a page after a power cut would take itself for damaged, or worse.
-    """
-
-    PAGES: ClassVar[int] = 3
-
-    def view_began(self, height: Height, view: View) -> None:
-        """Propose a valid block with a forged batch inside."""
-        hand = self.hand
-        if not hand.leads(self.me, height, view):
-            return
-        marker = bytes([TransactionKind.PLAIN]) + hand.chance.randbytes(31)
-        room = marker + bytes((self.PAGES + 1) * PAGE_BYTES)
-        block = hand.block(self.me, height, view, extra=(room,))
-        start = encode_batch(1, (Record(RecordKind.BODY, block),)).find(marker)
-        forged = encode_batch(2**40, (Record(RecordKind.VOTE, b"forged"),))
-        gap = -(start + len(marker)) % PAGE_BYTES
-        extra = (marker + bytes(gap) + forged * self.PAGES).ljust(len(room), b"\0")
-        block = hand.block(self.me, height, view, extra=(extra,))
-        nullifications = self.justification(height, view)
-        proposal = hand.proposal(self.me, height, view, block, nullifications=nullifications)
-        hand.say(self.me, proposal, hand.honest)
-
-    def overheard(self, message: Message) -> None:
-        """Vote as expected."""
-        self.vote_as_expected(message)
-
-
-ACTORS: Final[dict[str, type[Actor]]] = {
-    actor.__name__: actor
-    for actor in (
-        Silent,
-        Equivocator,
-        WithholdingLeader,
-        StaleVoter,
-        CertificateCompleter,
-        WrongBody,
-        UnjustifiedLeader,
-        Nullifier,
-        Forger,
-        Flooder,
-        PageForger,
-    )
-}
-"""Every actor that can be mixed with others, by name."""

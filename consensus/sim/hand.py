@@ -248,6 +248,10 @@ class Hand:
         """Return a random part of the honest nodes, not empty."""
         return sorted(self.chance.sample(self.honest, self.chance.randint(1, len(self.honest))))
 
+    def even_halves(self) -> tuple[tuple[NodeId, ...], tuple[NodeId, ...]]:
+        """Return the honest nodes in two parts of equal size, the same each time."""
+        return self.honest[::2], self.honest[1::2]
+
     def halves(self) -> tuple[list[NodeId], list[NodeId]]:
         """Return the honest nodes in two random parts."""
         shuffled = self.chance.sample(self.honest, len(self.honest))

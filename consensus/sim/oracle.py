@@ -12,8 +12,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
-from consensus.effects import Record, RecordKind, ReportEvidence
+from consensus.effects import Record, ReportEvidence
 from consensus.errors import DecodeError
+from consensus.sim.accountability import Transcript
+from consensus.sim.platter import Platter
 from consensus.types import (
     ZERO_DIGEST,
     Certificate,
@@ -31,14 +33,9 @@ from consensus.types import (
 )
 from consensus.wire import (
     block_hash,
-    certificate_height,
-    decode_certificate,
     decode_message,
-    decode_proposal,
-    decode_vote,
     encode_certificate,
     proposal_bytes,
-    proposal_height,
     vote_bytes,
 )
 
@@ -58,6 +55,14 @@ class Violation(Exception):  # noqa: N818 - a finding of the oracle, not an erro
         super().__init__(f"{rule}: {detail}")
         self.rule = rule
         self.detail = detail
+
+
+class Fork(Exception):  # noqa: N818 - an event of a run in which more than f members are traitors
+    """Two blocks of one height were decided."""
+
+    def __init__(self, height: Height) -> None:
+        super().__init__(f"height {height} was decided twice")
+        self.height = height
 
 
 @dataclass(slots=True)
@@ -83,21 +88,11 @@ class _Ballots:
 
 
 @dataclass(slots=True)
-class _Durable:
-    """What is on one node's platter, of heights that are not committed there."""
-
-    votes: set[tuple[Height, View, VoteKind, Digest]] = field(default_factory=set)
-    certificates: set[tuple[Height, View, VoteKind, Digest]] = field(default_factory=set)
-    proposals: set[tuple[Height, View, Digest]] = field(default_factory=set)
-    bodies: set[Digest] = field(default_factory=set)
-
-
-@dataclass(slots=True)
 class _Life:
     """One honest node as seen from outside, over all its restarts."""
 
     chain: list[Digest] = field(default_factory=list)
-    durable: _Durable = field(default_factory=_Durable)
+    platter: Platter = field(default_factory=Platter)
     link_second: dict[NodeId, tuple[int, int]] = field(default_factory=dict)
 
 
@@ -112,6 +107,7 @@ class Oracle:
         honest: frozenset[NodeId],
         verify: Verify,
         sees_disks: bool = True,
+        may_fork: bool = False,
     ) -> None:
         """Judge a run of ``honest`` nodes.
 
@@ -122,7 +118,11 @@ class Oracle:
             verify: the signature check of the run.
             sees_disks: also check that what leaves a node rests on what is durable there; without
                 it, a log that forgets is found only by what becomes of it.
+            may_fork: there are more than f traitors: disagreement is no violation, and two decided
+                blocks of one height raise ``Fork`` instead.
         """
+        self._may_fork = may_fork
+        self.transcript = Transcript()
         self._sees_disks = sees_disks
         self._chain_id = chain_id
         self._honest = honest
@@ -200,8 +200,7 @@ class Oracle:
         first = ballots.proposed.setdefault((node, proposal.view), name)
         if first != name:
             raise Violation("two proposals", f"{node} at {proposal.height}/{proposal.view}")
-        durable = self._lives[node].durable.proposals
-        if self._sees_disks and (proposal.height, proposal.view, name) not in durable:
+        if self._sees_disks and not self._lives[node].platter.holds(proposal, name):
             raise Violation("proposal not durable", f"{node} at {proposal.height}/{proposal.view}")
         if proposal.notarization is not None:
             self._check_certificate(node, proposal.notarization)
@@ -225,6 +224,8 @@ class Oracle:
         final = cast.get(VoteKind.FINALIZE)
         if final is not None and cast.get(VoteKind.NOTARIZE, final) != final:
             raise Violation("notarize one block, finalize another", where)
+        if self._may_fork:
+            return
         if vote.kind is VoteKind.FINALIZE:
             self._count_finalize(ballots, node, vote)
         elif vote.kind is VoteKind.NOTARIZE:
@@ -274,7 +275,10 @@ class Oracle:
             voter = ballots.members.members[vote.voter].id
             if voter in self._honest:
                 self._count(ballots, voter, vote)
+                if vote.height == len(self._lives[voter].chain) + 1:
+                    self._check_vote_durable(voter, vote)
         ballots.verified.add(encoded)
+        self.transcript.add(certificate, ballots.members)
         self._compare(ballots, certificate, where)
 
     def certificate_arrived(
@@ -302,6 +306,8 @@ class Oracle:
 
     def _compare(self, ballots: _Ballots, certificate: Certificate, where: str) -> None:
         """No view may have two notarizations, or both a nullification and a finalization."""
+        if self._may_fork:
+            return
         key = (certificate.kind, certificate.view)
         if ballots.certified.setdefault(key, certificate.block_hash) != certificate.block_hash:
             raise Violation("two certificates of a kind", where)
@@ -318,67 +324,27 @@ class Oracle:
 
     def became_durable(self, node: NodeId, records: tuple[Record, ...]) -> None:
         """Note records of ``node`` that a sync has made durable."""
-        durable = self._lives[node].durable
-        for record in records:
-            match record.kind:
-                case RecordKind.BODY:
-                    durable.bodies.add(block_hash(record.payload))
-                case RecordKind.CERTIFICATE:
-                    size = self._size(certificate_height(record.payload))
-                    held = decode_certificate(record.payload, n=size)
-                    durable.certificates.add((held.height, held.view, held.kind, held.block_hash))
-                case RecordKind.PROPOSAL:
-                    size = self._size(proposal_height(record.payload))
-                    mine = decode_proposal(record.payload, n=size)
-                    durable.proposals.add((mine.height, mine.view, block_hash(mine.block)))
-                    durable.bodies.add(block_hash(mine.block))
-                case RecordKind.VOTE:
-                    vote = decode_vote(record.payload)
-                    durable.votes.add((vote.height, vote.view, vote.kind, vote.block_hash))
+        self._lives[node].platter.write(records, self._size)
 
     def _check_vote_durable(self, node: NodeId, vote: Vote) -> None:
-        """A vote leaves only after itself and everything that it rests on (CONSENSUS.md 3.6.1)."""
         if not self._sees_disks:
             return
-        durable = self._lives[node].durable
-        where = f"{vote.kind.name} of {node} at {vote.height}/{vote.view}"
-        if (vote.height, vote.view, vote.kind, vote.block_hash) not in durable.votes:
-            raise Violation("vote not durable", where)
-        if vote.kind is VoteKind.NOTARIZE and vote.block_hash not in durable.bodies:
-            raise Violation("body not durable", where)
-        if vote.kind is VoteKind.FINALIZE:
-            notarization = (vote.height, vote.view, VoteKind.NOTARIZE, vote.block_hash)
-            if notarization not in durable.certificates:
-                raise Violation("notarization not durable", where)
-            return
-        entered_by = vote.view - 1
-        if vote.view > 0 and not any(
-            height == vote.height and view == entered_by and kind is not VoteKind.FINALIZE
-            for height, view, kind, _ in durable.certificates
-        ):
-            raise Violation("certificate not durable", where)
+        lacking = self._lives[node].platter.lacks_for(vote)
+        if lacking:
+            where = f"{vote.kind.name} of {node} at {vote.height}/{vote.view}"
+            raise Violation(f"{lacking} not durable", where)
 
     def restarted(self, node: NodeId, chain: list[Digest], records: tuple[Record, ...]) -> None:
         """Compare what a node found on its disk with what it had said and acknowledged."""
         life = self._lives[node]
         if chain != life.chain:
             raise Violation("acknowledged entry lost", f"{node} had {len(life.chain)} blocks")
-        had = life.durable
-        life.durable = _Durable()
+        had, life.platter = life.platter, Platter()
         self._seen[node] = set()
-        working = Height(len(chain) + 1)
         self.became_durable(node, records)
-        found = life.durable
-        lost = [
-            sorted(str(item) for item in before - after)
-            for before, after in (
-                ({one for one in had.votes if one[0] == working}, found.votes),
-                ({one for one in had.certificates if one[0] == working}, found.certificates),
-                ({one for one in had.proposals if one[0] == working}, found.proposals),
-            )
-        ]
-        if any(lost):
-            raise Violation("durable record lost", f"{node} at height {working}: {lost}")
+        lost = had.lost_in(life.platter, Height(len(chain) + 1))
+        if lost:
+            raise Violation("durable record lost", f"{node}: {', '.join(lost)}")
 
     # -- decisions ----------------------------------------------------------------------------
 
@@ -402,6 +368,8 @@ class Oracle:
             raise Violation("commit without its certificate", where)
         self._check_certificate(node, certificate)
         if self._decided.setdefault(height, name) != name:
+            if self._may_fork:
+                raise Fork(height)
             raise Violation("fork", where)
         if life.chain and life.chain[-1] != parent:
             raise Violation("commit on another parent", where)
@@ -409,7 +377,7 @@ class Oracle:
         if known.set_hash != next_set.set_hash:
             raise Violation("member sets differ", where)
         life.chain.append(name)
-        self._forget_below(life.durable, Height(height + 1))
+        life.platter.forget_below(Height(height + 1))
 
     def evidence(self, node: NodeId, report: ReportEvidence) -> None:
         """No honest node is ever accused, and what is reported must really contradict."""
@@ -423,11 +391,6 @@ class Oracle:
         )
         if not is_pair:
             raise Violation("evidence of nothing", f"{node} accuses {report.culprit}")
-
-    def _forget_below(self, durable: _Durable, height: Height) -> None:
-        durable.votes = {one for one in durable.votes if one[0] >= height}
-        durable.certificates = {one for one in durable.certificates if one[0] >= height}
-        durable.proposals = {one for one in durable.proposals if one[0] >= height}
 
     # -- shared -------------------------------------------------------------------------------
 

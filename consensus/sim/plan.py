@@ -56,7 +56,8 @@ def plan(
         n: members of the genesis set; some plans have spares beside them that join later.
         actors: names of the fault classes that traitors may draw from.
         signatures: what signs votes; it does not change the plan.
-        traitors_max: most traitors; f = (n - 1) // 3 if None.
+        traitors_max: most traitors; f = (n - 1) // 3 if None. Above f the run shows whether a
+            fork names its culprits.
     """
     chance = random.Random(seed * 1_000_003 + n)
     members = _names(0, n)
@@ -102,7 +103,7 @@ def _sets(
 ) -> tuple[tuple[NodeId, ...], ...]:
     """Return the genesis set and what becomes of it; traitors stay, and never exceed f."""
     sets = [members]
-    if chance.random() < 0.6:
+    if chance.random() < 0.6 or len(traitors) > (len(members) - 1) // 3:
         return (members,)
     spares = list(_names(len(members), chance.randint(1, 2)))
     for _ in range(chance.randint(1, 3)):
@@ -123,6 +124,8 @@ def _traitors(
 ) -> tuple[NodeId, ...]:
     most = (len(nodes) - 1) // 3 if traitors_max is None else traitors_max
     count = 0 if chance.random() < 0.15 else chance.randint(min(1, most), most)
+    if most > (len(nodes) - 1) // 3:
+        count = most
     return tuple(sorted(chance.sample(nodes, count)))
 
 

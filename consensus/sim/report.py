@@ -46,6 +46,7 @@ def runs_section(options: dict[str, object], summary: Summary, elapsed_s: float)
         "heights": summary.heights,
         "view_max": summary.view_max,
         "schedules_with_traitors": summary.with_traitors,
+        "forks_with_too_many_traitors": summary.forks,
         "schedules_by_actor": dict(sorted(summary.actors.items())),
         "work_done_after_gst_s": {
             "median": summary.recovery_us(50) / SECOND,

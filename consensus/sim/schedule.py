@@ -87,3 +87,8 @@ class Schedule:
     def honest(self) -> tuple[NodeId, ...]:
         """Return the nodes that are no traitors, in order."""
         return tuple(node for node in self.nodes if node not in self.traitors)
+
+    @property
+    def has_too_many_traitors(self) -> bool:
+        """Return whether no protocol could keep agreement in some set of this run."""
+        return any(len(self.traitors) > (len(one) - 1) // 3 for one in self.sets)

@@ -7,10 +7,10 @@ from dataclasses import replace
 
 import pytest
 
-from consensus.sim.batch import ACTOR_NAMES
-from consensus.sim.cluster import TWIN, Cluster, Outcome
+from consensus.sim.cluster import Cluster, Outcome
 from consensus.sim.network import Network
 from consensus.sim.plan import plan
+from consensus.sim.roster import ACTOR_NAMES, TWIN
 from consensus.types import NodeId
 
 SEEDS = range(4)

@@ -7,9 +7,9 @@ from dataclasses import replace
 import pytest
 
 from consensus.effects import Record, RecordKind, ReportEvidence
-from consensus.sim import keys
+from consensus.sim import accountability, keys, oracle, platter
 from consensus.sim.machine import GENESIS
-from consensus.sim.oracle import LINK_BYTES_PER_SECOND_MAX, Oracle, Violation
+from consensus.sim.oracle import LINK_BYTES_PER_SECOND_MAX, Fork, Oracle, Violation
 from consensus.types import (
     ZERO_DIGEST,
     Certificate,
@@ -194,7 +194,7 @@ def test_a_vote_hidden_inside_a_certificate_counts_too() -> None:
 
 
 def test_a_traitor_may_contradict_itself() -> None:
-    court = Court()
+    court = Court(sees_disks=False)
     court.say(0, certificate(VoteKind.NULLIFY, V0, signers=(1, 2, 3)))
     court.say(0, certificate(VoteKind.NOTARIZE, V0, NAME, signers=(1, 2, 3)))
 
@@ -236,7 +236,7 @@ def test_a_certificate_with_a_signature_of_somebody_else() -> None:
 
 
 def test_two_notarizations_of_one_view_by_certificate() -> None:
-    court = Court()
+    court = Court(sees_disks=False)
     court.say(0, certificate(VoteKind.NOTARIZE, V0, NAME, signers=(0, 1, 3)))
     # One of the two quorums must contain an honest node twice; the oracle names that crime.
     with pytest.raises(Violation, match="two notarize votes"):
@@ -304,24 +304,43 @@ def test_a_durable_vote_that_a_restart_does_not_find() -> None:
 
 
 def test_an_acknowledged_block_that_a_restart_does_not_find() -> None:
-    court = Court()
+    court = Court(sees_disks=False)
     court.commit(0, signers=(0, 1, 2))
     with pytest.raises(Violation, match="acknowledged entry lost"):
         court.oracle.restarted(NODES[0], [], ())
 
 
-def test_two_blocks_at_one_height() -> None:
-    # Two of the three honest nodes commit what only a second traitor can have signed twice.
-    oracle = Oracle(
-        chain_id=CHAIN, genesis_set=SET, honest=frozenset(NODES[:2]), verify=KEYS.verify
+def _two_traitors(*, may_fork: bool) -> Oracle:
+    """Return an oracle of a world in which n2 and n3 sign everything."""
+    return Oracle(
+        chain_id=CHAIN,
+        genesis_set=SET,
+        honest=frozenset(NODES[:2]),
+        verify=KEYS.verify,
+        sees_disks=False,
+        may_fork=may_fork,
     )
-    for node, block, signers in ((0, BLOCK, (0, 2, 3)), (1, OTHER, (1, 2, 3))):
-        decided = certificate(VoteKind.FINALIZE, V0, block_hash(block), signers)
-        if node == 0:
-            oracle.committed(NODES[0], decided, block, parent=GENESIS, next_set=SET)
-        else:
-            with pytest.raises(Violation, match=r"two certificates of a kind|fork"):
-                oracle.committed(NODES[1], decided, block, parent=GENESIS, next_set=SET)
+
+
+def _decide(oracle: Oracle, node: int, block: bytes, signers: tuple[int, ...]) -> None:
+    decided = certificate(VoteKind.FINALIZE, V0, block_hash(block), signers)
+    oracle.committed(NODES[node], decided, block, parent=GENESIS, next_set=SET)
+
+
+def test_two_blocks_at_one_height() -> None:
+    oracle = _two_traitors(may_fork=False)
+    _decide(oracle, 0, BLOCK, (0, 2, 3))
+    with pytest.raises(Violation, match="two certificates of a kind"):
+        _decide(oracle, 1, OTHER, (1, 2, 3))
+
+
+def test_a_fork_by_too_many_traitors_names_them_and_nobody_else() -> None:
+    oracle = _two_traitors(may_fork=True)
+    _decide(oracle, 0, BLOCK, (0, 2, 3))
+    assert oracle.transcript.culprits(H) == ()
+    with pytest.raises(Fork, match="height 1 was decided twice"):
+        _decide(oracle, 1, OTHER, (1, 2, 3))
+    assert oracle.transcript.culprits(H) == (NODES[2], NODES[3])
 
 
 def test_a_commit_on_a_notarization() -> None:
@@ -331,14 +350,14 @@ def test_a_commit_on_a_notarization() -> None:
 
 
 def test_a_commit_of_a_height_twice() -> None:
-    court = Court()
+    court = Court(sees_disks=False)
     court.commit(0, signers=(0, 1, 2))
     with pytest.raises(Violation, match="commit out of order"):
         court.commit(0, signers=(0, 1, 2))
 
 
 def test_two_nodes_with_different_next_sets() -> None:
-    court = Court()
+    court = Court(sees_disks=False)
     court.commit(0, signers=(0, 1, 2))
     with pytest.raises(Violation, match="member sets differ"):
         court.oracle.committed(
@@ -385,10 +404,10 @@ def test_more_bytes_than_a_link_may_carry() -> None:
 
 
 def test_the_oracle_knows_none_of_the_rules() -> None:
-    source = Oracle.__init__.__globals__
+    source = {**vars(oracle), **vars(platter), **vars(accountability)}
     for module in ("rules", "replica", "quorum", "signer", "ingress", "state", "tally"):
         assert not any(
-            getattr(value, "__module__", "") == f"consensus.{module}"
-            or getattr(value, "__name__", "") == f"consensus.{module}"
+            f"consensus.{module}"
+            in {getattr(value, "__module__", ""), getattr(value, "__name__", "")}
             for value in source.values()
         ), module

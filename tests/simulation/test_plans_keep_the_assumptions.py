@@ -5,8 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consensus.sim.batch import ACTOR_NAMES
 from consensus.sim.plan import plan
+from consensus.sim.roster import ACTOR_NAMES
 from consensus.sim.schedule import Schedule
 
 SEEDS = st.integers(0, 2**40)

@@ -11,13 +11,13 @@ from dataclasses import replace
 
 import pytest
 
-from consensus.sim.batch import ACTOR_NAMES
 from consensus.sim.clock import MILLISECOND, SECOND
 from consensus.sim.cluster import Cluster, Outcome
 from consensus.sim.machine import TransactionKind, transaction
 from consensus.sim.mutants import planted
 from consensus.sim.network import Weather
 from consensus.sim.plan import plan
+from consensus.sim.roster import ACTOR_NAMES
 from consensus.sim.schedule import Blackout, Schedule, Submission, Wrongness
 from consensus.timing import Timing
 from consensus.types import NodeId, VoteKind
