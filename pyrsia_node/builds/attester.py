@@ -3,6 +3,7 @@
 A batch carries up to 110 items and the next sequence number of this node. While it is in flight
 nothing else is sent; a restart composes the same items again from the durable answers. A document
 (``Result``) is sent when an item of ours that is in the log names it and nobody has logged it.
+A batch that is refused is halved until the item that spoils it stands alone and is left out.
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ import trio
 from pyrsia_node.builds.context import BuildContext
 from pyrsia_node.builds.records import OwnItem
 from pyrsia_node.ledger.chain import RequestView
-from pyrsia_node.model.errors import InvalidInputError
+from pyrsia_node.model.digest import Sha256
+from pyrsia_node.model.errors import InvalidInputError, UnavailableError
 from pyrsia_node.model.limits import BATCH_ITEMS_MAX
 from pyrsia_node.model.transactions import (
     AttestBatch,
@@ -28,8 +30,8 @@ from pyrsia_node.model.transactions import (
 
 _LOG = logging.getLogger("pyrsia.builds.attester")
 
-LOOK_INTERVAL_S: Final = 0.1
-"""How soon a finished build is noticed; the height alone does not change when a build ends."""
+LOOK_INTERVAL_S: Final = 2.0
+"""How long at most until it looks again; blocks and finished builds wake it at once."""
 
 
 class Attester:
@@ -39,21 +41,46 @@ class Attester:
         """Work in ``context``."""
         self._context = context
         self._batch_id = ""
-        self._result_ids: dict[str, str] = {}
+        self._items_max = BATCH_ITEMS_MAX
+        self._left_out: set[Sha256] = set()
+        self._result_ids: dict[Sha256, str] = {}
+        self._wanted = trio.Event()
+
+    def wake(self) -> None:
+        """Say that there may be something to send."""
+        self._wanted.set()
 
     async def run(self) -> None:
         """Look for unsent answers for ever."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._wake_on_growth)
+            while True:
+                self._wanted = trio.Event()
+                await self.look()
+                with trio.move_on_after(LOOK_INTERVAL_S):
+                    await self._wanted.wait()
+
+    async def _wake_on_growth(self) -> None:
+        height = -1
         while True:
+            height = await self._context.beyond(height)
+            self.wake()
+
+    async def look(self) -> None:
+        """Send what is due now; what there is no room for waits until the next look."""
+        try:
             await self._send_batch()
             await self._send_results()
-            await trio.sleep(LOOK_INTERVAL_S)
+        except UnavailableError as error:
+            _LOG.info("own transactions wait: %s", error)
 
     def unsent(self) -> list[tuple[RequestView, OwnItem]]:
         """Return answers to open requests that are not yet in the log."""
         me = self._context.identity.me
         found = []
         for view in self._context.chain.open_requests():
-            if me in view.members and me not in view.items:
+            is_due = me in view.members and me not in view.items
+            if is_due and view.id not in self._left_out:
                 own = self._context.records.item(view.id)
                 if own is not None:
                     found.append((view, own))
@@ -63,8 +90,9 @@ class Attester:
         chain, me = self._context.chain, self._context.identity.me
         if self._context.is_pending(self._batch_id):
             return  # in flight: the driver repeats it until it is committed or can never be
-        unsent = self.unsent()[:BATCH_ITEMS_MAX]
+        unsent = self.unsent()[: self._items_max]
         if not unsent:
+            self._left_out.intersection_update(view.id for view in chain.open_requests())
             return
         items: tuple[Item, ...] = tuple(parse_item(own.item) for _, own in unsent)
         environment: dict[str, str | int] = {
@@ -73,20 +101,38 @@ class Attester:
             if isinstance(value, str | int)
         }
         seq = chain.last_seq(me) + 1
-        self._batch_id = await self._submit(AttestBatch(me, seq, items, environment))
+        batch_id = await self._submit(AttestBatch(me, seq, items, environment))
+        if batch_id is not None:
+            self._batch_id, self._items_max = batch_id, BATCH_ITEMS_MAX
+        elif len(unsent) > 1:
+            self._items_max = len(unsent) // 2
+            self.wake()
+        else:
+            _LOG.error("the ledger refuses this node's answer to %s", unsent[0][0].id)
+            self._left_out.add(unsent[0][0].id)
+            self._items_max = BATCH_ITEMS_MAX
+            self.wake()
 
     async def _send_results(self) -> None:
         chain, me = self._context.chain, self._context.identity.me
-        for view in chain.open_requests():
-            own = self._context.records.item(view.id)
-            if own is None or own.document is None or me not in view.items:
+        views = {view.id: view for view in chain.open_requests() if me in view.items}
+        self._result_ids = {each: sent for each, sent in self._result_ids.items() if each in views}
+        for view in views.values():
+            said = view.items[me]
+            is_sent = self._context.is_pending(self._result_ids.get(view.id, ""))
+            if not said.is_built or said.result in view.documents or is_sent:
                 continue
-            if own.document.digest() in view.documents:
-                self._result_ids.pop(view.id, None)
-            elif not self._context.is_pending(self._result_ids.get(view.id, "")):
-                self._result_ids[view.id] = await self._submit(Result(me, view.id, own.document))
+            own = self._context.records.item(view.id)
+            if own is not None and own.document is not None:
+                sent = await self._submit(Result(me, view.id, own.document))
+                self._result_ids[view.id] = sent or ""
 
-    async def _submit(self, body: Transaction) -> str:
+    async def _submit(self, body: Transaction) -> str | None:
+        """Return the id of the transaction, which now waits to be committed; None if refused.
+
+        Raises:
+            UnavailableError: there is no room for it now.
+        """
         identity = self._context.identity
         signed = sign_transaction(
             body, network_id=identity.network_id, sign=identity.sign_transaction
@@ -95,5 +141,6 @@ class Attester:
             await self._context.submit(signed.encoded)
         except InvalidInputError as error:
             # A member that was faster has logged the same document, or the request just ended.
-            _LOG.info("own transaction is not wanted any more: %s", error)
+            _LOG.info("own transaction is not wanted: %s", error)
+            return None
         return signed.id

@@ -20,7 +20,12 @@ from buildpipelines.spec.messages import (
     TrialParams,
     parse_status,
 )
-from pyrsia_node.model.errors import NotFoundError, UnavailableError, VerificationError
+from pyrsia_node.model.errors import (
+    InvalidInputError,
+    NotFoundError,
+    UnavailableError,
+    VerificationError,
+)
 from pyrsia_node.schema.links import Stored
 
 POLL_INTERVAL_S: Final = 0.2
@@ -80,14 +85,14 @@ class Worker:
         self, params: TrialParams, on_progress: Callable[[JobStatus], None]
     ) -> BuildResult | JobFailure:
         """Run a recording build to its end; raises UnavailableError if the worker is lost."""
-        await self._link.call("trial", params.document())
+        await self._begin("trial", params.document())
         return await self._finish(params.job, on_progress)
 
     async def rebuild(
         self, params: RebuildParams, on_progress: Callable[[JobStatus], None]
     ) -> BuildResult | JobFailure:
         """Run a replay build to its end; raises UnavailableError if the worker is lost."""
-        await self._link.call("rebuild", params.document())
+        await self._begin("rebuild", params.document())
         return await self._finish(params.job, on_progress)
 
     async def forget(self, job: str) -> None:
@@ -95,7 +100,23 @@ class Worker:
         try:
             await self._link.call("forget", {"job": job})
         except (NotFoundError, UnavailableError):
+            # Gone already, or with its worker; either way there is nothing left to do here.
             return
+
+    async def _begin(self, method: str, params: JsonObject) -> None:
+        """Start a job, or find that it was started: by this core before it was restarted.
+
+        Raises:
+            InvalidInputError: the worker refuses the parameters.
+            UnavailableError: the worker is away, or remembers as many jobs as it may.
+        """
+        try:
+            await self._link.call(method, params)
+        except InvalidInputError as refusal:
+            try:
+                await self._link.call("job", {"job": params["job"]})
+            except NotFoundError:
+                raise refusal from None
 
     async def _finish(
         self, job: str, on_progress: Callable[[JobStatus], None]
@@ -106,6 +127,9 @@ class Worker:
                 status = parse_status(await self._link.call("job", {"job": job}))
             except FormatError as error:
                 raise VerificationError(f"build worker's answer does not hold: {error}") from error
+            except NotFoundError:
+                # It was restarted, and what it was building is gone.
+                raise UnavailableError(f"the build worker lost job {job}") from None
             except UnavailableError:
                 if trio.current_time() > deadline:
                     raise

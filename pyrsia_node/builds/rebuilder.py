@@ -9,6 +9,7 @@ second, different build would contradict this node's own word.
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -30,14 +31,24 @@ from pyrsia_node.builds.documents import Documents
 from pyrsia_node.builds.records import DOCUMENT_BYTES_MAX, OwnItem
 from pyrsia_node.ledger.chain import RequestView
 from pyrsia_node.model.digest import Sha256
-from pyrsia_node.model.errors import PyrsiaError, UnavailableError
+from pyrsia_node.model.errors import (
+    CorruptStateError,
+    InvalidInputError,
+    PyrsiaError,
+    UnavailableError,
+    VerificationError,
+)
 from pyrsia_node.model.transactions import BuiltItem, FailedItem, Item
 from pyrsia_node.schema.links import Stored
 
 _LOG = logging.getLogger("pyrsia.builds.rebuilder")
 
 RETRY_S: Final = 2.0
-"""Pause before a rebuild that failed for a passing reason is tried again."""
+"""Pause before a rebuild that failed for a passing reason is tried again; doubles each time."""
+
+RETRY_MAX_S: Final = 60.0
+GRACE_MS: Final = 30_000
+"""How long after its deadline a rebuild goes on: block time may be behind our clock."""
 
 
 @dataclass(slots=True)
@@ -52,10 +63,16 @@ class RebuildProgress:
 class Rebuilder:
     """Answers open requests, ``parallel`` at a time."""
 
-    def __init__(self, context: BuildContext, documents: Documents) -> None:
-        """Work in ``context``, finding locks through ``documents``."""
+    def __init__(
+        self, context: BuildContext, documents: Documents, answered: Callable[[], None]
+    ) -> None:
+        """Work in ``context``, finding locks through ``documents``.
+
+        ``answered`` is called whenever an answer has become durable.
+        """
         self._context = context
         self._documents = documents
+        self._answered = answered
         self._limiter = trio.CapacityLimiter(context.parallel)
         self._running: dict[Sha256, RebuildProgress] = {}
 
@@ -87,25 +104,52 @@ class Rebuilder:
             height = await self._context.beyond(height)
 
     async def _answer(self, view: RequestView) -> None:
-        progress = self._running[view.id]
-        async with self._limiter:
-            while (current := self._context.chain.request(view.id)) and current.is_open:
-                try:
-                    own = await self._build(view, progress)
-                except PyrsiaError as error:
-                    # Not an answer: the worker or the gateway is being restarted, or the lock
-                    # is not to be had yet. The deadline of the request bounds the attempts.
-                    progress.detail = str(error)
-                    _LOG.warning("rebuild of %s: %s", view.request.purl, error)
-                    await trio.sleep(RETRY_S)
-                    continue
+        remaining_ms = view.deadline_ms + GRACE_MS - self._context.clock.now_ms()
+        with trio.move_on_after(max(0, remaining_ms) / 1000) as limit:
+            own = await self._attempt(view, self._running[view.id])
+            if own is not None:
                 self._context.records.save_item(view.id, own)
-                progress.state, progress.detail = "done", ""
-                return
+                self._answered()
+        # From here on the record, if there is one, tells how it went.
+        del self._running[view.id]
+        if limit.cancelled_caught:
+            _LOG.warning("rebuild of %s is given up: its time is over", view.request.purl)
+        await self._context.worker.forget(_job_of(view))
 
-    async def _build(self, view: RequestView, progress: RebuildProgress) -> OwnItem:
-        lock = await self._lock(view)
-        job = f"rebuild-{view.id[:32]}"
+    async def _attempt(self, view: RequestView, progress: RebuildProgress) -> OwnItem | None:
+        """Return the answer to a request; None when it has ended meanwhile.
+
+        A slot is held for building alone: a request whose lock nobody has waits beside the others.
+        """
+        pause_s = RETRY_S
+        while self._is_open(view):
+            try:
+                lock = await self._lock(view)
+                if isinstance(lock, OwnItem):
+                    return lock
+                async with self._limiter:
+                    if not self._is_open(view):
+                        return None
+                    return await self._build(view, lock, progress)
+            except CorruptStateError:
+                raise
+            except PyrsiaError as error:
+                # Not an answer: the worker or the gateway is being restarted, or the lock is not
+                # to be had yet. The deadline of the request bounds the attempts.
+                progress.detail = str(error)
+                _LOG.warning("rebuild of %s: %s", view.request.purl, error)
+                # What the worker holds may have been moved away in part: build anew.
+                await self._context.worker.forget(_job_of(view))
+            await trio.sleep(pause_s)
+            pause_s = min(2 * pause_s, RETRY_MAX_S)
+        return None
+
+    def _is_open(self, view: RequestView) -> bool:
+        current = self._context.chain.request(view.id)
+        return current is not None and current.is_open
+
+    async def _build(self, view: RequestView, lock: Lock, progress: RebuildProgress) -> OwnItem:
+        job = _job_of(view)
         request = view.request
 
         def on_progress(status: JobStatus) -> None:
@@ -127,17 +171,24 @@ class Rebuilder:
             seconds_max=self._context.seconds_max,
             tamper=self._context.faults.get("tamper"),
         )
-        result = await self._context.worker.rebuild(params, on_progress)
-        own = await self._own_item(view.id, result)
-        await self._context.worker.forget(job)
-        return own
+        try:
+            result = await self._context.worker.rebuild(params, on_progress)
+        except InvalidInputError as error:
+            # The recipe of the request is not one: it will not become one by waiting.
+            _LOG.warning("rebuild of %s is refused: %s", request.purl, error)
+            return _refusal(view.id, "request")
+        if isinstance(result, BuildResult) and result.purl != str(request.purl):
+            raise VerificationError(f"the worker built {result.purl}, asked for {request.purl}")
+        return await self._own_item(view.id, result)
 
-    async def _lock(self, view: RequestView) -> Lock:
+    async def _lock(self, view: RequestView) -> Lock | OwnItem:
+        """Return the inputs lock, or the refusal if what its digest names is none."""
         raw = await self._documents.find(view.request.lock, prefer=view.request.sponsor)
         try:
             return parse_lock(build_canonical.loads_object(raw, bytes_max=DOCUMENT_BYTES_MAX))
         except FormatError as error:
-            raise UnavailableError(f"inputs lock {view.request.lock}: {error}") from error
+            _LOG.warning("inputs lock %s of %s: %s", view.request.lock, view.request.purl, error)
+            return _refusal(view.id, "lock")
 
     async def _own_item(self, request: Sha256, result: BuildResult | JobFailure) -> OwnItem:
         item: Item
@@ -157,6 +208,22 @@ class Rebuilder:
         stored: dict[str, Stored] = {}
         for path, sha256, size in files_to_store(result):
             if sha256 not in stored:
-                length = size if size is not None else (await trio.Path(path).stat()).st_size
+                length = size if size is not None else await _size_of(path)
                 stored[sha256] = await self._context.vault.adopt(path, sha256, length)
         return compose(result, stored)
+
+
+def _job_of(view: RequestView) -> str:
+    return f"rebuild-{view.id[:32]}"
+
+
+def _refusal(request: Sha256, cause: str) -> OwnItem:
+    return OwnItem(FailedItem(request, "REFUSED", cause).to_json(), None, {})
+
+
+async def _size_of(path: str) -> int:
+    try:
+        return (await trio.Path(path).stat()).st_size
+    except OSError as error:
+        # The worker was restarted, and its folders went with it.
+        raise UnavailableError(f"{path} is gone: {error.strerror}") from error

@@ -54,8 +54,17 @@ class BuildRecord:
         return self.state in ENDED
 
     def at(self, state: str, stage: str, detail: str, *, now_ms: int) -> BuildRecord:
-        """Return the record one step on; ``detail`` is cut to 2,000 characters."""
-        return replace(self, state=state, stage=stage, detail=detail[:2000], updated_ms=now_ms)
+        """Return the record one step on; ``detail`` is cut to 2,000 characters.
+
+        Both texts may come from a build: what is no proper text is replaced, never refused.
+        """
+        return replace(
+            self,
+            state=state,
+            stage=printable(stage, 200),
+            detail=printable(detail, 2000),
+            updated_ms=now_ms,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +74,11 @@ class OwnItem:
     item: JsonObject
     document: Document | None
     environment: JsonObject
+
+
+def printable(text: str, length_max: int) -> str:
+    """Return at most ``length_max`` characters of ``text``, lone surrogates replaced."""
+    return text[:length_max].encode("utf-8", "replace").decode("utf-8")
 
 
 class BuildRecords:
@@ -108,11 +122,20 @@ class BuildRecords:
             self._store.write([(_JOB + r.build_id.encode(), None) for r in stale], sync=False)
 
     def save_item(self, request: Sha256, own: OwnItem) -> None:
-        """Keep this node's answer to ``request`` before anybody hears it."""
+        """Keep this node's answer to ``request`` before anybody hears it.
+
+        Raises:
+            InvalidInputError: it is larger than what ``item`` reads back.
+        """
         value: JsonObject = {"item": own.item, "env": own.environment}
         if own.document is not None:
             value["doc"] = own.document.to_json()
-        self._store.write([(_ITEM + request.encode(), canonical.dumps(value))], sync=True)
+        encoded = canonical.dumps(value)
+        if len(encoded) > RECORD_BYTES_MAX:
+            raise InvalidInputError(
+                f"answer to {request} has {len(encoded)} bytes, more than {RECORD_BYTES_MAX}"
+            )
+        self._store.write([(_ITEM + request.encode(), encoded)], sync=True)
 
     def item(self, request: Sha256) -> OwnItem | None:
         """Return this node's answer to ``request``, if it has one."""

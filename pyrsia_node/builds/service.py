@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final
@@ -20,14 +21,16 @@ from pyrsia_node.builds.attester import Attester
 from pyrsia_node.builds.context import BuildContext
 from pyrsia_node.builds.documents import Documents
 from pyrsia_node.builds.rebuilder import Rebuilder
-from pyrsia_node.builds.records import BuildRecord
+from pyrsia_node.builds.records import BuildRecord, printable
 from pyrsia_node.builds.sponsor import Sponsor
 from pyrsia_node.builds.wishes import WISH_BYTES_MAX, Wish, decode_wish, encode_wish
 from pyrsia_node.ledger.chain import RequestView
 from pyrsia_node.model.digest import parse_sha256
 from pyrsia_node.model.errors import (
+    CorruptStateError,
     InvalidInputError,
     NotFoundError,
+    PeerMisbehaviorError,
     PyrsiaError,
     UnavailableError,
 )
@@ -39,6 +42,7 @@ _LOG = logging.getLogger("pyrsia.builds")
 
 ASK_TIMEOUT_S: Final = 2.0
 STATUS_BYTES_MAX: Final = 256 * 1024
+LAPSED: Final = "the request was not ordered: it lapsed, or an equal one was first; ask again"
 AWAITS_LOG: Final = "the outcome is on its way into this node's copy of the log"
 
 
@@ -66,9 +70,11 @@ class BuildService:
         self._allow = allow
         self._sponsor = Sponsor(context)
         self._documents = Documents(context)
-        self._rebuilder = Rebuilder(context, self._documents)
         self._attester = Attester(context)
-        self._wishes, self._to_carry_out = trio.open_memory_channel[BuildRecord](1000)
+        self._rebuilder = Rebuilder(context, self._documents, self._attester.wake)
+        # Bounded by the sponsor, which records no more than OPEN_MAX wishes at once.
+        self._wishes, self._to_carry_out = trio.open_memory_channel[BuildRecord](math.inf)
+        self._in_hand: set[str] = set()
 
     def serve_on(self, requests: PeerRequests) -> None:
         """Register the methods that other nodes may ask."""
@@ -85,18 +91,34 @@ class BuildService:
                 nursery.start_soon(self._attester.run)
                 self._take_up()
                 async for record in self._to_carry_out:
-                    nursery.start_soon(self._sponsor.carry_out, record)
+                    nursery.start_soon(self._carry_out, record)
+
+    def _hand_over(self, record: BuildRecord) -> None:
+        """Have a wish carried out, once however often it is asked for."""
+        if record.build_id not in self._in_hand:
+            self._in_hand.add(record.build_id)
+            self._wishes.send_nowait(record)
+
+    async def _carry_out(self, record: BuildRecord) -> None:
+        try:
+            await self._sponsor.carry_out(record)
+        finally:
+            self._in_hand.discard(record.build_id)
 
     def _take_up(self) -> None:
         """Carry on with wishes that a restart interrupted before their request was sent."""
         for record in self._context.records.all():
-            is_lost = (
-                record.state == "requested"
-                and not self._context.is_pending(record.request)
-                and self._view(record) is None
-            )
-            if record.state in {"queued", "trial"} or is_lost:
-                self._wishes.send_nowait(record)
+            if record.state in {"queued", "trial"} or self._is_lost(record):
+                self._hand_over(record)
+
+    def _is_lost(self, record: BuildRecord) -> bool:
+        """Whether a request was signed that neither the ledger nor our own memory knows."""
+        return (
+            record.state == "requested"
+            and record.build_id not in self._in_hand
+            and not self._context.is_pending(record.request)
+            and self._view(record) is None
+        )
 
     # ------------------------------------------------------------ wishes
 
@@ -114,10 +136,7 @@ class BuildService:
     def _take(self, purl: Purl, time_class: str, *, forwarded_by: str) -> BuildStarted:
         record = self._sponsor.accept(purl, time_class=time_class, forwarded_by=forwarded_by)
         if record.state == "queued":
-            try:
-                self._wishes.send_nowait(record)
-            except trio.WouldBlock:
-                raise UnavailableError("too many builds are waiting; try again later") from None
+            self._hand_over(record)
         return BuildStarted(build_id=record.build_id, state=self.status_of(record).state)
 
     async def _forward(self, purl: Purl, time_class: str) -> BuildStarted:
@@ -234,6 +253,11 @@ class BuildService:
     def status_of(self, record: BuildRecord) -> BuildStatus:
         """Return a build's status from its record and from the ledger."""
         view = self._view(record)
+        if self._is_sponsor and self._is_lost(record):
+            # It lapsed, or somebody else's equal request was first. It will never be ordered.
+            now_ms = self._context.clock.now_ms()
+            record = record.at("refused", "request", LAPSED, now_ms=now_ms)
+            self._context.records.save(record)
         state = record.state
         if view is not None:
             state = "building" if view.is_open else (view.outcome or "building")
@@ -272,7 +296,15 @@ class BuildService:
                 answer_bytes_max=STATUS_BYTES_MAX,
             )
             status = BuildStatus.parse(_object(answer))
-        except UnavailableError as error:
+            if (status.build_id, status.purl) != (record.build_id, record.purl):
+                raise PeerMisbehaviorError(record.sponsor, f"told of build {status.build_id}")
+            if status.request:
+                parse_sha256(status.request)
+        except NotFoundError:
+            return self._forgotten(record)
+        except CorruptStateError:
+            raise
+        except PyrsiaError as error:
             return self.status_of(replace(record, detail=f"sponsor does not answer: {error}"))
         if status.request and status.request != record.request:
             record = replace(record, request=status.request)
@@ -281,6 +313,14 @@ class BuildService:
         )
         self._context.records.save(record)
         return status
+
+    def _forgotten(self, record: BuildRecord) -> BuildStatus:
+        """End a build that its sponsor no longer knows, unless our own log tells more."""
+        if not record.has_ended and self._view(record) is None:
+            now_ms = self._context.clock.now_ms()
+            record = record.at("refused", "sponsor", "its sponsor forgot it", now_ms=now_ms)
+            self._context.records.save(record)
+        return self.status_of(record)
 
     async def _tell_status(self, _peer: PeerId, payload: bytes) -> bytes:
         status = await self._status(payload.decode("utf-8", "replace"))
@@ -317,7 +357,8 @@ class BuildService:
                     )
                 )
                 state, stage, detail = (
-                    str(answer.get(key, "")) for key in ("state", "stage", "detail")
+                    printable(str(answer.get(key, "")), 1000)
+                    for key in ("state", "stage", "detail")
                 )
             except PyrsiaError:
                 state = "away"
@@ -338,7 +379,7 @@ class BuildService:
 def _object(answer: bytes) -> dict[str, object]:
     try:
         value = json.loads(answer)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InvalidInputError(f"answer is not JSON: {error}") from error
     if not isinstance(value, dict):
         raise InvalidInputError("answer is not a JSON object")

@@ -12,12 +12,19 @@ import secrets
 from dataclasses import replace
 from typing import Final
 
+import trio
+
 from buildpipelines.spec import canonical as build_canonical
 from buildpipelines.spec.messages import BuildResult, JobFailure, JobStatus, TrialParams
 from pyrsia_node.builds.context import BuildContext
 from pyrsia_node.builds.records import BuildRecord
 from pyrsia_node.model.digest import parse_sha256
-from pyrsia_node.model.errors import PyrsiaError
+from pyrsia_node.model.errors import (
+    CorruptStateError,
+    InvalidInputError,
+    PyrsiaError,
+    UnavailableError,
+)
 from pyrsia_node.model.purl import Purl
 from pyrsia_node.model.transactions import (
     BuildRequest,
@@ -32,6 +39,16 @@ _LOG = logging.getLogger("pyrsia.builds.sponsor")
 UNTIL_MS: Final = 30 * 60 * 1000
 """How long a request may wait to be ordered before it lapses."""
 
+OPEN_MAX: Final = 500
+"""Builds that may be under way or waiting at one sponsor."""
+
+OPEN_PER_NODE_MAX: Final = 50
+"""Of these, those that one other node may have forwarded."""
+
+RETRY_S: Final = 2.0
+PATIENCE_S: Final = 600.0
+"""How long a wish waits for a worker, or a mempool, that is away or full."""
+
 _SHORT_S: Final = 60.0
 _MEDIUM_S: Final = 600.0
 
@@ -42,13 +59,22 @@ class Sponsor:
     def __init__(self, context: BuildContext) -> None:
         """Work in ``context``."""
         self._context = context
+        self._limiter = trio.CapacityLimiter(context.parallel)
 
     def accept(self, purl: Purl, *, time_class: str, forwarded_by: str) -> BuildRecord:
-        """Record a wish; the same wish, still open, is the same build."""
+        """Record a wish; the same wish, still open, is the same build.
+
+        Raises:
+            UnavailableError: too many builds are under way; nothing was recorded.
+        """
         records = self._context.records
-        for record in records.all():
-            if record.purl == str(purl) and not record.has_ended:
+        under_way = [record for record in records.all() if not self._is_over(record)]
+        for record in under_way:
+            if record.purl == str(purl):
                 return record
+        theirs = sum(record.forwarded_by == forwarded_by for record in under_way)
+        if len(under_way) >= OPEN_MAX or (forwarded_by and theirs >= OPEN_PER_NODE_MAX):
+            raise UnavailableError(f"{len(under_way)} builds are under way; try again later")
         now = self._context.clock.now_ms()
         record = BuildRecord(
             build_id=f"b-{secrets.token_hex(8)}",
@@ -67,10 +93,36 @@ class Sponsor:
         records.prune()
         return record
 
+    def _is_over(self, record: BuildRecord) -> bool:
+        """Whether nothing will come of a record any more, whatever it says itself."""
+        if record.has_ended:
+            return True
+        if not record.request:
+            return False
+        view = self._context.chain.request(parse_sha256(record.request))
+        return view is not None and not view.is_open
+
     async def carry_out(self, record: BuildRecord) -> None:
-        """Bring a recorded wish into the log, or end it as refused. Errors end it too."""
+        """Bring a recorded wish into the log, or end it as refused.
+
+        What passes (a worker that is restarted, a mempool that is full) is waited for, up to
+        ``PATIENCE_S``; any other error ends the wish.
+        """
+        deadline = trio.current_time() + PATIENCE_S
         try:
-            await self._try(record)
+            async with self._limiter:
+                while True:
+                    try:
+                        await self._try(record)
+                    except UnavailableError as error:
+                        if trio.current_time() > deadline:
+                            raise
+                        _LOG.info("build %s waits: %s", record.build_id, error)
+                        await trio.sleep(RETRY_S)
+                    else:
+                        return
+        except CorruptStateError:
+            raise
         except PyrsiaError as error:
             _LOG.warning("build %s of %s refused: %s", record.build_id, record.purl, error)
             self._save(record, "refused", "sponsor", str(error))
@@ -93,7 +145,12 @@ class Sponsor:
             version=purl.version,
             seconds_max=self._context.seconds_max,
         )
-        result = await self._context.worker.trial(params, progress)
+        with trio.move_on_after(3 * self._context.seconds_max + PATIENCE_S) as limit:
+            result = await self._context.worker.trial(params, progress)
+        if limit.cancelled_caught:
+            # The worker ends a build by itself; one that does not is broken.
+            await self._context.worker.forget(job)
+            raise InvalidInputError("the build worker did not end the trial in time")
         if isinstance(result, JobFailure):
             text = f"{result.outcome} ({result.cause}): {result.detail}"
             self._save(record, "refused", "trial", text)
