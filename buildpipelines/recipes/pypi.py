@@ -12,7 +12,7 @@ import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeGuard
 
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
@@ -31,6 +31,9 @@ PYPROJECT_BYTES_MAX: Final = 256 * 1024
 REQUIRES_MAX: Final = 64
 EPOCH_MIN: Final = 315_532_800
 """1980-01-01, the first time that a zip entry can hold."""
+
+EPOCH_MAX: Final = 4_354_819_200
+"""2108-01-01: no zip entry can hold this time or a later one."""
 
 UNSET: Final = "unset"
 NONE: Final = "none"
@@ -60,12 +63,14 @@ _UNIX = 3
 class Recipe:
     """The fields that determine a build besides lock, source and toolchain.
 
-    ``epoch`` is SOURCE_DATE_EPOCH in seconds, None to leave it unset. ``cutoff`` is the time
+    ``epoch`` is SOURCE_DATE_EPOCH in seconds, None to leave it unset; ``clock`` the time that
+    archive entries carry which would otherwise carry the current one. ``cutoff`` is the time
     after which an input must not have been uploaded, or "none"; ``reference`` the published
     wheel that the marks came from, or "none".
     """
 
     epoch: int | None
+    clock: int
     constraints: tuple[str, ...]
     umask: int
     cutoff: str
@@ -75,6 +80,7 @@ class Recipe:
         """Return the fields as a build request carries them."""
         return {
             "epoch": UNSET if self.epoch is None else self.epoch,
+            "clock": self.clock,
             "constraints": self.constraints,
             "umask": f"{self.umask:03o}",
             "cutoff": self.cutoff,
@@ -89,11 +95,16 @@ class Recipe:
 
 @dataclass(frozen=True, slots=True)
 class Marks:
-    """What a published wheel tells about its making. ``times`` are its files' times, seconds."""
+    """What a published wheel tells about its making.
+
+    ``times`` are the times of all its files, ``written`` that of most files in its .dist-info
+    folder, which the back end wrote itself; both in seconds.
+    """
 
     file: str
     pins: tuple[str, ...]
     times: tuple[int, ...]
+    written: int
     is_group_writable: bool
 
 
@@ -116,13 +127,16 @@ def parse_recipe_fields(fields: Mapping[str, RecipeValue]) -> Recipe:
     Raises:
         FormatError: a field is missing, unknown or out of form.
     """
-    known = {"epoch", "constraints", "umask", "cutoff", "reference"}
+    known = {"epoch", "clock", "constraints", "umask", "cutoff", "reference"}
     if fields.keys() != known:
         raise FormatError(f"a pypi recipe has the fields {', '.join(sorted(known))}")
     epoch, constraints, umask = fields["epoch"], fields["constraints"], fields["umask"]
     cutoff, reference = fields["cutoff"], fields["reference"]
-    if epoch != UNSET and (type(epoch) is not int or not EPOCH_MIN <= epoch < 2**33):
+    clock = fields["clock"]
+    if epoch != UNSET and not _is_time(epoch):
         raise FormatError(f"recipe field epoch {epoch!r} is neither 'unset' nor a time after 1980")
+    if not _is_time(clock):
+        raise FormatError(f"recipe field clock {clock!r} is no time after 1980")
     if not isinstance(constraints, tuple) or not all(_is_pin(line) for line in constraints):
         raise FormatError("recipe field constraints is not a list of pins like name==1.0")
     if umask not in ("022", "002"):
@@ -131,11 +145,16 @@ def parse_recipe_fields(fields: Mapping[str, RecipeValue]) -> Recipe:
         raise FormatError("recipe fields cutoff and reference are texts")
     return Recipe(
         epoch=epoch if isinstance(epoch, int) else None,
+        clock=clock,
         constraints=constraints,
         umask=int(str(umask), 8),
         cutoff=cutoff,
         reference=reference,
     )
+
+
+def _is_time(value: RecipeValue) -> TypeGuard[int]:
+    return type(value) is int and EPOCH_MIN <= value < EPOCH_MAX
 
 
 def _is_pin(line: str) -> bool:
@@ -157,10 +176,14 @@ def read_marks(wheel: Wheel) -> Marks:
         match = _GENERATOR.match(line.lower())
         if match and (pin := _pin(match[1], match[2])) and pin not in pins:
             pins.append(pin)
+    own = [dos_seconds(e.time) for e in entries if e.path[0] == wheel.dist_info]
+    # Usually all of one second; where the back end was slow, what most files say.
+    written = max(own, key=lambda time: (own.count(time), time))
     return Marks(
         file=wheel.file_name,
         pins=tuple(pins),
         times=tuple(dos_seconds(e.time) for e in entries),
+        written=max(written, EPOCH_MIN),
         # The tools write their own folder with modes of their own; only sources show the umask.
         is_group_writable=any(
             e.system == _UNIX and e.attributes & 0o020 and e.path[0] != wheel.dist_info
@@ -182,17 +205,22 @@ def plan(marks: Marks | None, tree: SourceTree, *, cutoff: str) -> list[Recipe]:
 
     A wheel whose files all carry one time was written with a fixed time: SOURCE_DATE_EPOCH, or
     the back end's own constant, which the same value gives. Other wheels kept the times of their
-    sources, which the sdist kept too: there SOURCE_DATE_EPOCH must stay unset.
+    sources, which the sdist kept too: there SOURCE_DATE_EPOCH must stay unset, and what the back
+    end wrote itself carries the time of its run, which the clock repeats.
     """
     if marks is None:
-        newest = max(tree.newest_mtime, EPOCH_MIN)
-        return [Recipe(newest, (), 0o022, cutoff, NONE)]
+        newest = min(max(tree.newest_mtime, EPOCH_MIN), EPOCH_MAX - 1)
+        return [Recipe(newest, newest, (), 0o022, cutoff, NONE)]
     newest = max((*marks.times, EPOCH_MIN))
-    epochs = [newest, None] if len(set(marks.times)) == 1 else [None, newest]
+    times: list[tuple[int | None, int]] = [(newest, newest), (None, marks.written)]
+    if len(set(marks.times)) > 1:
+        times.reverse()
     umask = 0o002 if marks.is_group_writable else 0o022
     pinnings = [marks.pins, ()] if marks.pins else [()]
     recipes = [
-        Recipe(epoch, pins, umask, cutoff, marks.file) for pins in pinnings for epoch in epochs
+        Recipe(epoch, clock, pins, umask, cutoff, marks.file)
+        for pins in pinnings
+        for epoch, clock in times
     ]
     return recipes[:ATTEMPTS_MAX]
 
@@ -209,24 +237,15 @@ class Attempt:
 def is_worth_trying(recipe: Recipe, attempts: Sequence[Attempt]) -> bool:
     """Tell whether another recipe can still beat what earlier ones reached."""
     built = [attempt for attempt in attempts if attempt.is_built]
-    if any(rank(attempt) == (0, False) or attempt.level == 0 for attempt in built):
+    if any(attempt.level in (0, None) for attempt in built):
         return False
     # Where the tools could not build, another epoch does not help them.
     failed = {a.recipe.constraints for a in attempts if not a.is_built}
     if recipe.constraints in failed:
         return False
     # Equal but for times: other tools cannot help, another epoch can.
-    nearly = {a.recipe.constraints for a in built if a.level in (None, 1)}
+    nearly = {a.recipe.constraints for a in built if a.level == 1}
     return not nearly or recipe.constraints in nearly
-
-
-def rank(attempt: Attempt) -> tuple[int, bool]:
-    """Return how good a built attempt is, smaller is better.
-
-    Nearest to the published wheel first; then with SOURCE_DATE_EPOCH, because without it some
-    tools write the current time, and the members' builds would differ in it.
-    """
-    return (attempt.level or 0, attempt.recipe.epoch is None)
 
 
 def back_end(tree: SourceTree) -> BackEnd:

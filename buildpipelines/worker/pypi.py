@@ -149,7 +149,7 @@ class PypiJob:
                 attempts.append(pypi.Attempt(recipe, is_built=False, level=None))
                 continue
             attempts.append(built.attempt)
-            if best is None or pypi.rank(built.attempt) < pypi.rank(best.attempt):
+            if best is None or (built.attempt.level or 0) < (best.attempt.level or 0):
                 best = built
         if best is None:
             assert first_failure is not None, "a plan has at least one recipe"
@@ -278,6 +278,7 @@ class PypiJob:
             "requires": back_end.requires,
             "constraints": recipe.constraints,
             "epoch": recipe.epoch,
+            "clock": recipe.clock,
             "umask": recipe.umask,
             "pip": PIP_PATH,
             "limits": {

@@ -13,6 +13,7 @@ import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from types import SimpleNamespace
 from typing import cast
 
 import pytest
@@ -26,6 +27,7 @@ from buildpipelines.spec.messages import (
 )
 from tests.hostile.index import Index, serving_index
 from tests.hostile.sdists import (
+    PYPROJECT,
     backend,
     file_member,
     installed_closure,
@@ -154,6 +156,29 @@ def test_published_wheel_with_other_times_is_equal_at_level_1(worker: Worker, in
     result = built(trial(worker, "times"))
     assert result.level == 1
     assert "2021-02-03 04:05:06 published" in result.differences[0]
+
+
+def test_what_carries_the_current_time_carries_the_published_one(
+    worker: Worker, other_worker: Worker, index: Index
+) -> None:
+    # As many back ends do: sources keep their times, what is written anew has that of the run.
+    code = backend("clocked", "1.0").replace(
+        b"(2020, 1, 1, 0, 0, 0)",
+        b"(2019, 1, 1, 0, 0, 0) if name.endswith('.py') else time.localtime()[:6]",
+    )
+    members = {"pyproject.toml": PYPROJECT, "backend.py": b"import time\n" + code}
+    data = tar_gz([file_member(f"clocked-1.0/{n}", text) for n, text in members.items()])
+    index.add("clocked", "clocked-1.0.tar.gz", data, CUTOFF_TIME)
+    file = "clocked-1.0-py3-none-any.whl"
+    scope: dict[str, object] = {"time": SimpleNamespace(localtime=lambda: (2022, 3, 4, 5, 6, 8))}
+    exec(code, scope)  # noqa: S102 - our own back end, at another time
+    with TemporaryDirectory() as folder:
+        cast("Callable[[str], str]", scope["build_wheel"])(folder)
+        index.add("clocked", file, (Path(folder) / file).read_bytes(), CUTOFF_TIME)
+    recorded = trial(worker, "clocked")
+    assert (recorded.recipe["epoch"], recorded.recipe["clock"]) == ("unset", 1_646_370_368)
+    assert built(recorded).level == 0
+    assert built(rebuild(other_worker, recorded, "clocked")).level == 0
 
 
 def test_published_wheel_with_other_content_contradicts_its_source(
