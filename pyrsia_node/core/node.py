@@ -212,6 +212,7 @@ class CoreNode:
         network.serve_pieces(BlobServer(self._stat_blob).answer)
         known = KnownPeers(self._opened.store, network)
         known.load()
+        network.set_height(self._watch.height)
         # Derived files first: whoever asks after this start sees the tip that was committed.
         self._projection.catch_up()
         methods = CoreMethods(self._state(), self._builds, router)

@@ -72,7 +72,7 @@ class RelayServer:
         if params.hashes:
             hashes = await self._network.piece_hashes(peer, params.sha256, timeout_s=READ_TIMEOUT_S)
             await _send_frame(stream, {"length": len(hashes)})
-            await stream.send_all(hashes)
+            await _send_bytes(stream, hashes)
             return
         async with self._network.read_piece(
             peer,
@@ -84,7 +84,7 @@ class RelayServer:
             await _send_frame(stream, {"length": params.length})
             try:
                 async for chunk in chunks:
-                    await stream.send_all(chunk)
+                    await _send_bytes(stream, chunk)
             except PyrsiaError as error:
                 # The length is out already: a short stream is how the gateway learns of it.
                 _LOG.info("relay of %s from %s broke off: %s", params.sha256, peer, error)
@@ -149,11 +149,17 @@ async def _read_frame(stream: trio.SocketStream) -> JsonObject:
 
 
 async def _send_frame(stream: trio.SocketStream, value: dict[str, object]) -> None:
-    await stream.send_all(encode_object(value))
+    await _send_bytes(stream, encode_object(value))
+
+
+async def _send_bytes(stream: trio.SocketStream, data: bytes) -> None:
+    """Send, or raise TooSlowError: a reader that hangs must not hold its place for ever."""
+    with trio.fail_after(READ_TIMEOUT_S):
+        await stream.send_all(data)
 
 
 async def _send_error(stream: trio.SocketStream, error: PyrsiaError) -> None:
     try:
         await _send_frame(stream, {"error": {"kind": kind_of(error), "message": str(error)}})
-    except (trio.BrokenResourceError, trio.ClosedResourceError):
+    except (trio.BrokenResourceError, trio.ClosedResourceError, trio.TooSlowError):
         return
