@@ -38,7 +38,7 @@ from consensus.sim.roster import ACTORS, TWIN
 from consensus.sim.schedule import Blackout, Outage, Schedule, Signatures, Submission
 from consensus.sim.trace import describe, short, stamp
 from consensus.sim.twin import Twin
-from consensus.sim.world import Durable, World
+from consensus.sim.world import Durable, Stored, World
 from consensus.types import (
     Certificate,
     Decision,
@@ -159,7 +159,7 @@ class Cluster:
         except Violation as found:
             violation = found
         except Fork as fork:
-            culprits = self._oracle.transcript.culprits(fork.height)
+            culprits = self._oracle.culprits(fork.height)
             violation = self._audit(fork, culprits)
         except Exception as error:  # noqa: BLE001 - whatever the core raises is a finding
             text = "".join(traceback.format_exception(error)[-4:])
@@ -359,16 +359,20 @@ class Cluster:
                 if record.kind is RecordKind.VOTE:
                     self._story(node, f"writes down: {describe(decode_vote(record.payload))}")
 
-    def committed(self, node: NodeId, certificate: Certificate, block: bytes, after: State) -> None:
+    def committed(self, node: NodeId, stored: Stored, after: State) -> None:
         """Judge a commit and acknowledge its transactions to the clients."""
-        transactions = split_block(block).transactions
+        transactions = split_block(stored.block).transactions
         self._story(node, f"COMMITS {after.height} {short(after.tip)} of {len(transactions)}")
         assert after.parent is not None
         self._oracle.committed(
-            node, certificate, block, parent=after.parent.tip, next_set=after.members
+            node,
+            Decision(stored.block, stored.certificate),
+            parent=after.parent.tip,
+            next_set=after.members,
+            transcript=stored.transcript,
         )
         self._work.commit(node, transactions)
-        begun = self._hand.knowledge.decided(Decision(block, certificate))
+        begun = self._hand.knowledge.decided(Decision(stored.block, stored.certificate))
         if begun is not None:
             self._heard.clear()
             del self._hand.knowledge.frames[:-64]

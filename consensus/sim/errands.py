@@ -49,9 +49,6 @@ class Errands:
         self._helped: dict[NodeId, int] = {}
         self._catchup = Catchup(life.durable.height)
         self._open: Ask | None = None
-        self._is_barren = False
-        """The last answer brought nothing: hints wait for the next poll, or they would become a
-        stream of questions to honest peers while a liar keeps claiming."""
 
     # -- bodies -------------------------------------------------------------------------------
 
@@ -143,7 +140,6 @@ class Errands:
             self._life.push_oldest()
         for peer in self._life.others():
             self._catchup.joined(peer)
-        self._is_barren = False
         self._ask(self._catchup.next_ask(is_poll=True))
         self._life.later(POLL_PAUSE_US, self.poll_for_ever)
         return []
@@ -151,8 +147,7 @@ class Errands:
     def start_catchup(self, effect: StartCatchup) -> None:
         """Follow a hint that there is more to know."""
         self._catchup.heard(effect.source, effect.seen)
-        if not self._is_barren:
-            self._ask(self._catchup.next_ask())
+        self._ask(self._catchup.next_ask())
 
     def entered(self, height: Height) -> None:
         """Note that everything below ``height`` is committed, by whatever means."""
@@ -168,7 +163,7 @@ class Errands:
         if self._open is ask:
             self._open = None
             self._catchup.failed()
-            self._is_barren = True
+            self._ask(self._catchup.next_ask())
         return []
 
     def take_decisions(self, source: NodeId, frame: bytes) -> list[Event]:
@@ -179,7 +174,6 @@ class Errands:
         decisions = read_decisions(frame)
         if decisions is None:
             self._catchup.failed()
-            self._is_barren = True
             return []
         before = self._life.durable.height
         events: list[Event] = []
@@ -189,9 +183,7 @@ class Errands:
                 break
             events += applied
         self._catchup.answered()
-        self._is_barren = self._life.durable.height == before
-        if not self._is_barren:
-            self._ask(self._catchup.next_ask(is_poll=True))
+        self._ask(self._catchup.next_ask(is_poll=self._life.durable.height > before))
         return events
 
     def _apply(self, encoded: bytes) -> list[Event]:

@@ -322,7 +322,7 @@ class Life:
         if refusal:
             self._watcher.refused(self.durable.me, effect.height, refusal)
             return []
-        self.apply(effect.certificate, effect.block)
+        self.apply(effect.certificate, effect.block, effect.transcript)
         events = self.enter()
         if began_us is not None:
             elapsed_ms = (self.world.clock.now_us - began_us) // MILLISECOND
@@ -333,11 +333,17 @@ class Life:
         """Return why the state machine does not take a block next, or nothing."""
         return self.world.machine.judge(self.durable.tip, block).reason
 
-    def apply(self, certificate: Certificate, block: bytes) -> State:
+    def apply(
+        self,
+        certificate: Certificate,
+        block: bytes,
+        transcript: tuple[Certificate, ...] | None = None,
+    ) -> State:
         """Commit a decided, valid block in one synced write."""
         after = self.world.machine.apply(self.durable.tip, block)
-        self._watcher.committed(self.durable.me, certificate, block, after)
-        self.durable.chain.append(Stored(after.tip, block, certificate))
+        stored = Stored(after.tip, block, certificate, transcript)
+        self._watcher.committed(self.durable.me, stored, after)
+        self.durable.chain.append(stored)
         self._step()
         return after
 

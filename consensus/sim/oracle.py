@@ -122,7 +122,9 @@ class Oracle:
                 blocks of one height raise ``Fork`` instead.
         """
         self._may_fork = may_fork
-        self.transcript = Transcript()
+        self._passed_on = Transcript()
+        self._kept = Transcript()
+        self._kept_whole: dict[Height, bool] = {}
         self._sees_disks = sees_disks
         self._chain_id = chain_id
         self._honest = honest
@@ -278,7 +280,7 @@ class Oracle:
                 if vote.height == len(self._lives[voter].chain) + 1:
                     self._check_vote_durable(voter, vote)
         ballots.verified.add(encoded)
-        self.transcript.add(certificate, ballots.members)
+        self._passed_on.add(certificate, ballots.members)
         self._compare(ballots, certificate, where)
 
     def certificate_arrived(
@@ -351,22 +353,27 @@ class Oracle:
     def committed(
         self,
         node: NodeId,
-        certificate: Certificate,
-        block: bytes,
+        decision: Decision,
         *,
         parent: Digest,
         next_set: MemberSet,
+        transcript: tuple[Certificate, ...] | None = None,
     ) -> None:
-        """Check a commit of ``node``; ``parent`` is what the block itself names."""
-        life = self._lives[node]
+        """Check a commit of ``node``; ``parent`` is what the block itself names.
+
+        ``transcript`` is what the node keeps beside the certificate against forks; None if it
+        caught up and never saw more than the decision.
+        """
+        life, certificate = self._lives[node], decision.certificate
         height = Height(len(life.chain) + 1)
-        name = block_hash(block)
+        name = block_hash(decision.block)
         where = f"{node} at height {height}"
         if certificate.height != height:
             raise Violation("commit out of order", f"{where} commits {certificate.height}")
         if certificate.kind is not VoteKind.FINALIZE or certificate.block_hash != name:
             raise Violation("commit without its certificate", where)
         self._check_certificate(node, certificate)
+        self._keep(node, certificate, transcript)
         if self._decided.setdefault(height, name) != name:
             if self._may_fork:
                 raise Fork(height)
@@ -378,6 +385,25 @@ class Oracle:
             raise Violation("member sets differ", where)
         life.chain.append(name)
         life.platter.forget_below(Height(height + 1))
+
+    def _keep(
+        self, node: NodeId, certificate: Certificate, transcript: tuple[Certificate, ...] | None
+    ) -> None:
+        ballots = self._at(certificate.height)
+        whole = self._kept_whole.get(certificate.height, True)
+        self._kept_whole[certificate.height] = whole and transcript is not None
+        for one in (certificate, *(transcript or ())):
+            self._check_certificate(node, one)
+            self._kept.add(one, ballots.members)
+
+    def culprits(self, height: Height) -> tuple[NodeId, ...]:
+        """Return whom a fork of ``height`` convicts: by what those who committed it have kept.
+
+        If one of them caught up, the kept transcripts may not reach; then by everything that
+        honest nodes passed on, which live nodes report as evidence.
+        """
+        source = self._kept if self._kept_whole.get(height) else self._passed_on
+        return source.culprits(height)
 
     def evidence(self, node: NodeId, report: ReportEvidence) -> None:
         """No honest node is ever accused, and what is reported must really contradict."""

@@ -19,6 +19,17 @@ from consensus.timing import Timing
 from consensus.types import Certificate, Digest, Height, MemberSet, Message, NodeId
 
 
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """One committed block, as the durable chain keeps it."""
+
+    name: Digest
+    block: bytes
+    certificate: Certificate
+    transcript: tuple[Certificate, ...] | None
+    """Other certificates of its height, kept against forks; None if it came by catch-up."""
+
+
 class Watcher(Protocol):
     """Who looks on: the oracle for an honest node, nobody for a traitor's twin."""
 
@@ -31,8 +42,8 @@ class Watcher(Protocol):
     def durable(self, node: NodeId, records: tuple[Record, ...]) -> None:
         """``records`` of ``node`` are on its platter."""
 
-    def committed(self, node: NodeId, certificate: Certificate, block: bytes, after: State) -> None:
-        """``node`` commits ``block``; ``after`` is the state machine's view of the result."""
+    def committed(self, node: NodeId, stored: Stored, after: State) -> None:
+        """``node`` commits a block; ``after`` is the state machine's view of the result."""
 
     def refused(self, node: NodeId, height: Height, reason: str) -> None:
         """``node`` was about to commit a block that its state machine calls invalid."""
@@ -61,15 +72,6 @@ class World:
     """Puts a frame on the network: source, target, frame."""
     slowness: Callable[[], int]
     """Factor by which building and judging bodies take longer at this moment."""
-
-
-@dataclass(frozen=True, slots=True)
-class Stored:
-    """One committed block, as the durable chain keeps it."""
-
-    name: Digest
-    block: bytes
-    certificate: Certificate
 
 
 @dataclass(slots=True)

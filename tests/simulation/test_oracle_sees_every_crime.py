@@ -13,6 +13,7 @@ from consensus.sim.oracle import LINK_BYTES_PER_SECOND_MAX, Fork, Oracle, Violat
 from consensus.types import (
     ZERO_DIGEST,
     Certificate,
+    Decision,
     Digest,
     Height,
     Message,
@@ -97,8 +98,7 @@ class Court:
     def commit(self, node: int, *, block: bytes = BLOCK, signers: tuple[int, ...]) -> None:
         self.oracle.committed(
             NODES[node],
-            certificate(VoteKind.FINALIZE, V0, block_hash(block), signers),
-            block,
+            Decision(block, certificate(VoteKind.FINALIZE, V0, block_hash(block), signers)),
             parent=GENESIS,
             next_set=SET,
         )
@@ -324,7 +324,9 @@ def _two_traitors(*, may_fork: bool) -> Oracle:
 
 def _decide(oracle: Oracle, node: int, block: bytes, signers: tuple[int, ...]) -> None:
     decided = certificate(VoteKind.FINALIZE, V0, block_hash(block), signers)
-    oracle.committed(NODES[node], decided, block, parent=GENESIS, next_set=SET)
+    oracle.committed(
+        NODES[node], Decision(block, decided), parent=GENESIS, next_set=SET, transcript=()
+    )
 
 
 def test_two_blocks_at_one_height() -> None:
@@ -337,16 +339,16 @@ def test_two_blocks_at_one_height() -> None:
 def test_a_fork_by_too_many_traitors_names_them_and_nobody_else() -> None:
     oracle = _two_traitors(may_fork=True)
     _decide(oracle, 0, BLOCK, (0, 2, 3))
-    assert oracle.transcript.culprits(H) == ()
+    assert oracle.culprits(H) == ()
     with pytest.raises(Fork, match="height 1 was decided twice"):
         _decide(oracle, 1, OTHER, (1, 2, 3))
-    assert oracle.transcript.culprits(H) == (NODES[2], NODES[3])
+    assert oracle.culprits(H) == (NODES[2], NODES[3])
 
 
 def test_a_commit_on_a_notarization() -> None:
     early = certificate(VoteKind.NOTARIZE, V0)
     with pytest.raises(Violation, match="commit without its certificate"):
-        Court().oracle.committed(NODES[0], early, BLOCK, parent=GENESIS, next_set=SET)
+        Court().oracle.committed(NODES[0], Decision(BLOCK, early), parent=GENESIS, next_set=SET)
 
 
 def test_a_commit_of_a_height_twice() -> None:
@@ -362,8 +364,7 @@ def test_two_nodes_with_different_next_sets() -> None:
     with pytest.raises(Violation, match="member sets differ"):
         court.oracle.committed(
             NODES[1],
-            certificate(VoteKind.FINALIZE, V0),
-            BLOCK,
+            Decision(BLOCK, certificate(VoteKind.FINALIZE, V0)),
             parent=GENESIS,
             next_set=keys.member_set(NODES, KEYS, epoch=1),
         )
