@@ -31,6 +31,8 @@ from pyrsia_node.ports import PeerId
 from pyrsia_node.replica.follow import encode_range, join_prefixed, split_prefixed
 from pyrsia_node.replica.wal import WriteAheadLog
 from pyrsia_node.schema.config import Config
+from pyrsia_node.schema.layout import Layout
+from pyrsia_node.schema.links import Status
 from pyrsia_node.schema.sections import (
     BuildSection,
     DataSection,
@@ -38,8 +40,6 @@ from pyrsia_node.schema.sections import (
     NodeSection,
     P2pSection,
 )
-from pyrsia_node.schema.layout import Layout
-from pyrsia_node.schema.links import Status
 from pyrsia_node.store.keys import KeyUse, load_keys
 from tests.strategies.build_bodies import request
 
