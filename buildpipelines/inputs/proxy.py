@@ -14,9 +14,10 @@ import contextlib
 import os
 import re
 import socket
+import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 from urllib.parse import unquote, urlsplit
 
 from packaging.utils import canonicalize_name
@@ -31,6 +32,9 @@ REQUEST_SECONDS: Final = 120.0
 REFUSED_MAX: Final = 32
 CONNECTIONS_MAX: Final = 64
 CHUNK_BYTES: Final = 256 * 1024
+
+# From 3.13 on asyncio would look for the socket under the name that it was bound to, which is gone.
+_KEEP_FILE: dict[str, Any] = {"cleanup_socket": False} if sys.version_info >= (3, 13) else {}
 
 _REQUEST = re.compile(rb"([A-Z]{3,10}) ([!-~]{1,4096}) HTTP/1\.[01]\Z")
 _FILE = re.compile(r"/files/([0-9a-f]{64})/([^/]+)\Z")
@@ -151,7 +155,7 @@ async def serving(
     """
     proxy = _Proxy(inputs, watcher)
     server = await asyncio.start_unix_server(
-        proxy.serve, sock=_bind(socket_path, uid), limit=HEADER_BYTES_MAX
+        proxy.serve, sock=_bind(socket_path, uid), limit=HEADER_BYTES_MAX, **_KEEP_FILE
     )
     try:
         yield
@@ -161,8 +165,14 @@ async def serving(
 
 
 def _bind(path: Path, uid: int | None) -> socket.socket:
+    path.unlink(missing_ok=True)
     listener = socket.socket(socket.AF_UNIX)
-    listener.bind(str(path))
+    # The kernel's limit of 107 bytes is on the text, not on the path: go through an open folder.
+    folder = os.open(path.parent, os.O_PATH | os.O_DIRECTORY)
+    try:
+        listener.bind(f"/proc/self/fd/{folder}/{path.name}")
+    finally:
+        os.close(folder)
     path.chmod(0o600)
     if uid is not None:
         os.chown(path, uid, -1)

@@ -289,7 +289,7 @@ class PypiJob:
                 "NPROC": 0 if is_counted else limits.processes + NPROC_MARGIN,
             },
         }
-        with socket_folder(self._machine.uid) as folder:
+        with socket_folder(self._folder, self._machine.uid) as folder:
             proxy_socket = folder / "proxy.sock"
             async with serving(inputs, proxy_socket, uid=self._machine.uid, watcher=progress):
                 job = SandboxJob(

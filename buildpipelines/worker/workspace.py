@@ -2,8 +2,6 @@
 
 ``<work>/jobs/<job>/`` holds ``log.txt``, ``out/`` and ``upstream/`` (files for the node to adopt)
 and, while the job runs, ``tmp/``. Files are readable by the node, which may run as another user.
-Sockets live in a folder of the system's temporary directory, because the sandbox's user must
-reach them and must not pass through the work folder.
 """
 
 from __future__ import annotations
@@ -15,6 +13,8 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+_PREFIX = "pyrsia-build-"
+
 
 class Workspace:
     """The folders of all jobs of one worker."""
@@ -25,6 +25,7 @@ class Workspace:
         self._jobs = work / "jobs"
         work.mkdir(parents=True, exist_ok=True)
         shutil.rmtree(self._jobs, ignore_errors=True)
+        _remove_abandoned_folders()
         self._jobs.mkdir()
 
     def create(self, job: str) -> JobFolder:
@@ -71,10 +72,26 @@ class JobFolder:
 
 
 @contextlib.contextmanager
-def socket_folder(uid: int | None) -> Iterator[Path]:
-    """Yield a short-lived folder for a socket that the user ``uid`` can reach."""
-    with tempfile.TemporaryDirectory(prefix="pyrsia-build-") as name:
+def socket_folder(job: JobFolder, uid: int | None) -> Iterator[Path]:
+    """Yield a short-lived folder for a socket that the sandbox's user can reach.
+
+    Where that is our own user (``uid`` is None) it is the job's own temporary folder. Another
+    user could not pass through the work folder, so he gets one in the system's.
+    """
+    if uid is None:
+        yield job.temporary
+        return
+    with tempfile.TemporaryDirectory(prefix=f"{_PREFIX}{os.getpid()}-") as name:
         folder = Path(name)
         # The name is random and the socket itself lets in one user, so passing through is enough.
-        folder.chmod(0o700 if uid is None else 0o711)
+        folder.chmod(0o711)
         yield folder
+
+
+def _remove_abandoned_folders() -> None:
+    """Remove the socket folders of workers that were killed; their names hold the worker's pid."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*-*"):
+        owner = folder.name.removeprefix(_PREFIX).partition("-")[0]
+        with contextlib.suppress(OSError):
+            if folder.stat().st_uid == os.getuid() and not Path(f"/proc/{owner}").exists():
+                shutil.rmtree(folder)

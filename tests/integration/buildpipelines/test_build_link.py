@@ -8,7 +8,7 @@ import stat
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import TemporaryDirectory, gettempdir
 
 import pytest
 
@@ -170,6 +170,7 @@ def test_killed_worker_takes_its_sandbox_along_and_its_successor_cleans_up(index
             wait_for_stage(worker, "slow", "attempt 1: wheel")
             sandboxes = children(worker.process.pid)
             assert sandboxes
+            killed = worker.process.pid
             worker.process.send_signal(signal.SIGKILL)
             worker.process.wait(10)
         deadline = time.monotonic() + 10
@@ -180,6 +181,7 @@ def test_killed_worker_takes_its_sandbox_along_and_its_successor_cleans_up(index
             with pytest.raises(LinkError, match="no job"):
                 worker.call("job", {"job": "slow"})
             assert list((worker.work / "jobs").iterdir()) == []
+            assert not list(Path(gettempdir()).glob(f"pyrsia-build-{killed}-*"))
 
 
 def children(pid: int) -> list[int]:
