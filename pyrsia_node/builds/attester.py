@@ -34,6 +34,10 @@ LOOK_INTERVAL_S: Final = 2.0
 """How long at most until it looks again; blocks and finished builds wake it at once."""
 
 
+OWED_MAX: Final = 1000
+"""Requests remembered for a late answer; older ones were never built here."""
+
+
 class Attester:
     """Sends batches and results until cancelled."""
 
@@ -43,6 +47,8 @@ class Attester:
         self._batch_id = ""
         self._items_max = BATCH_ITEMS_MAX
         self._left_out: set[Sha256] = set()
+        # Requests of this node that it has not answered yet, in the order in which they were seen.
+        self._owed: dict[Sha256, None] = {}
         self._result_ids: dict[Sha256, str] = {}
         self._wanted = trio.Event()
 
@@ -75,15 +81,35 @@ class Attester:
             _LOG.info("own transactions wait: %s", error)
 
     def unsent(self) -> list[tuple[RequestView, OwnItem]]:
-        """Return answers to open requests that are not yet in the log."""
+        """Return answers that are not yet in the log, to open requests first.
+
+        An answer that comes after the outcome is sent too: it can no longer change the outcome,
+        but one that differs gets a leaf of its own, so a slow liar is seen as well as a fast one.
+        """
+        chain, me = self._context.chain, self._context.identity.me
+        views = [view for view in chain.open_requests() if me in view.members]
+        for view in views:
+            self._owed[view.id] = None
+        is_open = {view.id for view in views}
+        for late in [each for each in self._owed if each not in is_open]:
+            found = chain.request(late)
+            if found is None or me in found.items or late in self._left_out:
+                del self._owed[late]
+            else:
+                views.append(found)
+        for stale in list(self._owed)[:-OWED_MAX]:
+            del self._owed[stale]
+        return self._with_answers(views)
+
+    def _with_answers(self, views: list[RequestView]) -> list[tuple[RequestView, OwnItem]]:
         me = self._context.identity.me
         found = []
-        for view in self._context.chain.open_requests():
-            is_due = me in view.members and me not in view.items
-            if is_due and view.id not in self._left_out:
+        for view in views:
+            own = None
+            if me not in view.items and view.id not in self._left_out:
                 own = self._context.records.item(view.id)
-                if own is not None:
-                    found.append((view, own))
+            if own is not None:
+                found.append((view, own))
         return found
 
     async def _send_batch(self) -> None:

@@ -158,6 +158,7 @@ class BuildService:
                     answer_bytes_max=STATUS_BYTES_MAX,
                 )
                 started = BuildStarted.parse(_object(answer))
+                self._require_fresh(started.build_id, purl, sponsor)
             except PyrsiaError as error:
                 refusal = error
                 continue
@@ -174,6 +175,21 @@ class BuildService:
         wanted = [PeerId(each) for each in self._sponsors] or members
         connected = self._context.requests.connected()
         return [peer for peer in wanted if peer in connected]
+
+    def _require_fresh(self, build_id: str, purl: Purl, sponsor: PeerId) -> None:
+        """Refuse an id under which another sponsor's, or another package's, build is kept here.
+
+        Raises:
+            PeerMisbehaviorError: it is such an id, or none that can be kept.
+        """
+        if not build_id or printable(build_id, 128) != build_id:
+            raise PeerMisbehaviorError(sponsor, "sent a build id that is none")
+        try:
+            known = self._context.records.get(build_id)
+        except NotFoundError:
+            return
+        if (known.sponsor, known.purl) != (sponsor, str(purl)):
+            raise PeerMisbehaviorError(sponsor, f"sent the id of another build, {build_id}")
 
     def _remember(
         self, started: BuildStarted, purl: Purl, time_class: str, sponsor: PeerId

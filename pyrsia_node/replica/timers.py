@@ -1,6 +1,6 @@
 """Timers of the consensus core: one deadline a kind, handed out in order of time.
 
-A later ``SetTimer`` of one kind replaces the earlier one, so at most two deadlines exist. The
+A later ``SetTimer`` of one kind replaces the earlier one, so there is one deadline a kind. The
 core drops stale (height, view) by itself; nothing is cancelled here.
 """
 

@@ -340,3 +340,26 @@ async def test_a_finished_build_is_sent_at_once(tmp_path: Path, autojump_clock: 
         await trio.testing.wait_all_tasks_blocked()
         assert len(site.pending.known()) == 1
         nursery.cancel_scope.cancel()
+
+
+async def test_an_answer_that_comes_after_the_outcome_is_sent_as_well(tmp_path: Path) -> None:
+    site = BuildSite(tmp_path)
+    wanted = opened(site)
+    attester = Attester(site.context)
+    assert attester.unsent() == []
+    me = site.context.identity.me
+    for member in site.local.members:
+        if member.id != me:
+            item = FailedItem(wanted, "BUILD_FAILED", "it rains")
+            site.watch.advance(site.local.commit(AttestBatch(member.id, 1, (item,), {})).tip.height)
+    view = site.context.chain.request(wanted)
+    assert view is not None
+    assert not view.is_open
+    late = FailedItem(wanted, "TIMEOUT", "slow")
+    site.records.save_item(wanted, OwnItem(late.to_json(), None, {}))
+    await attester.look()
+    assert site.commit_pending() == 1
+    after = site.context.chain.request(wanted)
+    assert after is not None
+    assert me in after.items
+    assert attester.unsent() == []

@@ -17,7 +17,12 @@ from pyrsia_node.builds.records import RECORD_BYTES_MAX, BuildRecord, OwnItem
 from pyrsia_node.builds.service import AWAITS_LOG, BuildService
 from pyrsia_node.builds.wishes import Wish, encode_wish
 from pyrsia_node.model.digest import Sha256
-from pyrsia_node.model.errors import InvalidInputError, NotFoundError, UnavailableError
+from pyrsia_node.model.errors import (
+    InvalidInputError,
+    NotFoundError,
+    PeerMisbehaviorError,
+    UnavailableError,
+)
 from pyrsia_node.model.purl import Purl
 from pyrsia_node.ports import PeerId
 from pyrsia_node.schema.links import BuildStatus
@@ -287,6 +292,20 @@ async def test_a_sponsor_that_answers_nonsense_counts_as_away(
     status = await builds.status(build_id)
     assert (status.build_id, status.purl, status.state) == ("b-1", str(SIX), "queued")
     assert "sponsor does not answer" in status.detail
+
+
+@pytest.mark.parametrize("build_id", ["b-1", "", "x" * 200, "\ud800"])
+async def test_a_sponsor_cannot_take_the_id_of_another_build_or_a_senseless_one(
+    build_id: str, tmp_path: Path
+) -> None:
+    site = BuildSite(tmp_path)
+    builds = service(site, is_sponsor=False)
+    first = await forwarded(site, builds)
+    before = site.records.get(first)
+    sponsor_says(site, json.dumps({"build_id": build_id, "state": "queued"}).encode())
+    with pytest.raises((PeerMisbehaviorError, InvalidInputError)):
+        await builds.start(Purl.pypi("six", "1.16.0"), "S")
+    assert site.records.all() == [before]
 
 
 async def test_a_build_that_its_sponsor_forgot_has_ended(tmp_path: Path) -> None:
