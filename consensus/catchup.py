@@ -83,7 +83,9 @@ class Catchup:
         """Return the next question, or None while one is open or there is nobody to ask.
 
         A claim that was not borne out makes claims worth nothing until the next poll or progress,
-        so a liar costs at most one question a poll; its turn in a poll comes like everyone's.
+        so a liar costs at most one question a poll. Polls go round all peers, whatever their past:
+        a peer that never claims and always answers "nothing" has no failures, and would otherwise
+        stand for ever before honest ones that once failed to answer.
 
         Args:
             is_poll: also ask peers that claim nothing, as a node does every few seconds; hints can
@@ -98,13 +100,16 @@ class Catchup:
         ]
         if not candidates:
             return None
-        peer = min(candidates, key=self._place)
+        peer = min(candidates, key=self._turn_of if is_poll else self._place)
         self._turn += 1
         self._peers[peer].asked_at = self._turn
         self._open = Ask(peer, self._height, ASK_BYTES_MAX)
         # Judged by the claim of now: one that shrinks while we wait is a lie too.
         self._had_claimed = self._peers[peer].claim > self._height
         return self._open
+
+    def _turn_of(self, peer: NodeId) -> tuple[int, NodeId]:
+        return self._peers[peer].asked_at, peer
 
     def _place(self, peer: NodeId) -> tuple[int, int, NodeId]:
         standing = self._peers[peer]

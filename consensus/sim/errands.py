@@ -182,8 +182,12 @@ class Errands:
             if not applied:
                 break
             events += applied
-        self._catchup.answered()
-        self._ask(self._catchup.next_ask(is_poll=self._life.durable.height > before))
+        has_progressed = self._life.durable.height > before
+        if decisions and not has_progressed:  # something, and none of it held
+            self._catchup.failed()
+        else:
+            self._catchup.answered()
+        self._ask(self._catchup.next_ask(is_poll=has_progressed))
         return events
 
     def _apply(self, encoded: bytes) -> list[Event]:

@@ -77,6 +77,26 @@ def test_a_leaving_and_returning_peer_cannot_hold_the_line() -> None:
     assert asked.count(HONEST) == 3
 
 
+@given(past_failures=st.integers(0, 5), liars=st.integers(1, 6))
+def test_polls_reach_a_peer_that_once_failed_past_liars_that_claim_nothing(
+    *, past_failures: int, liars: int
+) -> None:
+    plan = Catchup(Height(1))
+    plan.joined(HONEST)
+    for _ in range(past_failures):
+        assert plan.next_ask(is_poll=True) is not None
+        plan.failed()
+    for index in range(liars):
+        plan.joined(NodeId(f"a liar {index}"))
+    asked: list[NodeId] = []
+    for _ in range(liars + 1):
+        ask = plan.next_ask(is_poll=True)
+        assert ask is not None
+        asked.append(ask.peer)
+        plan.answered()
+    assert asked.count(HONEST) == 1, "one round of polls asks everybody once"
+
+
 def test_nobody_is_asked_twice_at_once() -> None:
     plan = Catchup(Height(1))
     plan.joined(HONEST)
