@@ -20,7 +20,7 @@ CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 @click.group(context_settings=CONTEXT)
 @click.version_option(metadata.version("pyrsia"), "-V", "--version", prog_name="pyrsia")
 def cli() -> None:
-    r"""Talk to a Pyrsia node, and trust only what can be verified here.
+    """Talk to a Pyrsia node, and trust only what can be verified here.
 
     \b
     First steps:
@@ -33,7 +33,7 @@ def cli() -> None:
     Exit codes: 0 ok, 1 other, 2 invalid input, 3 verification failed, 4 not found,
     5 unavailable. Shell completion: eval "$(_PYRSIA_COMPLETE=bash_source pyrsia)"
     (zsh_source, fish_source).
-    """
+    """  # noqa: D301 - click reads the backspace character
 
 
 for command in (

@@ -54,7 +54,7 @@ def pypi(
     with_deps: bool,
     no_wait: bool,
 ) -> None:
-    r"""Rebuild Python packages, each pinned to a version.
+    """Rebuild Python packages, each pinned to a version.
 
     \b
     pyrsia build pypi six==1.17.0
@@ -62,7 +62,7 @@ def pypi(
     pyrsia build pypi requests==2.34.2 --with-deps
 
     Waits for the outcome and exits 1 unless every package was accepted.
-    """
+    """  # noqa: D301 - click reads the backspace character
     wanted = [_pinned(package) for package in packages]
     if requirement is not None:
         wanted += _read_requirements(Path(requirement))

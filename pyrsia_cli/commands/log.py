@@ -14,7 +14,7 @@ from pyrsia_cli.output import Row, console, emit, format_option
 from pyrsia_cli.proving import load_trust, prove
 from pyrsia_cli.settings import load_settings, settings_path
 from pyrsia_node.model.canonical import JsonObject
-from pyrsia_node.model.errors import InvalidInputError
+from pyrsia_node.model.errors import InvalidInputError, VerificationError
 from pyrsia_node.model.purl import Purl
 from pyrsia_node.schema.http import Entry, InspectLog, Search
 from pyrsia_node.tlog.verify import verify_bundle, verify_entry
@@ -38,12 +38,12 @@ def inspect_log() -> None:
 def inspect_pypi(
     package: str, fields: str, trust_file: str, output_format: str, *, latest: bool
 ) -> None:
-    r"""Show requests, attestations and outcomes of a Python package, in log order.
+    """Show requests, attestations and outcomes of a Python package, in log order.
 
     \b
     pyrsia inspect-log pypi six
     pyrsia inspect-log pypi six==1.17.0 --format json | jq '.entries[].leaf'
-    """
+    """  # noqa: D301 - click reads the backspace character
     name, _, version = package.partition("==")
     purl = Purl.pypi(name, version or None)
     settings = load_settings(settings_path())
@@ -52,6 +52,7 @@ def inspect_pypi(
         found = api.get("/api/v1/inspect-log", InspectLog, {"purl": str(purl), "proof": 1})
     entries = found.entries[-1:] if latest else found.entries
     leaves = prove(entries, trust)
+    _check_asked(leaves, purl)
     document = {
         "as_of": found.as_of,
         "root": found.root,
@@ -70,7 +71,7 @@ def inspect_pypi(
 def search(
     query: Sequence[str], limit: int, cursor: int | None, trust_file: str, output_format: str
 ) -> None:
-    r"""Search the log. Terms are joined by AND; a leading - excludes. Newest first.
+    """Search the log. Terms are joined by AND; a leading - excludes. Newest first.
 
     \b
     pyrsia search pkg:pypi/six                 every version
@@ -80,7 +81,7 @@ def search(
     pyrsia search 'author:"Benjamin Peterson"'
     pyrsia search builder:node2 status:diverged
     pyrsia search http -status:accepted        free text
-    """
+    """  # noqa: D301 - click reads the backspace character
     settings = load_settings(settings_path())
     trust = load_trust(settings, trust_file)
     params: dict[str, str | int] = {"q": " ".join(query), "limit": limit, "proof": 1}
@@ -119,13 +120,13 @@ def verify(  # noqa: PLR0917 - click passes options by name
     *,
     strict: bool,
 ) -> None:
-    r"""Check FILE offline: does the log vouch for exactly these bytes?
+    """Check FILE offline: does the log vouch for exactly these bytes?
 
     \b
     pyrsia verify six-1.17.0-py2.py3-none-any.whl --bundle six.tlog-proof --trust net.trust
 
     No network is used. Exit 3 when anything does not hold.
-    """
+    """  # noqa: D301 - click reads the backspace character
     trust = load_trust(load_settings(settings_path()), trust_file)
     proof = _read_bundle(Path(bundle))
     wanted = purl or str(verify_entry(proof, trust).entry.document.purl)
@@ -137,7 +138,7 @@ def verify(  # noqa: PLR0917 - click passes options by name
         file_name=name or Path(file).name,
     )
     if strict and proved.contradicted_by is not None:
-        raise InvalidInputError(
+        raise VerificationError(
             f"the upstream publishes other bytes under this name: {proved.contradicted_by}"
         )
     row: Row = {
@@ -164,7 +165,7 @@ def _rows(entries: Sequence[Entry], leaves: Sequence[JsonObject]) -> list[Row]:
         {
             "index": entry.index,
             "type": leaf.get("t"),
-            "purl": entry.purl,
+            "purl": purl_of(leaf) or entry.purl,
             "status": entry.status,
             "height": entry.block.height,
             "time_ms": entry.block.time_ms,
@@ -172,6 +173,22 @@ def _rows(entries: Sequence[Entry], leaves: Sequence[JsonObject]) -> list[Row]:
         }
         for entry, leaf in zip(entries, leaves, strict=True)
     ]
+
+
+def purl_of(leaf: JsonObject) -> str:
+    """Return the package version that a proved leaf is about; "" where the leaf names none."""
+    document = leaf.get("doc")
+    purl = document.get("purl") if isinstance(document, dict) else leaf.get("purl")
+    return purl if isinstance(purl, str) else ""
+
+
+def _check_asked(leaves: Sequence[JsonObject], asked: Purl) -> None:
+    """Refuse an answer that mixes in proved leaves of other packages."""
+    for leaf in leaves:
+        found = purl_of(leaf)
+        about = Purl.parse(found) if found else asked
+        if asked not in (about, about.without_version()):
+            raise VerificationError(f"the node answered {asked} with a leaf about {found}")
 
 
 def detail_of(leaf: JsonObject) -> str:

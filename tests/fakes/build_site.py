@@ -99,6 +99,7 @@ class GatewayLink(Caller):
     def __init__(self) -> None:
         self.is_away = False
         self.adopted: list[str] = []
+        self.pinned: list[str] = []
 
     async def call(
         self, method: str, params: Mapping[str, object], *, timeout_s: float = 30.0
@@ -106,6 +107,10 @@ class GatewayLink(Caller):
         await trio.lowlevel.checkpoint()
         if self.is_away:
             raise UnavailableError("nobody listens on gateway.sock")
+        if method == "fetch":
+            assert params["pin"] is True
+            self.pinned.append(str(params["sha256"]))
+            return {key: params[key] for key in ("sha256", "size", "pieces")}
         assert method == "adopt"
         self.adopted.append(str(params["path"]))
         return {"sha256": params["sha256"], "size": params["size"], "pieces": digest("pieces")}

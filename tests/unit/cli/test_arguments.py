@@ -7,10 +7,12 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from pyrsia_cli.commands.log import _check_asked
 from pyrsia_cli.dependencies import parse_report
 from pyrsia_cli.main import cli
 from pyrsia_cli.settings import Settings, edited, load_settings, save_settings
-from pyrsia_node.model.errors import InvalidInputError, UnavailableError
+from pyrsia_node.model.errors import InvalidInputError, UnavailableError, VerificationError
+from pyrsia_node.model.purl import Purl
 
 ENVIRONMENT = {"COLUMNS": "100"}
 
@@ -80,3 +82,11 @@ def test_pips_report_becomes_pins_with_dependencies_first() -> None:
 def test_a_malformed_report_of_pip_is_an_input_error(text: str) -> None:
     with pytest.raises(InvalidInputError):
         parse_report(text)
+
+
+def test_a_leaf_about_another_package_is_no_answer() -> None:
+    six = Purl.pypi("six", "1.17.0")
+    _check_asked([{"purl": str(six)}, {"doc": {"purl": str(six)}}, {"t": "attest_batch"}], six)
+    _check_asked([{"purl": str(six)}], Purl.pypi("six"))
+    with pytest.raises(VerificationError, match="pkg:pypi/idna"):
+        _check_asked([{"purl": "pkg:pypi/idna@3.10"}], six)
