@@ -38,12 +38,10 @@ class OnePeer(PeerRequests):
 
     def __init__(self) -> None:
         self.answers: list[Callable[[], bytes]] = []
-        self.asked = 0
 
     async def ask(
         self, to: PeerId, method: str, payload: bytes, *, timeout_s: float, answer_bytes_max: int
     ) -> bytes:
-        self.asked += 1
         if not self.answers:
             raise UnavailableError("away")
         return self.answers.pop(0)()
@@ -99,7 +97,7 @@ class Site:
         return SignedCheckpoint(head, tuple(lines)).encode()
 
     async def until_published(self) -> None:
-        with trio.fail_after(10):
+        with trio.fail_after(60):
             while self.publisher.published_size < self.local.chain.tip.size:
                 await trio.sleep(0.01)
 
@@ -154,7 +152,7 @@ async def test_cosignatures_that_never_arrived_are_asked_for(
     async with running(site, site.projection.pull):
         site.watch.advance(1)
         await site.until_published()
-    assert site.peer.asked == 7
+    assert site.peer.answers == []
 
 
 @pytest.mark.parametrize(
