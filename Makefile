@@ -37,7 +37,7 @@ check: setup ## Formatting, lint, types, import contracts, dependencies, spellin
 	$(BIN)/python -m pytest -q tests/tidy
 
 test: setup ## Everything that fits in twenty minutes on two cores.
-	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal -m "not nightly" --ignore tests/tidy
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup -m "not nightly" --ignore tests/tidy
 
 unit: setup
 	$(BIN)/python -m pytest -q -n $(JOBS) tests/unit tests/property tests/conformance
