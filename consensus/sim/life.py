@@ -138,8 +138,13 @@ class Life:
         events = self.ingress.admit(source, frame)
         for event in events:
             if isinstance(event, MessageReceived) and isinstance(event.message, Proposal):
-                self._sighted.setdefault(event.message.view, self.world.clock.now_us)
+                self._sight(event.sender, event.message)
         self.work(deque(events))
+
+    def _sight(self, sender: NodeId, proposal: Proposal) -> None:
+        """Remember when a view's proposal was first seen from its leader; others' do not count."""
+        if sender == self.replica.leader(proposal.view):
+            self._sighted.setdefault(proposal.view, self.world.clock.now_us)
 
     def submit(self, transaction: bytes) -> None:
         """Take a transaction from a client and push it to all other members."""
@@ -216,7 +221,7 @@ class Life:
         members = len(self._members_of(message).members)
         frame = encode_message(message, n=members)
         if isinstance(message, Proposal):
-            self._sighted.setdefault(message.view, self.world.clock.now_us)
+            self._sight(self.durable.me, message)
         self._watcher.said(self.durable.me, message, frame, members=members)
         for target in targets:
             if target != self.durable.me:
