@@ -5,7 +5,7 @@ one holder into a file, then b3sum of the file), then starts a gateway with an e
 curl download the same file through it. Measured: seconds until the client has the last byte, until
 the blob is complete, verified, synced and in the store, and how much the gateway's memory grew.
 
-    python -m benchmarks.macro.bench_fetch [--mebibytes 1024] [--rounds 3] [--out FILE.json]
+    python -m benchmarks.macro.bench_fetch [--mebibytes 1024] [--rounds 5] [--out FILE.json]
 """
 
 from __future__ import annotations
@@ -170,7 +170,7 @@ async def stored(gateway: RunningGateway, sha256: str) -> None:
     """Return when the blob is in the store."""
     client = LinkClient(gateway.layout.gateway_socket)
     while not (await client.call("stat", {"sha256": sha256}))["present"]:
-        await asyncio.sleep(0.005)
+        await asyncio.sleep(0.02)
     client.close()
 
 
@@ -259,7 +259,7 @@ def main() -> int:
     """Measure, print, write; exit 1 if a target is missed."""
     parser = argparse.ArgumentParser(prog="bench_fetch")
     parser.add_argument("--mebibytes", type=int, default=1024)
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--folder", type=Path, help="where the files go; needs 6 times the size")
     parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
