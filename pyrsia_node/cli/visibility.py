@@ -44,9 +44,18 @@ def mount_arguments(
         if path in emptied:
             arguments += ["--perms", "0755", "--tmpfs", str(path)]
         elif any(path.is_relative_to(folder) for folder in emptied):
+            arguments += _folders_between(emptied, path)
             kind = "--bind" if bound[path].is_writable else "--ro-bind"
             arguments += [kind, str(path), str(path)]
     return arguments
+
+
+def _folders_between(emptied: set[Path], path: Path) -> Iterator[str]:
+    """Make what leads from the emptied folder to a bind; bubblewrap's own are for one user only."""
+    top = max(folder for folder in emptied if path.is_relative_to(folder))
+    for folder in reversed(path.parents):
+        if folder.is_relative_to(top) and folder != top:
+            yield from ("--perms", "0755", "--dir", str(folder))
 
 
 def _closed_above(needs: Sequence[Need], may_enter: Callable[[Path], bool]) -> Iterator[Path]:

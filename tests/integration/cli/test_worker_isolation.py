@@ -22,6 +22,7 @@ import trio
 
 from pyrsia_node.cli import cgroup_delegation
 from pyrsia_node.cli.children import ChildSpec, start_child
+from pyrsia_node.cli.visibility import Need, mount_arguments
 from pyrsia_node.cli.worker import isolated_spec, prepare_build_folder, worker_spec, worker_uid
 from pyrsia_node.model.errors import InvalidInputError
 from pyrsia_node.schema.config import Config
@@ -187,6 +188,26 @@ def test_worker_reaches_its_folder_below_one_that_is_closed_to_it(
     os.chown(open_folder, node.own_uid, -1)
     open_folder.chmod(0o700)
     assert intrude(node)["seen"] == ["build"]
+
+
+def test_another_user_reaches_what_lies_deep_below_a_closed_folder(open_folder: Path) -> None:
+    """A checkout in root's home: bubblewrap makes folders on the way for their owner only."""
+    program = open_folder / "checkout" / "venv" / "bin" / "program"
+    program.parent.mkdir(parents=True)
+    program.write_text("#!/bin/sh\necho reached\n")
+    program.chmod(0o755)
+    open_folder.chmod(0o700)
+    command = ["/usr/bin/bwrap", "--dev-bind", "/", "/"]
+    command += mount_arguments(
+        open_folder / "data", [Need(program.parent)], lambda folder: folder != open_folder
+    )
+    if os.geteuid() == 0:
+        command += ["/usr/bin/setpriv", f"--reuid={WORKER_UID_DEFAULT}", "--clear-groups"]
+    else:
+        command += ["--unshare-user"]
+    (open_folder / "data").mkdir()
+    done = subprocess.run([*command, str(program)], capture_output=True, text=True, umask=0o077)
+    assert (done.stdout, done.stderr) == ("reached\n", "")
 
 
 BUILDER = textwrap.dedent(

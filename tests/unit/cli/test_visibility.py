@@ -20,6 +20,8 @@ def operations(arguments: list[str]) -> list[tuple[str, Path]]:
         match rest:
             case ["--perms", "0755", "--tmpfs", path, *rest]:
                 found.append(("empty", Path(path)))
+            case ["--perms", "0755", "--dir", _path, *rest]:
+                pass  # An empty folder where none is, and nothing where one is.
             case [("--bind" | "--ro-bind") as kind, source, path, *rest]:
                 assert source == path
                 found.append((kind, Path(path)))
