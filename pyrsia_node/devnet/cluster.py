@@ -243,6 +243,12 @@ class Cluster:
         process = self._processes.get(label)
         return process is not None and process.poll() is None
 
+    def check_running(self, *labels: str) -> None:
+        """Raise UnavailableError, with a node's last lines, if one of ``labels`` has ended."""
+        for label in labels:
+            if not self.is_running(label):
+                raise UnavailableError(f"{label} ended:\n{self.last_lines(label)}")
+
     def _kill_node(self, label: str) -> int:
         process = self._processes.pop(label)
         document = self.nodes[label].layout.ready
@@ -282,9 +288,7 @@ class Cluster:
     ) -> None:
         deadline_s = time.perf_counter() + timeout_s
         while not is_done():
-            for label in labels:
-                if not self.is_running(label):
-                    raise UnavailableError(f"{label} ended:\n{self.last_lines(label)}")
+            self.check_running(*labels)
             if time.perf_counter() > deadline_s:
                 lines = "".join(f"\n{self.last_lines(label)}" for label in labels)
                 raise UnavailableError(f"{problem} after {timeout_s:g} s{lines}")

@@ -82,11 +82,7 @@ class Demo:
             f"start {len(cluster.members)} authorized and {len(cluster.regulars)} regular nodes"
         )
         cluster.start()
-        self._wait(
-            lambda: all(cluster.ready(label) is not None for label in cluster.nodes),
-            "not every node is ready",
-            timeout_s=60,
-        )
+        self._wait(self._all_are_ready, "not every node is ready", timeout_s=60)
         cluster.wait_connected()
         token = Path(self._regular.data) / "admin.token"
         port = httpx.URL(self._regular.http_url).port
@@ -97,6 +93,10 @@ class Demo:
             f"network {cluster.plan.network[:16]}…, {status['note']}",
             "each node: supervisor, core (votes), gateway (bytes); authorized: build worker too",
         )
+
+    def _all_are_ready(self) -> bool:
+        self._cluster.check_running(*self._cluster.nodes)
+        return all(self._cluster.ready(label) is not None for label in self._cluster.nodes)
 
     def _rebuild(self) -> None:
         self._screen.begin(f"rebuild {' and '.join(FIRST)} from source on four nodes")
