@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -85,19 +85,41 @@ def receive(client: socket.socket) -> bytes:
     raise EOFError("the worker closed the connection")
 
 
+def as_user(uid: int, folder: Path) -> list[str]:
+    """Return what root puts before a command to run it as another user, who owns ``folder``.
+
+    That user may not be able to enter the folders above the checkout and its Python, so both are
+    bound into ``folder``, as ``program`` and ``venv``, for this command alone.
+    """
+    os.chown(folder, uid, uid)
+    program, venv = folder / "program", folder / "venv"
+    program.mkdir()
+    venv.mkdir()
+    bind = 'mount --bind "$1" "$2"; mount --bind "$3" "$4"; shift 4; exec "$@"'
+    return [
+        *("/usr/bin/unshare", "--mount", "/bin/sh", "-ec", bind, "sh"),
+        *(str(ROOT), str(program), sys.prefix, str(venv)),
+        *("/usr/bin/setpriv", f"--reuid={uid}", f"--regid={uid}", "--clear-groups", "--"),
+    ]
+
+
 @contextlib.contextmanager
 def running_worker(
-    folder: Path, index_url: str, *options: str, prefix: Sequence[str] = ()
+    folder: Path, index_url: str, *options: str, uid: int | None = None
 ) -> Iterator[Worker]:
-    """Start a worker as a child process and wait until it listens."""
+    """Start a worker as a child process, as user ``uid`` if that is given; wait for it."""
     path, work = folder / "build.sock", folder / "work"
     path.unlink(missing_ok=True)  # of a killed worker: waiting for it would end too early
     read_end, write_end = os.pipe()
-    command = [*prefix, sys.executable, "-m", "buildpipelines.worker", "--socket", str(path)]
+    prefix, python, root = [], sys.executable, ROOT
+    if uid is not None:
+        prefix = as_user(uid, folder)
+        python, root = str(folder / "venv/bin/python"), folder / "program"
+    command = [*prefix, python, "-m", "buildpipelines.worker", "--socket", str(path)]
     command += ["--work", str(work), "--index-url", index_url, *options]
     environment = {"PATH": "/usr/bin:/bin", "PYRSIA_PARENT_FD": str(read_end)}
     process = subprocess.Popen(
-        command, cwd=ROOT, env=environment | {"PYTHONPATH": str(ROOT)}, pass_fds=[read_end]
+        command, cwd=folder, env=environment | {"PYTHONPATH": str(root)}, pass_fds=[read_end]
     )
     os.close(read_end)
     try:

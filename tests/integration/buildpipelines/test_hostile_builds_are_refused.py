@@ -28,12 +28,9 @@ from tests.hostile.worker import Worker, running_worker
 
 ORDINARY_UID = 64002
 LIMITS = ("--memory-mib", "256", "--processes", "48", "--build-mib", "64", "--log-mib", "1")
-PREFIXES: dict[str, tuple[str, ...]] = {"own user": ()}
-if os.geteuid() == 0:
-    PREFIXES["ordinary user"] = (
-        *("/usr/bin/setpriv", f"--reuid={ORDINARY_UID}", f"--regid={ORDINARY_UID}"),
-        *("--clear-groups", "--"),
-    )
+USERS = (
+    {"own user": None, "ordinary user": ORDINARY_UID} if os.geteuid() == 0 else {"own user": None}
+)
 
 
 @pytest.fixture(scope="module")
@@ -43,14 +40,12 @@ def index() -> Iterator[Index]:
         yield index
 
 
-@pytest.fixture(scope="module", params=list(PREFIXES))
+@pytest.fixture(scope="module", params=list(USERS))
 def worker(index: Index, request: pytest.FixtureRequest) -> Iterator[Worker]:
     with TemporaryDirectory() as name:
         folder = Path(name)
-        if PREFIXES[request.param]:
-            os.chown(folder, ORDINARY_UID, ORDINARY_UID)
         options = (*LIMITS, "--idle-seconds", "4")
-        with running_worker(folder, index.url, *options, prefix=PREFIXES[request.param]) as worker:
+        with running_worker(folder, index.url, *options, uid=USERS[request.param]) as worker:
             yield worker
 
 
