@@ -110,8 +110,9 @@ class RequestBody:
 class Commit:
     """Block ``height`` is final: apply block, certificate and state in one synced write.
 
-    ``transcript`` is, for a block decided after view 0, every other certificate known of its
-    height: should the height ever fork, it names those who signed for both sides (3.9).
+    ``transcript`` is, unless the block was simply notarized and decided in view 0, every other
+    certificate known of its height: should the height ever fork, it names those who signed for
+    both sides (3.9).
     """
 
     height: Height

@@ -245,7 +245,7 @@ class Replica:
         height, view, name = self._state.height, certificate.view, certificate.block_hash
         votes = self._state.tallies.get((VoteKind.FINALIZE, view, name), {})
         complete = merged(certificate, votes)
-        transcript = rules.transcript(self._state) if view > 0 else ()
+        transcript = rules.transcript(self._state, certificate)
         self._out.commit(Commit(height, body.block, complete, next_set, transcript))
         self._enter(complete, next_set, self._below.signers_inside(body.block))
         return True

@@ -39,9 +39,18 @@ def commit(state: HeightState) -> tuple[Certificate, KeptBody] | None:  # R1
     return None
 
 
-def transcript(state: HeightState) -> tuple[Certificate, ...]:  # R1
-    """Return every notarization and nullification of the height, by view and kind."""
+def transcript(state: HeightState, decided: Certificate) -> tuple[Certificate, ...]:  # R1
+    """Return every notarization and nullification of the height, by view and kind.
+
+    Nothing where all that happened is the notarization of the decided block in view 0. A block
+    decided there beside anything else keeps its transcript: should another block be final in a
+    later view, the nullification that allowed it may be in this node's hands alone.
+    """
     found = [*state.notarizations.values(), *state.nullifications.values()]
+    if decided.view == 0 and all(
+        (one.view, one.block_hash) == (decided.view, decided.block_hash) for one in found
+    ):
+        return ()
     return tuple(sorted(found, key=lambda certificate: (certificate.view, certificate.kind)))
 
 

@@ -78,6 +78,10 @@ class Signer:
         """End a silence: sign from ``first_height`` on."""
         self._first_height = first_height
 
+    def silence(self) -> None:
+        """Sign nothing any more until ``resume``: votes of ours were seen that we do not know."""
+        self._first_height = None
+
     # -- asking ----------------------------------------------------------------------------------
 
     def may_sign(self, height: Height) -> bool:
@@ -85,6 +89,14 @@ class Signer:
         if self._first_height is None:
             return False
         return height > self._committed and height >= self._first_height
+
+    def has_cast(self, vote: Vote) -> bool:
+        """Say whether this very vote is ours, cast in this life or an earlier one.
+
+        Knows the working height and those above; what is below is committed and forgotten.
+        """
+        known = self._votes.get((vote.height, vote.view), {}).get(vote.kind)
+        return known is not None and known.block_hash == vote.block_hash
 
     def votes(self, height: Height) -> list[Vote]:
         """Return the votes signed at ``height``, by view and kind."""

@@ -129,6 +129,17 @@ def test_r1_commit_after_view_0_carries_what_the_height_went_through() -> None:
     assert commit.transcript == (notarized(0), nullified(1))
 
 
+def test_r1_commit_in_view_0_keeps_what_a_later_view_could_build_a_fork_on() -> None:
+    node = alone(4, 0)
+    node.tell("m002", nullified(0))
+    (commit,) = of_type(node.tell("m002", Decision(B0, finalized(0))), Commit)
+    assert commit.transcript == (nullified(0),)
+    plain = alone(4, 0)
+    plain.tell("m002", notarized(0))
+    (commit,) = of_type(plain.tell("m002", Decision(B0, finalized(0))), Commit)
+    assert commit.transcript == ()
+
+
 def test_r1_effects_of_the_next_height_stand_behind_the_commit() -> None:
     node = alone(4, 0)
     node.tell("m001", proposal_0())

@@ -105,3 +105,15 @@ def test_proposal_of_an_earlier_life_binds() -> None:
     signer.enter(Height(1), SET.set_hash)
     with pytest.raises(SignerRefusal):
         signer.sign_proposal(Height(1), View(0), B)
+
+
+def test_silenced_signer_signs_nothing_more_though_it_remembers() -> None:
+    signer = fresh()
+    vote = sign(signer, N, A)
+    assert signer.has_cast(vote)
+    assert not signer.has_cast(vote_of("m000", SET, N, view=0, block_hash=B))
+    signer.silence()
+    assert not signer.may_sign(Height(1))
+    with pytest.raises(SignerRefusal):
+        sign(signer, X, ZERO_DIGEST)
+    assert signer.has_cast(vote)
