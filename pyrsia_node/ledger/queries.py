@@ -67,6 +67,17 @@ class CommittedChain:
         """Return (block, certificate) of a committed height; None for 0 and beyond the tip."""
         return self._reader.decision(height) if 0 < height <= self._tip.height else None
 
+    def certificate(self, height: int) -> bytes:
+        """Return what finalized a committed block.
+
+        Raises:
+            NotFoundError: The height has none: it is 0 or beyond the tip.
+        """
+        decision = self.decision(height)
+        if decision is None:
+            raise NotFoundError(f"no certificate of height {height}; the tip is {self._tip.height}")
+        return decision[1]
+
     def leaf(self, index: int) -> bytes:
         """Return a leaf.
 

@@ -228,6 +228,7 @@ ANY = sha256_of(b"another")
         (lambda: change(next_set=ANY), "next_set is"),
         (lambda: change(prev="other"), "prev is"),
         (lambda: change(epoch=2), "epoch is 2, expected 1"),
+        (lambda: change(prev_epoch_height=4), "prev_epoch_height is 4, expected 0"),
         (lambda: change(kind=VoteKind.NOTARIZE), "is a NOTARIZE certificate"),
         (lambda: dataclasses.replace(change(), header=change(height=10).header), "of height 9"),
         (
