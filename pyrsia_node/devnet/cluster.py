@@ -6,6 +6,7 @@ benchmarks and the demo; from an event loop call them in a thread.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -13,6 +14,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -34,14 +36,40 @@ STOP_TIMEOUT_S: Final = 45.0
 _POLL_S: Final = 0.05
 _CALL_TIMEOUT_S: Final = 10.0
 _LAST_LINES: Final = 15
+_COMMAND: Final = (sys.executable, "-P", "-m", "pyrsia_node.cli", "run", "--data")
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """Where a node's supervisor runs: a command before its own, and what that needs.
+
+    Attributes:
+        prefix: a program that becomes the command after it in the same process, as nsenter does.
+        environment: variables beside those of this process.
+        descriptors: open files that ``prefix`` or the node inherits.
+    """
+
+    prefix: tuple[str, ...] = ()
+    environment: Mapping[str, str] = field(default_factory=dict)
+    descriptors: tuple[int, ...] = ()
+
+
+HERE: Final = Setting()
+"""In the namespaces and the time of this process."""
 
 
 class Cluster:
     """The nodes of one network. Use as a context manager: leaving it stops them all."""
 
-    def __init__(self, plan: NetworkPlan) -> None:
-        """Manage the network in ``plan``; nothing is started yet."""
+    def __init__(
+        self, plan: NetworkPlan, *, setting_of: Callable[[str], Setting] = lambda _label: HERE
+    ) -> None:
+        """Manage the network in ``plan``; nothing is started yet.
+
+        ``setting_of`` is asked by label at each start of a node.
+        """
         self.plan = plan
+        self._setting_of = setting_of
         self.nodes: Mapping[str, PlannedNode] = {node.label: node for node in plan.nodes}
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
         # Nodes stop by themselves when the last writing end closes, so also when we are killed.
@@ -80,16 +108,20 @@ class Cluster:
     def start(self, *labels: str) -> None:
         """Start nodes, all by default; returns before they are ready."""
         for label in labels or self.nodes:
-            node = self.nodes[label]
+            node, setting = self.nodes[label], self._setting_of(label)
             assert label not in self._processes, f"{label} runs already"
             with Path(node.log_file).open("ab") as log:
                 self._processes[label] = subprocess.Popen(
-                    [sys.executable, "-P", "-m", "pyrsia_node.cli", "run", "--data", node.data],
+                    [*setting.prefix, *_COMMAND, node.data],
                     stdin=subprocess.DEVNULL,
                     stdout=log,
                     stderr=subprocess.STDOUT,
-                    env={**os.environ, PARENT_FD_VARIABLE: str(self._alive_reading)},
-                    pass_fds=(self._alive_reading,),
+                    env={
+                        **os.environ,
+                        **setting.environment,
+                        PARENT_FD_VARIABLE: str(self._alive_reading),
+                    },
+                    pass_fds=(self._alive_reading, *setting.descriptors),
                     start_new_session=True,
                 )
 
@@ -152,6 +184,21 @@ class Cluster:
             raise UnavailableError(f"{label} runs no {process}")
         os.kill(pids[process], signal.SIGKILL)
         return pids[process]
+
+    def kill_all(self) -> None:
+        """Kill every process of every node at once, as a power cut does; return when all are gone.
+
+        A process that a supervisor has only just started ends by itself, as its pipe closes.
+        """
+        pids = {label: self._pids_on_file(label) for label in self._processes}
+        for process in self._processes.values():
+            process.kill()
+        for pid in [pid for found in pids.values() for pid in found]:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        for label in list(self._processes):
+            self._processes.pop(label).wait()
+            self._wait_gone(label, pids[label])
 
     def restart(self, label: str, timeout_s: float = START_TIMEOUT_S) -> None:
         """Stop a node if it runs, start it, and wait until it is ready."""
@@ -251,16 +298,25 @@ class Cluster:
 
     def _kill_node(self, label: str) -> int:
         process = self._processes.pop(label)
-        document = self.nodes[label].layout.ready
-        pids = json.loads(document.read_text()).get("pids", {}) if document.exists() else {}
+        pids = self._pids_on_file(label)
         process.kill()
         process.wait()
+        self._wait_gone(label, pids)
+        return process.pid
+
+    def _pids_on_file(self, label: str) -> list[int]:
+        """Return the ids of a supervisor's children, as it last wrote them; [] before it did."""
+        document = self.nodes[label].layout.ready
+        if not document.exists():
+            return []
+        return list(json.loads(document.read_text()).get("pids", {}).values())
+
+    def _wait_gone(self, label: str, pids: Sequence[int]) -> None:
         self._wait(
-            lambda: not any(Path(f"/proc/{pid}").exists() for pid in pids.values()),
+            lambda: not any(Path(f"/proc/{pid}").exists() for pid in pids),
             f"processes of {label} outlive their supervisor",
             STOP_TIMEOUT_S,
         )
-        return process.pid
 
     def _is_ready(self, label: str) -> bool:
         return self.ready(label) is not None

@@ -100,8 +100,9 @@ def make_network(
     name: str = "devnet",
     configure: Configure = lambda config: config,
     params: Params = DEVNET_PARAMS,
+    address_of: Callable[[str], str] = lambda _label: LOOPBACK,
 ) -> NetworkPlan:
-    """Make the data directories and the genesis of a network on loopback.
+    """Make the data directories and the genesis of a network, on loopback by default.
 
     Args:
         folder: where everything goes; it must be new or empty.
@@ -111,6 +112,7 @@ def make_network(
         name: of the network; it must begin with "devnet" for faults to be possible.
         configure: last word on each node's configuration.
         params: what the genesis fixes.
+        address_of: the IPv4 address of a label's machine, or of its network namespace.
 
     Raises:
         InvalidInputError: numbers out of range, or the folder is in use.
@@ -128,7 +130,7 @@ def make_network(
     labels += [f"regular-{n + 1}" for n in range(regular)]
     ports = free_ports(_PORTS_PER_NODE * len(labels), base=base_port)
     nodes = [
-        _make_node(folder, label, ports[3 * n : 3 * n + 3], configure)
+        _make_node(folder, label, address_of(label), ports[3 * n : 3 * n + 3], configure)
         for n, label in enumerate(labels)
     ]
     members = [node for node in nodes if node.role == "authorized"]
@@ -148,16 +150,18 @@ def make_network(
     return plan
 
 
-def _make_node(folder: Path, label: str, ports: list[int], configure: Configure) -> PlannedNode:
+def _make_node(
+    folder: Path, label: str, address: str, ports: list[int], configure: Configure
+) -> PlannedNode:
     http_port, data_port, p2p_port = ports
     role = label.partition("-")[0]
-    data_url = f"https://{LOOPBACK}:{data_port}"
-    listen = f"/ip4/{LOOPBACK}/tcp/{p2p_port}"
+    data_url = f"https://{address}:{data_port}"
+    listen = f"/ip4/{address}/tcp/{p2p_port}"
     config = configure(
         Config(
             node=NodeSection(label, role),
             http=HttpSection(port=http_port),
-            data=DataSection(host=LOOPBACK, port=data_port, url=data_url),
+            data=DataSection(host=address, port=data_port, url=data_url),
             p2p=P2pSection(listen=(listen,)),
             build=BuildSection(enabled=role == "authorized", allow=("*",)),
             fault=FaultSection(enabled=True),
