@@ -1,7 +1,9 @@
 """The log as this process believes it: nothing is read from it that was not proved first.
 
 The core writes ``log/``; this side trusts none of it. A checkpoint counts when a quorum of the
-members of its epoch cosigned it, and only if it extends the one that was believed before. An entry
+members of its epoch cosigned it, and only if it extends the one that was believed before. Who the
+members are follows from the genesis alone: each set change that ``log/trust`` names is proved
+before it counts, and one that counted is never forgotten. An entry
 counts when its inclusion under that checkpoint was computed from the tiles. Because every believed
 checkpoint extends the last, an entry once proved stays proved, and is looked at once.
 Specification: docs/spec/log-formats.md.
@@ -35,7 +37,7 @@ from pyrsia_node.tlog.proofs import (
     verify_consistency,
 )
 from pyrsia_node.tlog.tile import WIDTH, TileHashReader
-from pyrsia_node.tlog.trust import Cosigned, Trust
+from pyrsia_node.tlog.trust import TRUST_BYTES_MAX, Cosigned, Trust, TrustFile
 
 LEAVES_MAX: Final = 4096
 """Proved leaves that are kept in memory (at most 48 kB each, usually under 1 kB)."""
@@ -90,12 +92,13 @@ class VerifiedLog:
     """Reads ``log/`` and proves what it returns. Methods block for a few small reads."""
 
     def __init__(self, folder: Path, trust: Trust) -> None:
-        """Read below ``folder``; ``trust`` says whose cosignatures count."""
+        """Read below ``folder``; ``trust``, of a genesis, says whose cosignatures count first."""
         self._folder = folder
         self._trust = trust
         self._tiles = TileFiles(folder)
         self._head: Head | None = None
         self._stamp: tuple[int, int, int] | None = None
+        self._trust_text = TrustFile(trust.genesis.encode()).encode()
         self._refusal = ""
         self._leaves: OrderedDict[int, ProvedLeaf] = OrderedDict()
         self._headers: OrderedDict[int, Header] = OrderedDict()
@@ -114,6 +117,7 @@ class VerifiedLog:
             if stamp != self._stamp:
                 # Noted first: what is wrong stays wrong and is reported once, not at every call.
                 self._stamp = stamp
+                self._follow_sets()
                 self._accept((self._folder / "checkpoint").read_bytes()[: NOTE_BYTES_MAX + 1])
         except OSError as error:
             if self._head is None:
@@ -174,7 +178,35 @@ class VerifiedLog:
             raise NotFoundError(f"the log has {head.size} entries, there is no entry {index}")
         return self._proof_of(index, head)[1].encode()
 
+    def trust_text(self) -> bytes:
+        """Return the trust file that what is believed here rests on."""
+        return self._trust_text
+
     # ------------------------------------------------------------ inside
+
+    def _follow_sets(self) -> None:
+        """Take in the set changes that the core has written down, if they continue what is known.
+
+        What does not hold is reported and left out: checkpoints of a later epoch are then refused.
+        """
+        try:
+            with (self._folder / "trust").open("rb") as file:
+                data = file.read(TRUST_BYTES_MAX + 1)
+            if data == self._trust_text:
+                return
+            trust = Trust.establish(
+                TrustFile.parse(data), network_id=self._trust.genesis.network_id
+            )
+        except FileNotFoundError:
+            return
+        except (OSError, InvalidInputError, VerificationError) as error:
+            _log.error("log/trust is not believed: %s", error)
+            return
+        known = self._trust.epochs
+        if trust.epochs[: len(known)] != known:
+            _log.error("log/trust is not believed: it contradicts epochs that were proved before")
+            return
+        self._trust, self._trust_text = trust, data
 
     def _accept(self, data: bytes) -> None:
         signed = SignedCheckpoint.parse(data)

@@ -38,7 +38,8 @@ class BuildContext:
         published_size: Leaves that this node serves to clients: those of its checkpoint.
         beyond: Waits until the committed height exceeds the one given; returns it.
         peer_of: The peer id of a member's current p2p key.
-        labels: Member labels by id, for people.
+        labels: Gives the labels of the current members by id, for people.
+        is_member: Whether this node is in the member set now.
         parallel: Rebuilds at the same time.
         seconds_max: Time limit of one build.
         faults: Development networks only: which lies this node tells; mutable, usually empty.
@@ -56,7 +57,8 @@ class BuildContext:
     published_size: Callable[[], int]
     beyond: Callable[[int], Awaitable[int]]
     peer_of: Callable[[NodeId], PeerId]
-    labels: Mapping[str, str]
+    labels: Callable[[], Mapping[str, str]]
+    is_member: Callable[[], bool]
     parallel: int
     seconds_max: int
     faults: dict[str, str]

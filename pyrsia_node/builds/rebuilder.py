@@ -85,6 +85,8 @@ class Rebuilder:
 
     def wanted(self) -> list[RequestView]:
         """Return open requests that this node must answer and has not begun to."""
+        if not self._context.is_member():
+            return []
         me = self._context.identity.me
         return [
             view
@@ -146,7 +148,8 @@ class Rebuilder:
 
     def _is_open(self, view: RequestView) -> bool:
         current = self._context.chain.request(view.id)
-        return current is not None and current.is_open
+        # Who has left the set is not counted any more: its answer would be nobody's gain.
+        return current is not None and current.is_open and self._context.is_member()
 
     async def _build(self, view: RequestView, lock: Lock, progress: RebuildProgress) -> OwnItem:
         job = _job_of(view)

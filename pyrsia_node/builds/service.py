@@ -50,7 +50,7 @@ class BuildService:
     """Wishes in, outcomes out.
 
     Args (of the constructor):
-        is_sponsor: Whether this node sponsors (an authorized node with a build worker).
+        builds: Whether this node has a build worker; it sponsors and rebuilds while it is a member.
         sponsors: Where a regular node forwards to; empty means any member.
         allow: Whose forwarded wishes this sponsor takes; ``*`` is everybody's.
     """
@@ -59,13 +59,13 @@ class BuildService:
         self,
         context: BuildContext,
         *,
-        is_sponsor: bool,
+        builds: bool,
         sponsors: Sequence[str],
         allow: Sequence[str],
     ) -> None:
         """Work in ``context``."""
         self._context = context
-        self._is_sponsor = is_sponsor
+        self._builds = builds
         self._sponsors = sponsors
         self._allow = allow
         self._sponsor = Sponsor(context)
@@ -75,6 +75,10 @@ class BuildService:
         # Bounded by the sponsor, which records no more than OPEN_MAX wishes at once.
         self._wishes, self._to_carry_out = trio.open_memory_channel[BuildRecord](math.inf)
         self._in_hand: set[str] = set()
+
+    @property
+    def _is_sponsor(self) -> bool:
+        return self._builds and self._context.is_member()
 
     def serve_on(self, requests: PeerRequests) -> None:
         """Register the methods that other nodes may ask."""
@@ -86,7 +90,7 @@ class BuildService:
     async def run(self) -> None:
         """Carry out wishes and answer requests until cancelled."""
         async with trio.open_nursery() as nursery:
-            if self._is_sponsor:
+            if self._builds:
                 nursery.start_soon(self._rebuilder.run, nursery)
                 nursery.start_soon(self._attester.run)
                 self._take_up()
@@ -108,13 +112,20 @@ class BuildService:
     def _take_up(self) -> None:
         """Carry on with wishes that a restart interrupted before their request was sent."""
         for record in self._context.records.all():
+            if not self._is_own(record):
+                continue
             if record.state in {"queued", "trial"} or self._is_lost(record):
                 self._hand_over(record)
+
+    def _is_own(self, record: BuildRecord) -> bool:
+        """Whether this node sponsors a build, and not one that it forwarded to."""
+        return record.sponsor == self._context.identity.me
 
     def _is_lost(self, record: BuildRecord) -> bool:
         """Whether a request was signed that neither the ledger nor our own memory knows."""
         return (
             record.state == "requested"
+            and self._is_own(record)
             and record.build_id not in self._in_hand
             and not self._context.is_pending(record.request)
             and self._view(record) is None
@@ -241,7 +252,7 @@ class BuildService:
 
     async def _status(self, build_id: str) -> BuildStatus:
         record = self._context.records.get(build_id)
-        if not self._is_sponsor:
+        if not self._is_own(record):
             return await self._ask_sponsor(record)
         status = self.status_of(record)
         view = self._view(record)
@@ -269,7 +280,7 @@ class BuildService:
     def status_of(self, record: BuildRecord) -> BuildStatus:
         """Return a build's status from its record and from the ledger."""
         view = self._view(record)
-        if self._is_sponsor and self._is_lost(record):
+        if self._is_lost(record):
             # It lapsed, or somebody else's equal request was first. It will never be ordered.
             now_ms = self._context.clock.now_ms()
             record = record.at("refused", "request", LAPSED, now_ms=now_ms)
@@ -356,7 +367,7 @@ class BuildService:
         return [gathered[member] for member in view.members]
 
     async def _member_progress(self, view: RequestView, member: str) -> Progress:
-        labels, me = self._context.labels, self._context.identity.me
+        labels, me = self._context.labels(), self._context.identity.me
         state, stage, detail = "unknown", "", ""
         if member in view.items:
             state = "attested"

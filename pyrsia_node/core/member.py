@@ -1,4 +1,9 @@
-"""The authority's part of a core: write-ahead log, replica, pending transactions, member frames."""
+"""The authority's part of a core: write-ahead log, replica, pending transactions, member frames.
+
+It also runs on a node that waits to be admitted, and on one that was removed: there the replica
+only watches, no member link is open, and nothing is ordered. When a block changes the set,
+``set_changed`` brings links and duties in line; the replica itself follows with the block.
+"""
 
 from __future__ import annotations
 
@@ -20,6 +25,7 @@ from pyrsia_node.core.opened import Opened
 from pyrsia_node.ledger.chain import Committed
 from pyrsia_node.ledger.mempool import Mempool
 from pyrsia_node.model.errors import CorruptStateError, InvalidInputError, PyrsiaError
+from pyrsia_node.ports import PeerId
 from pyrsia_node.replica.budget import Budget, CheckCounter, SeldomLog
 from pyrsia_node.replica.driver import MemberDriver, Surroundings
 from pyrsia_node.replica.follow import join_prefixed, split_prefixed
@@ -41,7 +47,7 @@ Take = Callable[[bytes], None]
 
 
 class MemberPart:
-    """Votes, orders and repeats transactions for as long as it runs.
+    """Votes, orders and repeats transactions while this node is a member; watches otherwise.
 
     ``committed`` is called for every block that this part commits. ``on_cosignature`` takes the
     payload of a member's cosignature frame.
@@ -59,7 +65,7 @@ class MemberPart:
             clock=opened.clock,
             push=self._push,
         )
-        self._peers = opened.member_peers()
+        self._peers: dict[PeerId, NodeId] = {}
         self.replica, self._first_effects = self._recover()
         self._refusals = SeldomLog(_log_refusal)
         # Transactions and cosignatures cost a signature check each; a correct member that has more
@@ -117,12 +123,17 @@ class MemberPart:
 
     async def run(self) -> None:
         """Vote until cancelled."""
-        self._opened.network.set_members(self._peers)
+        self.set_changed()
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._read_frames)
             nursery.start_soon(self._pull_pending)
             nursery.start_soon(self._watch_deadlines)
             await self.driver.run(self._first_effects)
+
+    def set_changed(self) -> None:
+        """Keep links with the members of the next height, if this node is one of them."""
+        self._peers = self._opened.member_peers() if self._opened.is_member else {}
+        self._opened.network.set_members(self._peers)
 
     def broadcast(self, frame: bytes) -> None:
         """Queue a frame for every other member."""

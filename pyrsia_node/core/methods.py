@@ -60,7 +60,7 @@ class CoreState:
     publisher: Publisher
     replica: Replica | None
     silence: str
-    labels: Mapping[str, str]
+    labels: Callable[[], Mapping[str, str]]
     open_pending: Callable[[], int]
     submit: Submit
     faults: dict[str, str]
@@ -97,6 +97,7 @@ class CoreMethods:
         connected = {str(peer) for peer in (*state.network.connected(), state.network.peer_id)}
         replica = state.replica
         leader = replica.leader(replica.view) if replica is not None else ""
+        labels = state.labels()
         n = len(members)
         return Status(
             peer_id=state.network.peer_id,
@@ -110,11 +111,11 @@ class CoreMethods:
             published_size=state.publisher.published_size,
             view=replica.view if replica is not None else 0,
             leader=leader,
-            leader_label=state.labels.get(leader, ""),
+            leader_label=labels.get(leader, ""),
             set=[
                 SetMember(
                     id=member.id,
-                    label=state.labels.get(member.id, ""),
+                    label=labels.get(member.id, ""),
                     connected=member.id in connected,
                 )
                 for member in members

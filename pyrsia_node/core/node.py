@@ -28,9 +28,10 @@ from pyrsia_node.core.opened import Opened
 from pyrsia_node.core.peer_methods import PeerMethods
 from pyrsia_node.core.relay import BlobServer, RelayServer
 from pyrsia_node.core.router import CoreRouter
+from pyrsia_node.core.trust_keeper import TrustKeeper
 from pyrsia_node.ledger.chain import Chain, Committed
 from pyrsia_node.ledger.index import IndexWriter
-from pyrsia_node.ledger.publish import Cosigner, Publisher
+from pyrsia_node.ledger.publish import Publisher
 from pyrsia_node.ledger.tiles import TileWriter
 from pyrsia_node.model.errors import NotFoundError, PyrsiaError, UnavailableError
 from pyrsia_node.model.genesis import Genesis
@@ -48,8 +49,6 @@ from pyrsia_node.schema.layout import Layout
 from pyrsia_node.schema.sections import WORKER_UID_DEFAULT
 from pyrsia_node.store.keys import KeyUse, load_keys
 from pyrsia_node.store.leveldb import LevelDbStore
-from pyrsia_node.tlog.checkpoint import cosigner_key
-from pyrsia_node.tlog.trust import Trust, TrustFile
 
 _LOG = logging.getLogger("pyrsia.core")
 
@@ -124,28 +123,25 @@ class CoreNode:
     def __init__(self, opened: Opened) -> None:
         """Make the parts; nothing runs before ``run``."""
         self._opened = opened
-        chain, keys, label = opened.chain, opened.keys, opened.label
+        chain, keys = opened.chain, opened.keys
         self._watch = HeightWatch(chain.tip.height)
         self._faults: dict[str, str] = {}
+        self._trust = TrustKeeper(opened)
         self._publisher = Publisher(
             opened.layout.log,
-            trust=Trust.establish(TrustFile(chain.genesis.encode())),
+            trust=self._trust.trust,
             chain=chain,
             log_key=keys.public(KeyUse.LOG),
             log_signer=keys.signer(KeyUse.LOG),
         )
-        cosigner = None
-        if label is not None:
-            key = cosigner_key(label, keys.public(KeyUse.COSIGN))
-            cosigner = Cosigner(key, keys.signer(KeyUse.COSIGN))
-        self._member = MemberPart(opened, self._on_commit) if label is not None else None
+        self._member = MemberPart(opened, self._on_commit) if opened.may_become_member else None
         self._projection = Projection(
             chain=chain,
             tiles=TileWriter(opened.layout.log),
             index=IndexWriter.current(opened.layout.root, network_id=chain.genesis.network_id),
             publisher=self._publisher,
             requests=opened.network,
-            cosigner=cosigner,
+            cosigner=self._trust.cosigner,
             broadcast=self._member.broadcast if self._member is not None else _to_nobody,
             clock=opened.clock,
         )
@@ -178,20 +174,25 @@ class CoreNode:
             published_size=lambda: self._publisher.published_size,
             beyond=self._watch.beyond,
             peer_of=opened.peer_of,
-            labels=opened.labels(),
+            labels=opened.labels,
+            is_member=self._is_seated,
             parallel=build.parallel,
             seconds_max=build.seconds_max,
             faults=self._faults,
         )
         return BuildService(
             context,
-            is_sponsor=self._member is not None and build.enabled,
+            builds=self._member is not None and build.enabled,
             sponsors=build.sponsors,
             allow=build.allow,
         )
 
+    def _is_seated(self) -> bool:
+        """Whether this node votes: it is in the set, and was made to be."""
+        return self._member is not None and self._opened.is_member
+
     async def _submit(self, transaction: bytes) -> None:
-        if self._member is None:
+        if self._member is None or not self._opened.is_member:
             raise UnavailableError("only authorized nodes put transactions into the log")
         await self._member.pending.submit(transaction)
 
@@ -240,7 +241,7 @@ class CoreNode:
             publisher=self._publisher,
             replica=member.replica if member is not None else None,
             silence=member.damage if member is not None else "",
-            labels=self._opened.labels(),
+            labels=self._opened.labels,
             open_pending=lambda: len(member.pending.known()) if member is not None else 0,
             submit=self._submit,
             faults=self._faults,
@@ -271,6 +272,10 @@ class CoreNode:
     def _on_commit(self, committed: Committed) -> None:
         """Tell everybody who waits; the block is durable."""
         height = committed.tip.height
+        if self._trust.follow():
+            self._publisher.follow(self._trust.trust)
+            if self._member is not None:
+                self._member.set_changed()
         self._opened.network.set_height(height)
         self._projection.cosign_tip()
         self._watch.advance(height)
@@ -288,7 +293,7 @@ class CoreNode:
             return
         height = int.from_bytes(hint.payload, "big")
         # A member decides the next block itself, usually before it could have asked for it.
-        if self._member is None or height > self._opened.chain.tip.height + 1:
+        if not self._is_seated() or height > self._opened.chain.tip.height + 1:
             self._follower.hint(hint.source, height)
 
     async def _stat_blob(self, sha256: str) -> dict[str, object]:

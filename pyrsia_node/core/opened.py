@@ -40,10 +40,14 @@ class Opened:
         return Digest(self.chain.genesis.network_id)
 
     @property
-    def label(self) -> str | None:
-        """This node's label in the member set; None where it is no member."""
-        record = self.chain.tip.set_leaf.record_of(self.me)
-        return record.label if record is not None else None
+    def is_member(self) -> bool:
+        """Whether this node is in the member set of the next height."""
+        return self.chain.tip.set_leaf.record_of(self.me) is not None
+
+    @property
+    def may_become_member(self) -> bool:
+        """Whether this node has to be ready to vote: as a member, or once it is admitted."""
+        return self.is_member or self.config.node.role == "authorized"
 
     def peer_of(self, node: NodeId) -> PeerId:
         """Return the peer id of a member's current p2p key."""

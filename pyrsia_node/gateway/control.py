@@ -74,7 +74,7 @@ class ControlParts:
     core: CoreLink
     log: LogAnswers
     proof_of: Callable[[int], bytes]
-    trust_text: bytes
+    trust_text: Callable[[], bytes]
     fetcher: Fetcher
     gate: AdminGate
     gateway_status: Callable[[], GatewayStatus]
@@ -198,7 +198,7 @@ def _add_log_routes(app: FastAPI, parts: ControlParts) -> None:
     @app.get("/api/v1/trust", response_class=PlainTextResponse)
     async def trust() -> Response:
         """Return the node's trust file: genesis and set changes."""
-        return PlainTextResponse(parts.trust_text)
+        return PlainTextResponse(parts.trust_text())
 
 
 def _state_of(transfer: Transfer) -> Literal["running", "complete", "failed"]:

@@ -92,7 +92,7 @@ async def open_gateway(
         core=core,
         log=answers,
         proof_of=log.proof,
-        trust_text=trust_file.encode(),
+        trust_text=log.trust_text,
         fetcher=parts.fetcher,
         gate=AdminGate(layout.root / config.http.admin_token_file),
         gateway_status=_status_of(parts.store),

@@ -177,6 +177,12 @@ class Publisher:
         """The size of the published head; 0 before the first."""
         return self._published.checkpoint.size if self._published else 0
 
+    def follow(self, trust: Trust) -> None:
+        """Count the cosignatures of further epochs; ``trust`` continues the one given before."""
+        known = self._trust.epochs
+        assert trust.epochs[: len(known)] == known, "epochs are only ever added"
+        self._trust = trust
+
     def add(self, signed: SignedCheckpoint) -> int:
         """Take the cosignatures of a head that a peer, or this node, sent.
 

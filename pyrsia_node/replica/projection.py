@@ -33,7 +33,8 @@ NOTE_BYTES_MAX: Final = 64 * 1024
 class Projection:
     """Derives files from committed blocks until cancelled.
 
-    ``cosigner`` is None where this node is no member; ``broadcast`` sends to the other members.
+    ``cosigner`` gives this node's cosigner for heads of a size, or None where it is no member of
+    the set that signs them; ``broadcast`` sends to the other members.
     """
 
     def __init__(
@@ -44,7 +45,7 @@ class Projection:
         index: IndexWriter,
         publisher: Publisher,
         requests: PeerRequests,
-        cosigner: Cosigner | None,
+        cosigner: Callable[[int], Cosigner | None],
         broadcast: Callable[[bytes], None],
         clock: Clock,
     ) -> None:
@@ -68,10 +69,11 @@ class Projection:
     def cosign_tip(self) -> None:
         """Cosign the tip, which is durable, and tell the other members."""
         tip = self._chain.tip
-        if self._cosigner is None or not self._chain.may_cosign(tip.size, tip.root):
+        cosigner = self._cosigner(tip.size)
+        if cosigner is None or not self._chain.may_cosign(tip.size, tip.root):
             return
         head = Checkpoint(self._chain.genesis.origin, tip.size, tip.root)
-        signed = self._cosigner.cosign(head, time_s=self._clock.now_ms() // 1000)
+        signed = cosigner.cosign(head, time_s=self._clock.now_ms() // 1000)
         self._publisher.add(signed)
         self._broadcast(pack_frame(FrameKind.COSIGNATURE, signed.encode()))
 

@@ -57,6 +57,11 @@ class Layout:
         return self.root / "log"
 
     @property
+    def trust(self) -> Path:
+        """Genesis and set changes, as the core knows them: what the gateway trusts once checked."""
+        return self.log / "trust"
+
+    @property
     def blobs(self) -> Path:
         """Artifacts by digest."""
         return self.root / "blobs"

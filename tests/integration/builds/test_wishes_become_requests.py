@@ -32,7 +32,7 @@ SIX = Purl.parse("pkg:pypi/six@1.17.0")
 
 
 def service(site: BuildSite, *, is_sponsor: bool = True, allow: str = "*") -> BuildService:
-    made = BuildService(site.context, is_sponsor=is_sponsor, sponsors=[], allow=[allow])
+    made = BuildService(site.context, builds=is_sponsor, sponsors=[], allow=[allow])
     made.serve_on(site.peers)
     return made
 

@@ -75,13 +75,15 @@ class Site:
         )
         me = self.local.members[0]
         record = me.member.record
+        key = cosigner_key(record.label, record.keys.cosign)
+        cosigner = Cosigner(key, me.sign["cosign"])
         self.projection = Projection(
             chain=self.local.chain,
             tiles=TileWriter(folder / "log"),
             index=IndexWriter.current(folder, network_id=genesis.network_id),
             publisher=self.publisher,
             requests=self.peer,
-            cosigner=Cosigner(cosigner_key(record.label, record.keys.cosign), me.sign["cosign"]),
+            cosigner=lambda _size: cosigner,
             broadcast=self.sent.append,
             clock=ChainClock(self.local),
         )

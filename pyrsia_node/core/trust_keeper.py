@@ -1,0 +1,81 @@
+"""Whose cosignatures count, kept in step with the chain, and written where the gateway reads it.
+
+The core believes the set changes that it executed itself, so following them needs no search: each
+is header, certificate and set leaf as they stand in its own chain. ``log/trust`` tells the gateway
+and everybody who asks for a trust file; they verify it from the genesis on.
+
+Order of the durable steps: the chain commits, then ``log/trust`` is replaced, then a checkpoint of
+the new epoch may be published. A crash between them leaves a trust file that lacks a change whose
+checkpoints nobody has published yet; the next start writes it before anything else.
+"""
+
+from __future__ import annotations
+
+from pyrsia_node.core.opened import Opened
+from pyrsia_node.ledger.chain import Chain
+from pyrsia_node.ledger.publish import Cosigner
+from pyrsia_node.model.leaves import Header
+from pyrsia_node.store.files import write_atomic
+from pyrsia_node.store.keys import KeyUse
+from pyrsia_node.tlog.checkpoint import cosigner_key
+from pyrsia_node.tlog.trust import SetChange, Trust, TrustFile
+
+
+class TrustKeeper:
+    """The trust of the chain's tip, and this node's cosigner in each epoch."""
+
+    def __init__(self, opened: Opened) -> None:
+        """Establish the trust of the committed chain and write it down."""
+        self._opened = opened
+        self._file = TrustFile(opened.chain.genesis.encode(), set_changes(opened.chain))
+        self.trust = Trust.establish(self._file)
+        self._cosigners: dict[str, Cosigner] = {}
+        self._write()
+
+    def follow(self) -> bool:
+        """Take in what the newest block changed; True if it changed the set."""
+        chain = self._opened.chain
+        known = self.trust.current.epoch
+        if chain.tip.set_leaf.epoch == known:
+            return False
+        changes = self._file.changes + set_changes(chain, after_epoch=known)
+        self._file = TrustFile(self._file.genesis, changes)
+        self.trust = Trust.establish(self._file)
+        self._write()
+        return True
+
+    def cosigner(self, size: int) -> Cosigner | None:
+        """Return what cosigns heads of ``size`` for this node.
+
+        None where this node is no member of the set that signs them, or another key of it is.
+        """
+        keys = self._opened.keys
+        public = keys.public(KeyUse.COSIGN)
+        record = self.trust.epoch_at(size).members.record_of(self._opened.me)
+        if record is None or record.keys.cosign != public:
+            return None
+        if record.label not in self._cosigners:
+            key = cosigner_key(record.label, public)
+            self._cosigners[record.label] = Cosigner(key, keys.signer(KeyUse.COSIGN))
+        return self._cosigners[record.label]
+
+    def _write(self) -> None:
+        path, content = self._opened.layout.trust, self._file.encode()
+        if not path.exists() or path.read_bytes() != content:
+            write_atomic(path, content)
+
+
+def set_changes(chain: Chain, *, after_epoch: int = 0) -> tuple[SetChange, ...]:
+    """Return the proofs of the set changes of a chain that lead to later epochs, oldest first.
+
+    Cost: three reads for each change, from the newest backwards.
+    """
+    found: list[SetChange] = []
+    height, epoch = chain.tip.epoch_height, chain.tip.set_leaf.epoch
+    while epoch > after_epoch:
+        record, decision = chain.block(height), chain.decision(height)
+        assert decision is not None, "a block that changed the set is committed"
+        header = chain.leaf(record.first_leaf)
+        found.append(SetChange(header, decision[1], chain.leaf(record.set_leaf)))
+        height, epoch = Header.decode(header).prev_epoch_height, epoch - 1
+    return tuple(reversed(found))
