@@ -58,8 +58,10 @@ def nested(depth: int) -> JsonValue:
         (b"", "not JSON"),
         (b"[", "not JSON"),
         (b"1 2", "not JSON"),
-        (b"[" * 5000, "nested"),
-        (b"[" * 100_000, "nested"),
+        # Which of the two an interpreter notices first depends on its version.
+        (b"[" * 5000, "nested|not JSON"),
+        (b"[" * 100_000, "nested|not JSON"),
+        (b"[" * 5000 + b"]" * 5000, "nested"),
     ],
 )
 def test_second_spelling_or_value_outside_the_profile_is_refused(data: bytes, why: str) -> None:
