@@ -29,6 +29,7 @@ from pyrsia_node.core.peer_methods import PeerMethods
 from pyrsia_node.core.relay import BlobServer, RelayServer
 from pyrsia_node.core.router import CoreRouter
 from pyrsia_node.core.trust_keeper import TrustKeeper
+from pyrsia_node.ledger.certificates import CertificateWriter
 from pyrsia_node.ledger.chain import Chain, Committed
 from pyrsia_node.ledger.index import IndexWriter
 from pyrsia_node.ledger.publish import Publisher
@@ -138,6 +139,7 @@ class CoreNode:
         self._projection = Projection(
             chain=chain,
             tiles=TileWriter(opened.layout.log),
+            certificates=CertificateWriter(opened.layout.log),
             index=IndexWriter.current(opened.layout.root, network_id=chain.genesis.network_id),
             publisher=self._publisher,
             requests=opened.network,

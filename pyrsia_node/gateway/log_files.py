@@ -1,6 +1,6 @@
-"""The log's own files for any C2SP client: ``/log/checkpoint`` and ``/log/tile/…``.
+"""The log's own files: ``/log/checkpoint``, ``/log/tile/…`` (C2SP) and ``/log/certs/…`` (ours).
 
-Tiles are immutable, so caches may keep them for ever; the checkpoint moves. A tile's address is
+Tiles and bundles of certificates are immutable, so caches may keep them for ever; checkpoint and newest certificate move. An address is
 parsed to numbers before it becomes a path. C2SP tlog-tiles; bytes are those of the core's files,
 which clients verify by themselves.
 """
@@ -12,6 +12,8 @@ from typing import Final
 
 from pyrsia_node.artifacts.verified_log import VerifiedLog
 from pyrsia_node.gateway.errors import headers_of, status_of, text_of
+from pyrsia_node.ledger import certificates
+from pyrsia_node.ledger.certificates import CertificateFiles, parse_bundle_path
 from pyrsia_node.ledger.tiles import TileFiles
 from pyrsia_node.model.errors import InvalidInputError, NotFoundError, PyrsiaError
 from pyrsia_node.tlog.tile import Tile
@@ -29,6 +31,7 @@ class LogFiles:
     def __init__(self, folder: Path, log: VerifiedLog) -> None:
         """Serve tiles from ``folder`` and the checkpoint that ``log`` believes."""
         self._tiles = TileFiles(folder)
+        self._certificates = CertificateFiles(folder)
         self._log = log
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -43,17 +46,22 @@ class LogFiles:
                 text = self._log.head().data
                 media = "text/plain; charset=utf-8"
                 await answer(scope, send, 200, text, media=media, headers=_FRESH)
+            elif path == certificates.NEWEST:
+                data = self._certificates.newest()
+                await answer(scope, send, 200, data, media=_BINARY, headers=_FRESH)
             else:
-                data = self._tiles.read(_tile(path))
-                await answer(scope, send, 200, data, media=_BINARY, headers=_KEEP)
+                await answer(scope, send, 200, self._read(path), media=_BINARY, headers=_KEEP)
         except UnicodeDecodeError:
             await answer_text(scope, send, 404, "no such tile")
         except PyrsiaError as error:
             await answer_text(scope, send, status_of(error), text_of(error), headers_of(error))
 
-
-def _tile(path: str) -> Tile:
-    try:
-        return Tile.parse(path)
-    except InvalidInputError as error:
-        raise NotFoundError(str(error)) from error
+    def _read(self, path: str) -> bytes:
+        """Return what never changes: a tile, or a bundle of entries or certificates."""
+        try:
+            if path.startswith(f"{certificates.FOLDER}/"):
+                number, width = parse_bundle_path(path)
+                return self._certificates.bundle(number, width)
+            return self._tiles.read(Tile.parse(path))
+        except InvalidInputError as error:
+            raise NotFoundError(str(error)) from error

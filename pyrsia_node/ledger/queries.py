@@ -15,9 +15,9 @@ from pyrsia_node.ledger.machine.attestations import last_sequence
 from pyrsia_node.ledger.machine.context import BlockState
 from pyrsia_node.ledger.machine.view import StateView
 from pyrsia_node.ledger.request_view import RequestView, read_request
-from pyrsia_node.ledger.storage import BlockRecord, ChainReader, StateReader
+from pyrsia_node.ledger.storage import BlockRecord, ChainReader, StateReader, parent_key
 from pyrsia_node.model.digest import Sha256
-from pyrsia_node.model.errors import NotFoundError
+from pyrsia_node.model.errors import CorruptStateError, NotFoundError
 from pyrsia_node.model.transactions import BuildRequest, decode_transaction
 from pyrsia_node.ports import KeyValueStore
 
@@ -77,6 +77,22 @@ class CommittedChain:
         if decision is None:
             raise NotFoundError(f"no certificate of height {height}; the tip is {self._tip.height}")
         return decision[1]
+
+    def carried_certificate(self, height: int) -> bytes:
+        """Return the certificate of a committed block that the block after it carries.
+
+        It is the same on all nodes; ``certificate`` is the one that this node saw first.
+
+        Raises:
+            NotFoundError: No block after it is committed, or the height is 0.
+            CorruptStateError: The chain database lacks it.
+        """
+        if not 0 < height < self._tip.height:
+            raise NotFoundError(f"no block carries a certificate of height {height}")
+        carried = self._store.get(parent_key(height + 1))
+        if carried is None:
+            raise CorruptStateError(f"the chain database lacks parent certificate {height + 1}")
+        return carried
 
     def leaf(self, index: int) -> bytes:
         """Return a leaf.

@@ -1,8 +1,8 @@
 """Brings what is derived from the chain up to date: tiles, index, cosignatures, checkpoint.
 
 Runs behind the commit, never in front of it. Order for each round: tiles (so that a published size
-can be proved), index (rows exist from commit on), then the checkpoint, which moves only at a
-quorum of cosignatures. A crash anywhere leaves files that are behind; the next start catches up.
+can be proved), certificates (so that it can be audited), index (rows exist from commit on), then
+the checkpoint, which moves only at a quorum of cosignatures. A crash anywhere leaves files that are behind; the next start catches up.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Final
 
 import trio
 
+from pyrsia_node.ledger.certificates import CertificateWriter
 from pyrsia_node.ledger.chain import Chain
 from pyrsia_node.ledger.index import IndexWriter
 from pyrsia_node.ledger.publish import Cosigner, Publisher
@@ -42,6 +43,7 @@ class Projection:
         *,
         chain: Chain,
         tiles: TileWriter,
+        certificates: CertificateWriter,
         index: IndexWriter,
         publisher: Publisher,
         requests: PeerRequests,
@@ -52,6 +54,7 @@ class Projection:
         """Derive from ``chain``."""
         self._chain = chain
         self._tiles = tiles
+        self._certificates = certificates
         self._index = index
         self._publisher = publisher
         self._requests = requests
@@ -64,6 +67,7 @@ class Projection:
         """Derive everything up to the tip. May run in a worker thread: it only reads the chain."""
         tip = self._chain.tip
         self._tiles.catch_up(self._chain, size=tip.size, root=tip.root)
+        self._certificates.catch_up(self._chain, height=tip.height)
         self._index.catch_up(self._chain, size=tip.size)
 
     def cosign_tip(self) -> None:

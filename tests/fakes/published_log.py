@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
+from pyrsia_node.ledger.certificates import CertificateWriter
 from pyrsia_node.ledger.chain import Committed
 from pyrsia_node.ledger.index import IndexWriter
 from pyrsia_node.ledger.tiles import TileWriter
@@ -80,6 +81,7 @@ class PublishedLog:
         root.mkdir(exist_ok=True)
         (root / "genesis.json").write_bytes(self.local.genesis.encode())
         self._tiles = TileWriter(root / "log")
+        self._certificates = CertificateWriter(root / "log")
         self._index = IndexWriter.current(root, network_id=self.local.network_id)
         self.publish()
 
@@ -111,6 +113,7 @@ class PublishedLog:
         """Bring tiles, index and checkpoint up to the chain's tip."""
         tip = self.local.chain.tip
         self._tiles.catch_up(self.local.chain, size=tip.size, root=bytes(tip.root))
+        self._certificates.catch_up(self.local.chain, height=tip.height)
         self._index.catch_up(self.local.chain, size=tip.size)
         head = Checkpoint(origin=self.trust.origin, size=tip.size, root=bytes(tip.root))
         members = self.local.members[:cosigners]

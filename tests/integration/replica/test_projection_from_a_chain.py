@@ -11,6 +11,7 @@ import trio
 import trio.testing
 
 from consensus.ed25519 import public_key, signer
+from pyrsia_node.ledger.certificates import CertificateWriter
 from pyrsia_node.ledger.index import IndexWriter
 from pyrsia_node.ledger.publish import Cosigner, Publisher
 from pyrsia_node.ledger.tiles import TileWriter
@@ -80,6 +81,7 @@ class Site:
         self.projection = Projection(
             chain=self.local.chain,
             tiles=TileWriter(folder / "log"),
+            certificates=CertificateWriter(folder / "log"),
             index=IndexWriter.current(folder, network_id=genesis.network_id),
             publisher=self.publisher,
             requests=self.peer,
