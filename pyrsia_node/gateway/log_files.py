@@ -1,8 +1,8 @@
 """The log's own files: ``/log/checkpoint``, ``/log/tile/…`` (C2SP) and ``/log/certs/…`` (ours).
 
-Tiles and bundles of certificates are immutable, so caches may keep them for ever; checkpoint and newest certificate move. An address is
-parsed to numbers before it becomes a path. C2SP tlog-tiles; bytes are those of the core's files,
-which clients verify by themselves.
+Tiles and bundles are immutable, so caches may keep them for ever; the checkpoint and the newest
+certificate move. An address is parsed to numbers before it becomes a path. Bytes are those of the
+core's files, which clients verify by themselves. C2SP tlog-tiles, docs/spec/log-formats.md.
 """
 
 from __future__ import annotations

@@ -2,7 +2,8 @@
 
 Runs behind the commit, never in front of it. Order for each round: tiles (so that a published size
 can be proved), certificates (so that it can be audited), index (rows exist from commit on), then
-the checkpoint, which moves only at a quorum of cosignatures. A crash anywhere leaves files that are behind; the next start catches up.
+the checkpoint, which moves only at a quorum of cosignatures. A crash anywhere leaves files that
+are behind; the next start catches up.
 """
 
 from __future__ import annotations
