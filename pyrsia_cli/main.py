@@ -10,7 +10,7 @@ from importlib import metadata
 
 import click
 
-from pyrsia_cli.commands import building, configuring, log, networks, node
+from pyrsia_cli.commands import building, configuring, log, networks, node, trust
 from pyrsia_node.model.errors import PyrsiaError
 from pyrsia_node.schema.exit_codes import INVALID, exit_code_of
 
@@ -48,6 +48,7 @@ for command in (
     configuring.configure,
     networks.network,
     networks.devnet,
+    trust.trust,
 ):
     cli.add_command(command)
 

@@ -9,21 +9,36 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from pyrsia_cli.settings import Settings
+from pyrsia_cli.api import NodeApi
+from pyrsia_cli.settings import Settings, write_whole
 from pyrsia_node.model import canonical
 from pyrsia_node.model.canonical import JsonObject
 from pyrsia_node.model.errors import InvalidInputError, VerificationError
 from pyrsia_node.schema.http import Entry
+from pyrsia_node.tlog.following import Following
+from pyrsia_node.tlog.note import NOTE_BYTES_MAX
 from pyrsia_node.tlog.proof import EntryProof
-from pyrsia_node.tlog.trust import TRUST_BYTES_MAX, Trust, TrustFile
+from pyrsia_node.tlog.tile import Tile
+from pyrsia_node.tlog.trust import TRUST_BYTES_MAX, Trust
 
 
-def load_trust(settings: Settings, given: str = "") -> Trust:
+class LogOfNode:
+    """The tiles that a node serves; a ``tlog.tile.TileReader``. Nothing in them is believed."""
+
+    def __init__(self, api: NodeApi) -> None:
+        """Ask ``api``."""
+        self._api = api
+
+    def read_tiles(self, tiles: Sequence[Tile]) -> list[bytes]:
+        """Return each tile's content; raises as ``NodeApi.get``."""
+        return [self._api.get_text(f"/log/{tile.path()}") for tile in tiles]
+
+
+def trust_path(settings: Settings, given: str = "") -> Path:
     """Return the trust file that the user named, or that the settings name.
 
     Raises:
-        InvalidInputError: there is none, or it cannot be read.
-        VerificationError: a signature in it does not hold.
+        InvalidInputError: there is none.
     """
     path = given or settings.trust
     if not path:
@@ -32,12 +47,62 @@ def load_trust(settings: Settings, given: str = "") -> Trust:
             " `pyrsia config trust --from-node --network-id ID` takes the node's after comparing"
             " the network id that you got from elsewhere"
         )
+    return Path(path)
+
+
+def load_following(path: Path) -> Following:
+    """Return what a trust file and the head beside it hold, checked again.
+
+    Raises:
+        InvalidInputError: a file cannot be read or is malformed.
+        VerificationError: a signature in one does not hold.
+    """
+    head = _head_path(path)
+    note = _read(head, NOTE_BYTES_MAX, what="head") if head.exists() else None
+    return Following.load(_read(path, TRUST_BYTES_MAX, what="trust file"), note)
+
+
+def save_following(path: Path, following: Following) -> None:
+    """Replace the trust file, then the head beside it.
+
+    A crash between the two leaves an older head under newer sets, which still holds.
+
+    Raises:
+        InvalidInputError: a file cannot be written.
+    """
+    write_whole(path, following.file.encode().decode())
+    if following.note:
+        write_whole(_head_path(path), following.note.decode())
+
+
+def forget_foreign_head(path: Path) -> None:
+    """Remove the head beside a trust file that was replaced by another network's."""
     try:
-        with Path(path).open("rb") as file:
-            data = file.read(TRUST_BYTES_MAX + 1)
+        load_following(path)
+    except (InvalidInputError, VerificationError):
+        _head_path(path).unlink(missing_ok=True)
+
+
+def load_trust(settings: Settings, given: str = "") -> Trust:
+    """Return the trust of the file that the user named, or that the settings name.
+
+    Raises:
+        InvalidInputError: there is none, or it cannot be read.
+        VerificationError: a signature in it does not hold.
+    """
+    return load_following(trust_path(settings, given)).trust
+
+
+def _head_path(path: Path) -> Path:
+    return path.with_name(f"{path.name}.head")
+
+
+def _read(path: Path, bytes_max: int, *, what: str) -> bytes:
+    try:
+        with path.open("rb") as file:
+            return file.read(bytes_max + 1)
     except OSError as error:
-        raise InvalidInputError(f"trust file {path} cannot be read: {error.strerror}") from error
-    return Trust.establish(TrustFile.parse(data))
+        raise InvalidInputError(f"{what} {path} cannot be read: {error.strerror}") from error
 
 
 def prove(entries: Sequence[Entry], trust: Trust) -> list[JsonObject]:

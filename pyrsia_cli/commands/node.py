@@ -9,6 +9,7 @@ import click
 
 from pyrsia_cli.api import NodeApi
 from pyrsia_cli.output import Row, console, emit, format_option
+from pyrsia_cli.proving import forget_foreign_head
 from pyrsia_cli.settings import (
     Settings,
     edited,
@@ -137,6 +138,7 @@ def config_trust(file: str | None, *, from_node: bool, network_id: str) -> None:
     trust = Trust.establish(TrustFile.parse(data), network_id=expected)
     if from_node:
         write_whole(path, data.decode())
+        forget_foreign_head(path)
     save_settings(settings_path(), edited(settings, {"trust": str(path)}, source="config trust"))
     names = ", ".join(member.label for member in trust.current.members)
     console().print(f"Trusting {trust.origin}: {trust.current.quorum} of {names}")
