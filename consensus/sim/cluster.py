@@ -29,13 +29,15 @@ from consensus.sim.frames import (
     read_height,
 )
 from consensus.sim.hand import Hand
+from consensus.sim.life import Life
 from consensus.sim.liveness import Work, deadline_us
-from consensus.sim.machine import Machine, State
+from consensus.sim.machine import Machine, State, TransactionKind
+from consensus.sim.mishaps import Mishaps
 from consensus.sim.network import Network
 from consensus.sim.node import Node
 from consensus.sim.oracle import Fork, Oracle, Violation
 from consensus.sim.roster import ACTORS, TWIN
-from consensus.sim.schedule import Blackout, Outage, Schedule, Signatures, Submission
+from consensus.sim.schedule import Schedule, Signatures, Submission
 from consensus.sim.trace import describe, short, stamp
 from consensus.sim.twin import Twin
 from consensus.sim.world import Durable, Stored, World
@@ -103,6 +105,7 @@ class Cluster:
             genesis_set=genesis_set,
             honest=frozenset(schedule.honest),
             verify=self._keys.verify,
+            successor=self._set_after,
             sees_disks=sees_disks,
             may_fork=schedule.has_too_many_traitors,
         )
@@ -134,10 +137,14 @@ class Cluster:
             self._world,
             chance=random.Random(schedule.seed ^ 0xBAD),
             sign={node: self._keys.sign[node] for node in schedule.traitors},
+            leak=self._keys.ring.sign,
             honest=schedule.honest,
         )
         self._heard: set[bytes] = set()
         self._nodes = {node: self._make_node(node) for node in schedule.honest}
+        self._mishaps = Mishaps(
+            schedule, self._clock, self._nodes, chance=self._chance, story=self._story
+        )
         self._actors = {
             node: tuple(self._make_actor(node, name) for name in names)
             for node, names in zip(schedule.traitors, schedule.actors, strict=True)
@@ -209,52 +216,21 @@ class Cluster:
 
     def _plan(self) -> None:
         schedule, clock = self.schedule, self._clock
-        for node in self._nodes.values():
-            clock.at(0, node.boot)
+        self._mishaps.plan()
         for actors in self._actors.values():
             for actor in actors:
                 clock.at(0, actor.start)
         self._note_view(self._hand.knowledge.begin())
         for submission in schedule.work:
             clock.at(submission.at_us, partial(self._submit, submission))
-        for outage in schedule.outages:
-            clock.at(outage.armed_us, partial(self._arm, outage))
-        for blackout in schedule.blackouts:
-            clock.at(blackout.at_us, partial(self._black_out, blackout))
         clock.at(schedule.gst_us, self._settle)
         clock.after(TICK_US, self._tick)
         clock.after(RESUBMIT_US, self._resubmit)
 
-    # -- what goes wrong ----------------------------------------------------------------------
-
-    def _arm(self, outage: Outage) -> None:
-        self._nodes[outage.node].fuse(
-            steps=outage.steps, down_us=outage.down_us, in_write=outage.in_write
-        )
-
-    def _black_out(self, blackout: Blackout) -> None:
-        """Cut everybody's power within 20 ms, some inside a write."""
-        self._story("world", "BLACKOUT")
-        for node in self._nodes.values():
-            if self._chance.random() < 0.7:
-                node.fuse(
-                    steps=self._chance.randint(1, 12),
-                    down_us=blackout.down_us,
-                    in_write=self._chance.random() < 0.5,
-                )
-            self._clock.after(20_000, partial(self._cut_power, node, blackout.down_us))
-
-    def _cut_power(self, node: Node, down_us: int) -> None:
-        if not self._network.settled:
-            node.cut_power(down_us)
-
     def _settle(self) -> None:
         """Make the network timely and everybody present, as the model promises from GST on."""
         self._story("world", "the network settles")
-        for node, wrong in zip(self.schedule.nodes, self.schedule.clocks, strict=True):
-            if node in self._nodes:
-                self._nodes[node].durable.clock.offset_ms = wrong.settled_offset_ms
-                self._nodes[node].settle()
+        self._mishaps.settle()
         self._resubmit_once()
 
     def _slowness(self) -> int:
@@ -312,8 +288,17 @@ class Cluster:
         life = node.life
         if life is not None and frame[:1] == bytes([MessageKind.CERTIFICATE]):
             at = life.replica
-            if at.height == before:
-                self._oracle.certificate_arrived(node.me, frame, height=before, view=at.view)
+            if at.height == before and not self._is_halted(node.me, life):
+                self._oracle.certificate_arrived(
+                    node.me, source, frame, height=before, view=at.view
+                )
+
+    def _is_halted(self, node: NodeId, life: Life) -> bool:
+        """Say whether a node has stopped over two decisions of one height, as it then should."""
+        is_halted = life.replica.is_halted
+        if is_halted and not self.schedule.has_too_many_traitors:
+            raise Violation("halted", f"{node} at height {life.replica.height}")
+        return is_halted
 
     def _ask_traitor(self, source: NodeId, target: NodeId, frame: bytes) -> None:
         actor = self._actors[target][0]
@@ -359,7 +344,7 @@ class Cluster:
                 if record.kind is RecordKind.VOTE:
                     self._story(node, f"writes down: {describe(decode_vote(record.payload))}")
 
-    def committed(self, node: NodeId, stored: Stored, after: State) -> None:
+    def committed(self, node: NodeId, stored: Stored, after: State, next_set: MemberSet) -> None:
         """Judge a commit and acknowledge its transactions to the clients."""
         transactions = split_block(stored.block).transactions
         self._story(node, f"COMMITS {after.height} {short(after.tip)} of {len(transactions)}")
@@ -368,7 +353,7 @@ class Cluster:
             node,
             Decision(stored.block, stored.certificate),
             parent=after.parent.tip,
-            next_set=after.members,
+            next_set=next_set,
             transcript=stored.transcript,
         )
         self._work.commit(node, transactions)
@@ -443,7 +428,15 @@ class Cluster:
     def _successor(self, members: MemberSet) -> MemberSet:
         epoch = members.epoch + 1
         ids = self.schedule.sets[epoch % len(self.schedule.sets)]
-        return keys.member_set(ids, self._keys, epoch=epoch)
+        generations = self.schedule.generations(epoch)
+        return keys.member_set(ids, self._keys, epoch=epoch, generations=generations)
+
+    def _set_after(self, members: MemberSet, block: bytes) -> MemberSet:
+        """Say for the oracle, from the bytes of a block alone, which set must follow it."""
+        transactions = split_block(block).transactions
+        if any(one[0] == TransactionKind.NEW_SET for one in transactions):
+            return self._successor(members)
+        return members
 
     def _story(self, who: str, text: str) -> None:
         """Tell one line; what is sent to several nodes in one instant is told once."""

@@ -15,12 +15,18 @@ PAGE: Final = 4096
 SECTOR: Final = 512
 
 
+class DiskError(Exception):
+    """The disk refuses: no room is left, or a sync failed and nobody knows what it wrote."""
+
+
 class Disk:
     """Files by name. One object is the disk of one node and outlives its crashes."""
 
-    __slots__ = ("_files", "_names", "syncs")
+    __slots__ = ("_files", "_names", "can_sync", "has_room", "syncs")
 
     def __init__(self) -> None:
+        self.has_room = True
+        self.can_sync = True
         self._files: dict[str, _File] = {}
         self._names: frozenset[str] = frozenset()
         self.syncs = 0
@@ -33,9 +39,25 @@ class Disk:
         """Make a file of ``size`` zero bytes, which are on the platter when this returns.
 
         An old file of that name is emptied, as by truncation; its name is as durable as it was.
+
+        Raises:
+            DiskError: there is no room; nothing has changed.
         """
         assert size % PAGE == 0, "files are whole pages"
+        if not self.has_room:
+            raise DiskError("no space left")
         self._files[name] = _File(size)
+
+    def require_synced_write(self) -> None:
+        """Pass if a synced write elsewhere on this disk, as of the node's store, would succeed.
+
+        Raises:
+            DiskError: it would not.
+        """
+        if not self.has_room:
+            raise DiskError("no space left")
+        if not self.can_sync:
+            raise DiskError("a sync failed")
 
     def remove(self, name: str) -> None:
         """Remove a file; until ``sync_names`` a power loss brings it back."""
@@ -45,7 +67,13 @@ class Disk:
             self._files[name].is_removed = True
 
     def sync_names(self) -> None:
-        """Make creations and removals durable, as fsync of the folder does."""
+        """Make creations and removals durable, as fsync of the folder does.
+
+        Raises:
+            DiskError: it failed; each of them is durable or not, as after a power loss.
+        """
+        if not self.can_sync:
+            raise DiskError("a sync failed")
         for name in [name for name, file in self._files.items() if file.is_removed]:
             del self._files[name]
         self._names = frozenset(self._files)
@@ -63,8 +91,14 @@ class Disk:
         self._files[name].write(offset, data)
 
     def sync(self, name: str) -> None:
-        """Make everything that was written to a file durable, as fdatasync does."""
+        """Make everything that was written to a file durable, as fdatasync does.
+
+        Raises:
+            DiskError: it failed; each page is durable or not, as after a power loss.
+        """
         self.syncs += 1
+        if not self.can_sync:
+            raise DiskError("a sync failed")
         self._files[name].sync()
 
     def lose_power(self, chance: random.Random) -> None:

@@ -7,12 +7,12 @@ into signed, encoded frames. No actor can sign for an honest node or reach into 
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from consensus.quorum import leader, quorum
 from consensus.sim.keys import Sign
-from consensus.sim.machine import GENESIS, TransactionKind, recent_signers, transaction
+from consensus.sim.machine import GENESIS, State, TransactionKind, recent_signers, transaction
 from consensus.sim.world import World
 from consensus.types import (
     Certificate,
@@ -36,6 +36,8 @@ from consensus.wire import (
 )
 
 VoteKey = tuple[VoteKind, View, Digest]
+
+Leak = Callable[[NodeId, bytes], bytes]
 
 
 @dataclass(slots=True)
@@ -123,14 +125,25 @@ class Hand:
         *,
         chance: random.Random,
         sign: dict[NodeId, Sign],
+        leak: Leak,
         honest: tuple[NodeId, ...],
     ) -> None:
+        """Own the keys of the traitors.
+
+        Args:
+            world: what everybody shares.
+            chance: decides what traitors leave open.
+            sign: signing calls of the traitors.
+            leak: signs as anybody; used for keys that are no longer in force alone.
+            honest: everybody else.
+        """
         self.world = world
         self.chance = chance
         self.honest = honest
         self.traitors = tuple(sorted(sign))
         self.knowledge = Knowledge()
         self._sign = sign
+        self._leak = leak
         self._invented = 0
 
     # -- the chain ----------------------------------------------------------------------------
@@ -181,14 +194,57 @@ class Hand:
     # -- words --------------------------------------------------------------------------------
 
     def vote(self, me: NodeId, kind: VoteKind, height: Height, view: View, name: Digest) -> Vote:
-        """Return a signed vote of a traitor, whatever it said before."""
-        members = self.members(height)
-        index = members.index_of(me)
-        assert index is not None, "traitors are members"
-        text = vote_bytes(
-            kind, height, view, name, chain_id=self.world.chain_id, set_hash=members.set_hash
-        )
+        """Return a signed vote of a traitor, whatever it said before.
+
+        One that is no member any more votes as the member that it was, by the set of that time.
+        """
+        members, index = self._standing(me, height)
+        text = self._text(kind, height, view, name, members)
         return Vote(kind, height, view, name, index, self._sign[me](text))
+
+    def _text(
+        self, kind: VoteKind, height: Height, view: View, name: Digest, members: MemberSet
+    ) -> bytes:
+        chain_id, set_hash = self.world.chain_id, members.set_hash
+        return vote_bytes(kind, height, view, name, chain_id=chain_id, set_hash=set_hash)
+
+    def _standing(self, me: NodeId, height: Height) -> tuple[MemberSet, int]:
+        """Return the newest set with ``me`` in it, and its place there."""
+        members = self.members(height)
+        for one in (members, *self.old_sets(height)):
+            index = one.index_of(me)
+            if index is not None:
+                return one, index
+        return members, 0  # it has yet to join, and takes somebody's place
+
+    def old_sets(self, height: Height) -> list[MemberSet]:
+        """Return the sets of the epochs before that of ``height``, newest first."""
+        found: list[MemberSet] = []
+        at: State | None = self.world.machine.state(self.tip(height))
+        newest = self.members(height).epoch
+        while at is not None:
+            if at.members.epoch < newest:
+                found.append(at.members)
+                newest = at.members.epoch
+            at = at.parent
+        return found
+
+    def votes_of_the_past(
+        self, old: MemberSet, kind: VoteKind, height: Height, view: View, name: Digest
+    ) -> dict[int, bytes]:
+        """Return votes for the present by those of an earlier set whose keys are anybody's.
+
+        These are the traitors' keys, and keys that were replaced or went with their owner: from
+        the moment in which the set at work no longer names a key, it may be public.
+        """
+        assert old.epoch < self.members(height).epoch
+        in_force = {member.vote_key for member in self.members(height).members}
+        text = self._text(kind, height, view, name, old)
+        return {
+            index: self._leak(member.id, text)
+            for index, member in enumerate(old.members)
+            if member.id in self.traitors or member.vote_key not in in_force
+        }
 
     def proposal(
         self,
@@ -215,11 +271,13 @@ class Hand:
     def complete(self, height: Height, key: VoteKey) -> Certificate | None:
         """Return a certificate of overheard votes and the traitors' own, if they are enough."""
         kind, view, name = key
+        members = self.members(height)
         votes = dict(self.knowledge.at(height).votes.get(key, {}))
         for traitor in self.traitors:
-            own = self.vote(traitor, kind, height, view, name)
-            votes[own.voter] = own.signature
-        need = quorum(len(self.members(height).members))
+            if members.index_of(traitor) is not None:
+                own = self.vote(traitor, kind, height, view, name)
+                votes[own.voter] = own.signature
+        need = quorum(len(members.members))
         if len(votes) < need:
             return None
         signers = tuple(sorted(votes))

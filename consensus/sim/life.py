@@ -327,7 +327,7 @@ class Life:
         if refusal:
             self._watcher.refused(self.durable.me, effect.height, refusal)
             return []
-        self.apply(effect.certificate, effect.block, effect.transcript)
+        self.apply(effect.certificate, effect.block, effect.transcript, effect.next_set)
         events = self.enter()
         if began_us is not None:
             elapsed_ms = (self.world.clock.now_us - began_us) // MILLISECOND
@@ -343,11 +343,13 @@ class Life:
         certificate: Certificate,
         block: bytes,
         transcript: tuple[Certificate, ...] | None = None,
+        next_set: MemberSet | None = None,
     ) -> State:
-        """Commit a decided, valid block in one synced write."""
+        """Commit a decided, valid block in one synced write, if the disk is well."""
+        self.durable.disk.require_synced_write()
         after = self.world.machine.apply(self.durable.tip, block)
         stored = Stored(after.tip, block, certificate, transcript)
-        self._watcher.committed(self.durable.me, stored, after)
+        self._watcher.committed(self.durable.me, stored, after, next_set or after.members)
         self.durable.chain.append(stored)
         self._step()
         return after

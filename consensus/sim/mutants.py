@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Final
 
 from consensus import bodies, evidence, ingress, quorum, rules, signer, state, wal, wire
@@ -25,12 +24,13 @@ from consensus.outbox import Outbox
 from consensus.replica import Replica
 from consensus.rules import Judgement
 from consensus.signer import Signer
+from consensus.sim.planting import Mutant, Patch, patched
+from consensus.sim.set_mutants import SET_MUTANTS
 from consensus.state import HeightState, KeptBody, KeptProposal
 from consensus.types import (
     ZERO_DIGEST,
     Certificate,
     Digest,
-    Height,
     NodeId,
     Proposal,
     View,
@@ -38,38 +38,6 @@ from consensus.types import (
     VoteKind,
 )
 from consensus.wire import MessageKind, body_id
-
-
-@dataclass(frozen=True, slots=True)
-class Patch:
-    """``owner.name`` is ``replacement`` while the bug is planted."""
-
-    owner: object
-    name: str
-    replacement: object
-
-
-@dataclass(frozen=True, slots=True)
-class Mutant:
-    """One planted bug, and what is wrong with it in a sentence."""
-
-    about: str
-    patches: tuple[Patch, ...]
-
-
-@contextmanager
-def planted(name: str) -> Iterator[None]:
-    """Run the core with the bug ``name`` in it, for the length of a ``with`` block."""
-    patches = MUTANTS[name].patches
-    originals = [(patch, getattr(patch.owner, patch.name)) for patch in patches]
-    try:
-        for patch in patches:
-            setattr(patch.owner, patch.name, patch.replacement)
-        yield
-    finally:
-        for patch, original in originals:
-            setattr(patch.owner, patch.name, original)
-
 
 # -- the signer's own judgement, switched off ---------------------------------------------------
 
@@ -290,16 +258,6 @@ def _repeat_nothing(self: Help, at: HeightState) -> None:
     del self, at
 
 
-def _enter_late(self: Signer, height: Height, set_hash: Digest) -> None:
-    old = self._set_hash
-    _enter(self, height, set_hash)
-    if old != ZERO_DIGEST:
-        self._set_hash = old
-
-
-_enter = Signer.enter
-
-
 MUTANTS: Final[dict[str, Mutant]] = {
     "stale-timer-nullify": Mutant(
         "A timer of a view long left still nullifies it, finalized or not.",
@@ -393,9 +351,13 @@ MUTANTS: Final[dict[str, Mutant]] = {
         (Patch(rules, "propose", _always_fresh),),
     ),
     "no-retry": Mutant("R8 repeats nothing.", (Patch(Help, "repeat", _repeat_nothing),)),
-    "late-set-change": Mutant(
-        "A new member set counts one height too late.",
-        (Patch(Signer, "enter", _enter_late),),
-    ),
+    **SET_MUTANTS,
 }
 """Every planted bug by name."""
+
+
+@contextmanager
+def planted(name: str) -> Iterator[None]:
+    """Run the core with the bug ``name`` in it, for the length of a ``with`` block."""
+    with patched(MUTANTS[name].patches):
+        yield

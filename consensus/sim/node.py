@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from functools import partial
+from typing import Final
 
 from consensus.events import Event
 from consensus.ingress import Ingress
@@ -16,11 +17,15 @@ from consensus.recovery import recover
 from consensus.replica import Start
 from consensus.signer import Signer
 from consensus.sim.clock import SECOND
+from consensus.sim.disk import DiskError
 from consensus.sim.journal import Journal
 from consensus.sim.life import Life
 from consensus.sim.machine import recent_signers
 from consensus.sim.world import Durable, Watcher, World
 from consensus.types import NodeId
+
+RESTART_US: Final = SECOND
+"""How long a supervisor waits before it starts a node again that died of its disk."""
 
 
 class PowerLossError(Exception):
@@ -72,11 +77,12 @@ class Node:
     def cut_power(self, down_us: int) -> None:
         """Let the power fail now."""
         if self.life is not None:
-            self._die(down_us)
+            self._die("loses power", down_us)
 
     def settle(self) -> None:
-        """Let the power stay from now on, and come back if it was away."""
+        """Let power and disk stay well from now on, and the node run if it did not."""
         self._steps_left = None
+        self.durable.disk.has_room = self.durable.disk.can_sync = True
         self.boot()
 
     def _boot(self) -> None:
@@ -136,10 +142,13 @@ class Node:
         try:
             act()
         except PowerLossError:
-            self._die(self._down_us)
+            self._die("loses power", self._down_us)
+        except DiskError as error:
+            # What a failed sync wrote is as unknown as after a power loss, so it is treated so.
+            self._die(f"stops ({error})", RESTART_US)
 
-    def _die(self, down_us: int) -> None:
-        self._watcher.note(self.me, f"loses power for {down_us / SECOND:.3f} s")
+    def _die(self, how: str, down_us: int) -> None:
+        self._watcher.note(self.me, f"{how} for {down_us / SECOND:.3f} s")
         self.life = None
         self._steps_left = None
         self.durable.disk.lose_power(self._world.chance)

@@ -41,6 +41,9 @@ from consensus.wire import (
 
 Verify = Callable[[bytes, bytes, bytes], bool]
 
+Successor = Callable[[MemberSet, bytes], MemberSet]
+"""The set that follows a set and a block of it."""
+
 LINK_BYTES_PER_SECOND_MAX: Final = 400_000
 """Most that an honest node may send one peer in one second of simulated time.
 
@@ -106,6 +109,7 @@ class Oracle:
         genesis_set: MemberSet,
         honest: frozenset[NodeId],
         verify: Verify,
+        successor: Successor | None = None,
         sees_disks: bool = True,
         may_fork: bool = False,
     ) -> None:
@@ -116,12 +120,14 @@ class Oracle:
             genesis_set: the set of height 1.
             honest: the nodes that are held to the rules.
             verify: the signature check of the run.
+            successor: what set must follow a set and a block; None if any may.
             sees_disks: also check that what leaves a node rests on what is durable there; without
                 it, a log that forgets is found only by what becomes of it.
             may_fork: there are more than f traitors: disagreement is no violation, and two decided
                 blocks of one height raise ``Fork`` instead.
         """
         self._may_fork = may_fork
+        self._successor = successor
         self._passed_on = Transcript()
         self._kept = Transcript()
         self._kept_whole: dict[Height, bool] = {}
@@ -167,6 +173,7 @@ class Oracle:
             case Vote():
                 self._check_own_vote(node, message)
             case Certificate():
+                self._require_member(node, message.height)
                 self._check_certificate(node, message)
             case Proposal():
                 self._check_proposal(node, message)
@@ -175,7 +182,12 @@ class Oracle:
                 if message.certificate.block_hash != block_hash(message.block):
                     raise Violation("decision", f"{node} sends a certificate of another block")
             case Status():
-                pass
+                self._require_member(node, message.height)
+
+    def _require_member(self, node: NodeId, height: Height) -> None:
+        """Only members speak: others have nothing durable to speak of, and no say."""
+        if self._at(height).members.index_of(node) is None:
+            raise Violation("stranger", f"{node} speaks at height {height}, being no member")
 
     def _check_own_vote(self, node: NodeId, vote: Vote) -> None:
         ballots = self._at(vote.height)
@@ -284,14 +296,16 @@ class Oracle:
         self._compare(ballots, certificate, where)
 
     def certificate_arrived(
-        self, node: NodeId, frame: bytes, *, height: Height, view: View
+        self, node: NodeId, source: NodeId, frame: bytes, *, height: Height, view: View
     ) -> None:
         """Check that a certificate moved ``node``, now in ``view``, past the view it ends (R3).
 
         However far ahead: were it dropped, a node that comes back after many failed views could
-        stay behind for ever.
+        stay behind for ever. Only what members send must be heard.
         """
         ballots = self._at(height)
+        if ballots.members.index_of(source) is None:
+            return
         try:
             certificate = decode_message(frame, n=len(ballots.members.members))
         except DecodeError:
@@ -380,11 +394,17 @@ class Oracle:
             raise Violation("fork", where)
         if life.chain and life.chain[-1] != parent:
             raise Violation("commit on another parent", where)
-        known = self._sets.setdefault(Height(height + 1), next_set)
-        if known.set_hash != next_set.set_hash:
+        known = self._sets.setdefault(Height(height + 1), self._next(decision, next_set))
+        if known != next_set:
             raise Violation("member sets differ", where)
         life.chain.append(name)
         life.platter.forget_below(Height(height + 1))
+
+    def _next(self, decision: Decision, next_set: MemberSet) -> MemberSet:
+        """Return the set that must follow; what the first node says, if nobody knows better."""
+        if self._successor is None:
+            return next_set
+        return self._successor(self._at(decision.certificate.height).members, decision.block)
 
     def _keep(
         self, node: NodeId, certificate: Certificate, transcript: tuple[Certificate, ...] | None

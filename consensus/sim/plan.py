@@ -9,13 +9,17 @@ from __future__ import annotations
 import random
 from typing import Final
 
+from consensus.sim.churn import arrival, changes, late_traitors
 from consensus.sim.clock import MILLISECOND, SECOND
 from consensus.sim.machine import TransactionKind, transaction
 from consensus.sim.network import Cut, Weather
 from consensus.sim.schedule import (
     Blackout,
+    ClockJump,
+    DiskTrouble,
     Outage,
     Schedule,
+    SickDisk,
     Signatures,
     Submission,
     Wrongness,
@@ -34,6 +38,12 @@ JAMS: Final = (
 )
 """Kinds of frames that a jam swallows: heights that notarize and never finalize, views that only
 time out, certificates that nobody relays."""
+
+KINDS: Final = (TransactionKind.PLAIN,) * 6 + (TransactionKind.SLOW,)
+"""What clients ask for, beside changes of the member set."""
+
+PAST: Final = "Revenant"
+"""The part that only matters where there were sets before."""
 
 IMPATIENT: Final = Timing(
     delta_start_ms=300, delta_min_ms=300, delta_max_ms=2_000, view_max_ms=1_000
@@ -61,9 +71,12 @@ def plan(
     """
     chance = random.Random(seed * 1_000_003 + n)
     members = _names(0, n)
+    is_over = traitors_max is not None and traitors_max > (n - 1) // 3
     traitors = _traitors(chance, members, traitors_max)
-    sets = _sets(chance, members, traitors)
-    nodes = tuple(sorted({node for one in sets for node in one}, key=lambda one: int(one[1:])))
+    sets, rotations = ((members,), (None,)) if is_over else changes(chance, members, traitors)
+    if not is_over and traitors_max is None:
+        traitors = late_traitors(chance, sets, traitors)
+    nodes = tuple(sorted({node for one in sets for node in one}, key=_number))
     honest = tuple(node for node in nodes if node not in traitors)
     is_siege = n > 1 and chance.random() < 0.05
     gst_us = chance.choice((0, chance.randint(1, 10), chance.randint(1, 20), chance.randint(5, 40)))
@@ -78,19 +91,20 @@ def plan(
         signatures=signatures,
         nodes=nodes,
         sets=sets,
+        rotations=rotations,
+        arrivals_us=tuple(0 if node in members else arrival(chance, gst_us) for node in nodes),
         traitors=traitors,
-        actors=tuple(
-            tuple(sorted(chance.sample(actors, min(len(actors), chance.choice((1, 1, 2, 3))))))
-            for _ in traitors
-        ),
+        actors=tuple(_parts(chance, actors, has_past=len(sets) > 1) for _ in traitors),
         gst_us=gst_us,
         weather=_weather(chance, is_siege=is_siege),
         cuts=cuts,
         outages=_outages(chance, honest, gst_us),
         blackouts=_blackouts(chance, gst_us),
+        sick_disks=_sick_disks(chance, honest, gst_us),
         clocks=tuple(_wrongness(chance) for _ in nodes),
+        clock_jumps=_clock_jumps(chance, honest, gst_us),
         timing=IMPATIENT if is_siege or chance.random() < 0.1 else Timing(),
-        work=_work(chance, members, gst_us, set_changes=2 if len(sets) > 1 else 1),
+        work=_work(chance, members, gst_us, set_changes=_set_changes(chance, len(sets))),
     )
 
 
@@ -98,25 +112,8 @@ def _names(first: int, count: int) -> tuple[NodeId, ...]:
     return tuple(NodeId(f"n{number}") for number in range(first, first + count))
 
 
-def _sets(
-    chance: random.Random, members: tuple[NodeId, ...], traitors: tuple[NodeId, ...]
-) -> tuple[tuple[NodeId, ...], ...]:
-    """Return the genesis set and what becomes of it; traitors stay, and never exceed f."""
-    sets = [members]
-    if chance.random() < 0.6 or len(traitors) > (len(members) - 1) // 3:
-        return (members,)
-    spares = list(_names(len(members), chance.randint(1, 2)))
-    for _ in range(chance.randint(1, 3)):
-        now = list(sets[-1])
-        leavers = [node for node in now if node not in traitors]
-        may_shrink = len(now) > 1 and len(traitors) <= (len(now) - 2) // 3
-        change = chance.choice(("join", "leave", "swap"))
-        if change != "join" and leavers and (may_shrink or (change == "swap" and spares)):
-            now.remove(chance.choice(leavers))
-        if change != "leave" and spares:
-            now.append(spares.pop())
-        sets.append(tuple(sorted(now, key=lambda one: int(one[1:]))))
-    return tuple(sets)
+def _number(node: NodeId) -> int:
+    return int(node[1:])
 
 
 def _traitors(
@@ -127,6 +124,14 @@ def _traitors(
     if most > (len(nodes) - 1) // 3:
         count = most
     return tuple(sorted(chance.sample(nodes, count)))
+
+
+def _parts(chance: random.Random, actors: tuple[str, ...], *, has_past: bool) -> tuple[str, ...]:
+    """Return what one traitor plays; where sets change, often one that speaks for old ones."""
+    parts = set(chance.sample(actors, min(len(actors), chance.choice((1, 1, 2, 3)))))
+    if has_past and PAST in actors and chance.random() < 0.25:
+        parts.add(PAST)
+    return tuple(sorted(parts))
 
 
 def _weather(chance: random.Random, *, is_siege: bool) -> Weather:
@@ -209,6 +214,38 @@ def _blackouts(chance: random.Random, gst_us: int) -> tuple[Blackout, ...]:
     )
 
 
+def _sick_disks(
+    chance: random.Random, honest: tuple[NodeId, ...], gst_us: int
+) -> tuple[SickDisk, ...]:
+    if not gst_us or chance.random() < 0.8:
+        return ()
+    start_us = chance.randrange(gst_us)
+    return tuple(
+        SickDisk(
+            node=node,
+            trouble=chance.choice(tuple(DiskTrouble)),
+            start_us=start_us,
+            end_us=chance.randint(start_us + 1, gst_us),
+        )
+        for node in chance.sample(honest, chance.randint(1, len(honest)))
+    )
+
+
+def _clock_jumps(
+    chance: random.Random, honest: tuple[NodeId, ...], gst_us: int
+) -> tuple[ClockJump, ...]:
+    if not gst_us or chance.random() < 0.7:
+        return ()
+    return tuple(
+        ClockJump(
+            node=chance.choice(honest),
+            at_us=chance.randrange(gst_us),
+            offset_ms=chance.choice((-3_600_000, -15_000, -1_000, 1_000, 15_000, 3_600_000)),
+        )
+        for _ in range(chance.randint(1, 4))
+    )
+
+
 def _wrongness(chance: random.Random) -> Wrongness:
     return Wrongness(
         offset_ms=chance.choice(
@@ -222,17 +259,27 @@ def _wrongness(chance: random.Random) -> Wrongness:
 def _work(
     chance: random.Random, nodes: tuple[NodeId, ...], gst_us: int, *, set_changes: int
 ) -> tuple[Submission, ...]:
-    kinds = [TransactionKind.PLAIN] * 6 + [TransactionKind.SLOW]
-    kinds += [TransactionKind.NEW_SET] * set_changes
     early = [chance.randint(0, gst_us) for _ in range(chance.randint(2, 6))]
     late = [gst_us + chance.randint(1, 5_000) * MILLISECOND for _ in range(chance.randint(1, 2))]
+    times = sorted(early + late)
+    forced = set(chance.sample(range(len(times)), min(set_changes, len(times))))
     return tuple(
         Submission(
             at_us=at_us,
             node=chance.choice(nodes),
             transaction=transaction(
-                chance.choice(kinds), number, size=chance.choice((24, 24, 300, 3_000))
+                TransactionKind.NEW_SET if number in forced else chance.choice(KINDS),
+                number,
+                size=chance.choice((24, 24, 300, 3_000)),
             ),
         )
-        for number, at_us in enumerate(sorted(early + late))
+        for number, at_us in enumerate(times)
     )
+
+
+def _set_changes(chance: random.Random, sets: int) -> int:
+    """Return how many transactions of the work change the set, if there is what to change to.
+
+    Only one fits a block, so many of them change the set at almost every height.
+    """
+    return 0 if sets == 1 else chance.choice((1, 1, 2, 3, 6))

@@ -17,6 +17,7 @@ from consensus.sim.faults import (
     WrongBody,
 )
 from consensus.sim.forgers import Flooder, Forger, PageForger
+from consensus.sim.revenant import Revenant
 from consensus.sim.twin import Twin
 
 ACTORS: Final[dict[str, type[Actor]]] = {
@@ -34,6 +35,7 @@ ACTORS: Final[dict[str, type[Actor]]] = {
         Forger,
         Flooder,
         PageForger,
+        Revenant,
     )
 }
 """Actors that need nothing but a hand."""

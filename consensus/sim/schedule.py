@@ -6,7 +6,7 @@ can be told, repeated and reduced. Nothing here draws or runs anything.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 
 from consensus.sim.network import Cut, Weather
@@ -53,6 +53,32 @@ class Wrongness:
 
 
 @dataclass(frozen=True, slots=True)
+class ClockJump:
+    """The wall clock of a node jumps to another offset, as when somebody sets it."""
+
+    node: NodeId
+    at_us: int
+    offset_ms: int
+
+
+class DiskTrouble(Enum):
+    """What a sick disk refuses: room for anything new, or to make anything durable."""
+
+    FULL = "full"
+    SYNC_FAILS = "sync fails"
+
+
+@dataclass(frozen=True, slots=True)
+class SickDisk:
+    """A node's disk is sick for a time; the node dies of it and is started again and again."""
+
+    node: NodeId
+    trouble: DiskTrouble
+    start_us: int
+    end_us: int
+
+
+@dataclass(frozen=True, slots=True)
 class Submission:
     """A client asks ``node`` for a transaction."""
 
@@ -71,6 +97,10 @@ class Schedule:
     """All nodes: members of some set, or spares that only watch until they join."""
     sets: tuple[tuple[NodeId, ...], ...]
     """Member sets: the genesis set, then what each change of the set makes of it, in a circle."""
+    rotations: tuple[NodeId | None, ...]
+    """For each of ``sets`` the member that has a new key from then on, if any."""
+    arrivals_us: tuple[int, ...]
+    """When each node starts for the first time, at the latest when the network settles."""
     traitors: tuple[NodeId, ...]
     actors: tuple[tuple[str, ...], ...]
     """For each traitor the names of the fault classes that it mixes."""
@@ -79,7 +109,9 @@ class Schedule:
     cuts: tuple[Cut, ...]
     outages: tuple[Outage, ...]
     blackouts: tuple[Blackout, ...]
+    sick_disks: tuple[SickDisk, ...]
     clocks: tuple[Wrongness, ...]
+    clock_jumps: tuple[ClockJump, ...]
     timing: Timing
     work: tuple[Submission, ...]
 
@@ -91,4 +123,47 @@ class Schedule:
     @property
     def has_too_many_traitors(self) -> bool:
         """Return whether no protocol could keep agreement in some set of this run."""
-        return any(len(self.traitors) > (len(one) - 1) // 3 for one in self.sets)
+        return any(
+            sum(node in self.traitors for node in one) > (len(one) - 1) // 3 for one in self.sets
+        )
+
+    @property
+    def has_changes(self) -> bool:
+        """Return whether the member set changes in this run."""
+        return len(self.sets) > 1
+
+    def with_one_set(self) -> Schedule:
+        """Return this run with the genesis set for ever, and nobody beside it."""
+        members = self.sets[0]
+        troubled = {one.node for one in self.outages} | {one.node for one in self.sick_disks}
+        troubled |= {one.node for one in self.clock_jumps}
+        assert troubled <= set(members), "trouble of others goes first"
+        return replace(
+            self,
+            nodes=members,
+            sets=(members,),
+            rotations=(None,),
+            arrivals_us=(0,) * len(members),
+            clocks=self.clocks[: len(members)],
+        )
+
+    def without_trouble(self) -> Schedule:
+        """Return this run with no cut, no crash and no clock that is wrong, in the same weather."""
+        return replace(
+            self,
+            cuts=(),
+            outages=(),
+            blackouts=(),
+            sick_disks=(),
+            clocks=(Wrongness(0, 0, 1_000),) * len(self.nodes),
+            clock_jumps=(),
+        )
+
+    def generations(self, epoch: int) -> dict[NodeId, int]:
+        """Return how often each node has rotated its key when ``epoch`` begins."""
+        found: dict[NodeId, int] = {}
+        for at in range(1, epoch + 1):
+            node = self.rotations[at % len(self.rotations)]
+            if node is not None:
+                found[node] = found.get(node, 0) + 1
+        return found

@@ -20,7 +20,7 @@ from consensus.sim.keys import Sign
 from consensus.sim.machine import State
 from consensus.sim.node import Node
 from consensus.sim.world import Durable, Stored, World
-from consensus.types import Digest, Height, Message, NodeId
+from consensus.types import Digest, Height, MemberSet, Message, NodeId
 
 SHIFT_US: Final = 4 * SECOND
 """How long each honest node keeps talking to the same twin."""
@@ -38,7 +38,7 @@ class Nobody:
     def durable(self, node: NodeId, records: tuple[Record, ...]) -> None:
         """Ignore it."""
 
-    def committed(self, node: NodeId, stored: Stored, after: State) -> None:
+    def committed(self, node: NodeId, stored: Stored, after: State, next_set: MemberSet) -> None:
         """Ignore it."""
 
     def refused(self, node: NodeId, height: Height, reason: str) -> None:

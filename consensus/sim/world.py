@@ -42,8 +42,11 @@ class Watcher(Protocol):
     def durable(self, node: NodeId, records: tuple[Record, ...]) -> None:
         """``records`` of ``node`` are on its platter."""
 
-    def committed(self, node: NodeId, stored: Stored, after: State) -> None:
-        """``node`` commits a block; ``after`` is the state machine's view of the result."""
+    def committed(self, node: NodeId, stored: Stored, after: State, next_set: MemberSet) -> None:
+        """``node`` commits a block; ``after`` is the state machine's view of the result.
+
+        ``next_set`` is the set with which the node goes on.
+        """
 
     def refused(self, node: NodeId, height: Height, reason: str) -> None:
         """``node`` was about to commit a block that its state machine calls invalid."""

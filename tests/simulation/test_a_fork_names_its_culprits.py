@@ -2,41 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 
-from consensus.sim.clock import SECOND
 from consensus.sim.cluster import Cluster, Outcome
-from consensus.sim.network import Cut
-from consensus.sim.plan import plan
-from consensus.sim.roster import ACTOR_NAMES
-from consensus.sim.schedule import Wrongness
+from consensus.sim.conspiracy import conspiracy
 
 
 def _run(seed: int, *, n: int, traitors: int) -> Outcome:
-    """Run conspirators against honest nodes whose halves cannot hear each other for a while."""
-    drawn = plan(seed, n=n, actors=ACTOR_NAMES, traitors_max=traitors)
-    members = drawn.sets[0]
-    traitor_ids = members[:traitors]
-    honest = members[traitors:]
-    one, two = honest[::2], honest[1::2]
-    links = frozenset((a, b) for x, y in ((one, two), (two, one)) for a in x for b in y)
-    return Cluster(
-        replace(
-            drawn,
-            nodes=members,
-            sets=(members,),
-            clocks=(Wrongness(0, 0, 1_000),) * n,
-            traitors=traitor_ids,
-            actors=(("Conspirator",),) * traitors,
-            gst_us=20 * SECOND,
-            cuts=(Cut(start_us=0, end_us=20 * SECOND, links=links),),
-            weather=replace(drawn.weather, loss=0, straggle=0, jammed=()),
-            outages=(),
-            blackouts=(),
-        )
-    ).run()
+    return Cluster(conspiracy(seed, n=n, traitors=traitors)).run()
 
 
 @pytest.mark.parametrize(("n", "traitors"), [(4, 2), (7, 3)])

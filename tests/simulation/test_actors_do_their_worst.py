@@ -39,14 +39,9 @@ def _run(actor: str, seed: int) -> Outcome:
     traitor = members[seed % 4]
     return Cluster(
         replace(
-            drawn,
-            nodes=members,
-            sets=(members,),
+            replace(drawn, outages=(), sick_disks=(), clock_jumps=(), cuts=()).with_one_set(),
             traitors=(traitor,),
             actors=((actor,),),
-            clocks=drawn.clocks[:4],
-            cuts=(),
-            outages=(),
         )
     ).run()
 

@@ -385,15 +385,15 @@ def test_evidence_that_proves_nothing() -> None:
 def test_a_certificate_that_a_node_takes_no_notice_of() -> None:
     court = Court()
     frame = encode_message(certificate(VoteKind.NULLIFY, V2), n=4)
-    court.oracle.certificate_arrived(NODES[0], frame, height=H, view=View(3))
+    court.oracle.certificate_arrived(NODES[0], NODES[3], frame, height=H, view=View(3))
     with pytest.raises(Violation, match="certificate ignored"):
-        court.oracle.certificate_arrived(NODES[0], frame, height=H, view=V2)
+        court.oracle.certificate_arrived(NODES[0], NODES[3], frame, height=H, view=V2)
 
 
 def test_a_forged_certificate_may_be_ignored() -> None:
     forged = replace(certificate(VoteKind.NULLIFY, V2), signatures=(bytes(64),) * 3)
     frame = encode_message(forged, n=4)
-    Court().oracle.certificate_arrived(NODES[0], frame, height=H, view=V0)
+    Court().oracle.certificate_arrived(NODES[0], NODES[3], frame, height=H, view=V0)
 
 
 def test_more_bytes_than_a_link_may_carry() -> None:

@@ -18,7 +18,7 @@ from consensus.sim.mutants import planted
 from consensus.sim.network import Weather
 from consensus.sim.plan import plan
 from consensus.sim.roster import ACTOR_NAMES
-from consensus.sim.schedule import Blackout, Schedule, Submission, Wrongness
+from consensus.sim.schedule import Blackout, Schedule, Submission
 from consensus.timing import Timing
 from consensus.types import NodeId, VoteKind
 from consensus.wire import MessageKind
@@ -29,11 +29,8 @@ LEADER = NodeId("n1")
 
 def _schedule(seed: int) -> Schedule:
     drawn = plan(seed, n=4, actors=ACTOR_NAMES)
-    nodes = drawn.sets[0]
     return replace(
-        drawn,
-        nodes=nodes,
-        sets=(nodes,),
+        drawn.without_trouble().with_one_set(),
         traitors=(LEADER,),
         actors=(("WithholdingLeader",),),
         gst_us=2 * SECOND,
@@ -46,10 +43,7 @@ def _schedule(seed: int) -> Schedule:
             straggle_us_max=0,
             jammed=(bytes([MessageKind.VOTE, VoteKind.FINALIZE]),),
         ),
-        cuts=(),
-        outages=(),
         blackouts=(Blackout(at_us=500 * MILLISECOND, down_us=SECOND),),
-        clocks=(Wrongness(0, 0, 1_000),) * 4,
         timing=Timing(),
         work=(
             Submission(0, NodeId("n0"), transaction(TransactionKind.PLAIN, 1)),

@@ -1,0 +1,104 @@
+"""What goes wrong with machines in a run: power, disks and clocks, as the schedule says.
+
+All of it ends when the network settles: from then on every honest node is there and well, as the
+model promises (CONSENSUS.md 3.1), except that clocks stay a little off.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Final
+
+from consensus.sim.clock import Clock
+from consensus.sim.node import Node
+from consensus.sim.schedule import (
+    Blackout,
+    ClockJump,
+    DiskTrouble,
+    Outage,
+    Schedule,
+    SickDisk,
+)
+from consensus.types import NodeId
+
+BLACKOUT_US: Final = 20_000
+"""Within this time of a blackout everybody has lost power."""
+
+
+class Mishaps:
+    """Brings about what the schedule says, on the honest nodes."""
+
+    def __init__(
+        self,
+        schedule: Schedule,
+        clock: Clock,
+        nodes: Mapping[NodeId, Node],
+        *,
+        chance: random.Random,
+        story: Callable[[str, str], None],
+    ) -> None:
+        self._schedule = schedule
+        self._clock = clock
+        self._nodes = nodes
+        self._chance = chance
+        self._story = story
+
+    def plan(self) -> None:
+        """Put everything into the clock."""
+        schedule, clock = self._schedule, self._clock
+        for name, arrival_us in zip(schedule.nodes, schedule.arrivals_us, strict=True):
+            if name in self._nodes:
+                clock.at(arrival_us, self._nodes[name].boot)
+        for outage in schedule.outages:
+            clock.at(outage.armed_us, partial(self._arm, outage))
+        for blackout in schedule.blackouts:
+            clock.at(blackout.at_us, partial(self._black_out, blackout))
+        for sick in schedule.sick_disks:
+            clock.at(sick.start_us, partial(self._sicken, sick))
+            clock.at(sick.end_us, partial(self._heal, sick))
+        for jump in schedule.clock_jumps:
+            clock.at(jump.at_us, partial(self._jump, jump))
+
+    def settle(self) -> None:
+        """End all of it."""
+        for name, wrong in zip(self._schedule.nodes, self._schedule.clocks, strict=True):
+            if name in self._nodes:
+                self._nodes[name].durable.clock.offset_ms = wrong.settled_offset_ms
+                self._nodes[name].settle()
+
+    def _arm(self, outage: Outage) -> None:
+        self._nodes[outage.node].fuse(
+            steps=outage.steps, down_us=outage.down_us, in_write=outage.in_write
+        )
+
+    def _black_out(self, blackout: Blackout) -> None:
+        """Cut everybody's power within ``BLACKOUT_US``, some inside a write."""
+        self._story("world", "BLACKOUT")
+        for node in self._nodes.values():
+            if self._chance.random() < 0.7:
+                node.fuse(
+                    steps=self._chance.randint(1, 12),
+                    down_us=blackout.down_us,
+                    in_write=self._chance.random() < 0.5,
+                )
+            self._clock.after(BLACKOUT_US, partial(self._cut_power, node, blackout.down_us))
+
+    def _cut_power(self, node: Node, down_us: int) -> None:
+        if self._clock.now_us < self._schedule.gst_us:
+            node.cut_power(down_us)
+
+    def _sicken(self, sick: SickDisk) -> None:
+        self._story(sick.node, f"has a sick disk: {sick.trouble.value}")
+        disk = self._nodes[sick.node].durable.disk
+        disk.has_room = sick.trouble is not DiskTrouble.FULL
+        disk.can_sync = sick.trouble is not DiskTrouble.SYNC_FAILS
+
+    def _heal(self, sick: SickDisk) -> None:
+        disk = self._nodes[sick.node].durable.disk
+        disk.has_room = disk.can_sync = True
+
+    def _jump(self, jump: ClockJump) -> None:
+        self._story(jump.node, f"has its clock set {jump.offset_ms} ms off")
+        self._nodes[jump.node].durable.clock.offset_ms = jump.offset_ms
