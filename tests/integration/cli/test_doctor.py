@@ -61,6 +61,28 @@ def test_whole_node_has_nothing_that_keeps_it_from_its_work(tmp_path: Path) -> N
     assert {"sandbox", "limits", "worker's user"} <= found.keys()
 
 
+def test_doctor_changes_nothing(tmp_path: Path) -> None:
+    layout = make_node(tmp_path / "node", builds=True)
+    (layout.root / "stray").write_text("left by somebody")
+    layout.wal.rmdir()
+
+    def everything() -> list[tuple[str, int, int, bytes]]:
+        return [
+            (
+                str(path),
+                each.st_mode,
+                each.st_mtime_ns,
+                path.read_bytes() if path.is_file() else b"",
+            )
+            for path in sorted(layout.root.rglob("*"))
+            for each in [path.lstat()]
+        ]
+
+    before = everything()
+    examine(layout, SystemClock())
+    assert everything() == before
+
+
 def test_every_finding_that_is_not_ok_says_what_to_do(tmp_path: Path) -> None:
     layout = make_node(tmp_path / "node", builds=True)
     layout.wal.rmdir()

@@ -1,4 +1,7 @@
-"""A supervisor in a process of its own, so that tests can kill it: `supervise.py FOLDER`."""
+"""A supervisor in a process of its own, so that tests can kill it: `supervise.py FOLDER [ROLE]`.
+
+ROLE is what the children do (child.py): `serve` unless told otherwise.
+"""
 
 from __future__ import annotations
 
@@ -48,12 +51,12 @@ def print_line(name: str, line: str) -> None:
     sys.stdout.flush()
 
 
-def main(folder: Path) -> int:
+def main(folder: Path, role: str = "serve") -> int:
     order = str(folder / "order")
-    children = [spec(name, folder, "serve", order, name) for name in ("core", "gateway", "worker")]
+    children = [spec(name, folder, role, order, name) for name in ("core", "gateway", "worker")]
     supervisor = Supervisor(plan(folder, *children), print_line)
     return trio.run(supervisor.run)
 
 
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1])))
+    sys.exit(main(Path(sys.argv[1]), *sys.argv[2:]))

@@ -46,10 +46,10 @@ def wait_for(what: Callable[[], Any], timeout_s: float = 10) -> Any:
 class Node:
     """A supervise.py and what it wrote."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *words: str) -> None:
         self.folder = folder
         self.process = subprocess.Popen(
-            [sys.executable, PROGRAM, folder],
+            [sys.executable, PROGRAM, folder, *words],
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -93,6 +93,26 @@ def test_children_stop_in_order_and_the_node_ends_well(node: Node, number: signa
     assert not (node.folder / "ready.json").exists()
     assert "core| serving, watched=True" in output
     assert "node| ready: http://127.0.0.1:1" in output
+
+
+def test_second_signal_kills_at_once_what_the_first_did_not_stop(tmp_path: Path) -> None:
+    node = Node(tmp_path, "deaf")
+    pids = node.pids()
+    try:
+        node.process.send_signal(signal.SIGTERM)
+        assert node.process.stdout is not None
+        while "SIGTERM: stopping" not in node.process.stdout.readline():
+            pass
+        sent_s = time.monotonic()
+        node.process.send_signal(signal.SIGTERM)
+        output, _ = node.process.communicate(timeout=10)
+        # Three deaf children in a row would have had five seconds each.
+        assert time.monotonic() - sent_s < 4
+        assert "SIGTERM again: killing the rest" in output
+        assert not any(is_alive(pid) for pid in pids.values())
+    finally:
+        node.process.kill()
+        node.process.communicate()
 
 
 @pytest.mark.parametrize("name", ["core", "gateway", "worker"])
