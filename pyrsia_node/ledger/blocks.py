@@ -95,6 +95,11 @@ class ExecutedBlock:
         encoded = (transaction.encoded for transaction in self.transactions)
         return (self.header_bytes, *encoded, *self.execution.leaves)
 
+    def next_members(self, tip: Tip) -> MemberSet:
+        """Return who votes on the height after this block; ``tip`` is what it builds on."""
+        after = self.execution.next_set
+        return tip.members if after is None else after.to_consensus()
+
 
 def derive_header(
     tip: Tip, claims: Claims, transactions: Sequence[SignedTransaction], execution: Execution
@@ -122,7 +127,7 @@ def derive_header(
         body_root=Sha256(tree.root(tree.leaf_hash(leaf) for leaf in body).hex()),
         state_root=Sha256(state_root(tip.state_root, execution.changes).hex()),
         set=members,
-        next_set=members,
+        next_set=members if execution.next_set is None else execution.next_set.digest(),
         prev_epoch_height=tip.epoch_height,
         parent_cert=sha256_of(certificate) if certificate else ZERO_SHA256,
     )

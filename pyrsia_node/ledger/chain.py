@@ -17,7 +17,7 @@ from consensus.errors import DecodeError
 from consensus.events import BodyChecked, TimeVerdict
 from consensus.quorum import history_blocks
 from consensus.replica import Start
-from consensus.types import ZERO_DIGEST, Digest, Height, NodeId, View
+from consensus.types import ZERO_DIGEST, Digest, Height, MemberSet, NodeId, View
 from pyrsia_node.ledger import storage
 from pyrsia_node.ledger.admission import Admission
 from pyrsia_node.ledger.blocks import (
@@ -34,12 +34,14 @@ from pyrsia_node.ledger.blocks import (
 from pyrsia_node.ledger.durable import commit_changes, height_zero, read_tip
 from pyrsia_node.ledger.machine.context import BlockContext, NotYetValidError, RecordCache
 from pyrsia_node.ledger.machine.execute import Machine, execute
+from pyrsia_node.ledger.machine.params import read_params
 from pyrsia_node.ledger.queries import CommittedChain, TransactionStatus
 from pyrsia_node.ledger.request_view import RequestView
 from pyrsia_node.model.digest import Sha256, sha256_of
 from pyrsia_node.model.errors import CorruptStateError, InvalidInputError, VerificationError
 from pyrsia_node.model.genesis import Genesis
 from pyrsia_node.model.leaves import Header, Outcome, decode_outcome
+from pyrsia_node.model.members import SetLeaf
 from pyrsia_node.model.signing import Verify
 from pyrsia_node.model.transactions import AttestBatch, SignedTransaction, decode_transaction
 from pyrsia_node.ports import KeyValueStore
@@ -85,10 +87,11 @@ class Committed:
     Attributes:
         tip: The tip that it makes.
         first_leaf: Leaf index of its header.
-        leaves: Its leaves: header, transactions, outcomes.
+        leaves: Its leaves: header, transactions, outcomes, then the set leaf if there is one.
         outcomes: What the state machine derived.
         transaction_ids: Ids of its transactions, in order.
         parent_signers: Member ids in the parent certificate that it carries.
+        next_set: The set of the next height, if the block changed it; else None.
     """
 
     tip: Tip
@@ -97,6 +100,7 @@ class Committed:
     outcomes: tuple[Outcome, ...]
     transaction_ids: tuple[Sha256, ...]
     parent_signers: tuple[NodeId, ...]
+    next_set: SetLeaf | None = None
 
 
 class Chain(CommittedChain):
@@ -112,6 +116,7 @@ class Chain(CommittedChain):
         self._executed: dict[Digest, ExecutedBlock] = {}
         # Decoded records of the tip's state; every commit forgets what it changes.
         self._known = RecordCache()
+        self._in_force = read_params(genesis.params, self._state)
 
     @classmethod
     def open(
@@ -193,12 +198,13 @@ class Chain(CommittedChain):
         """
         body_id = wire.body_id(block)
         header: Header | None = None
+        next_set: MemberSet | None = None
         is_next = height == self._tip.height + 1
         reason = "" if is_next else f"height {height} is not the next, {self._tip.height + 1}"
         try:
             header = _header_of(block)
             if is_next:
-                self._examine(block, body_id)
+                next_set = self._examine(block, body_id).next_members(self._tip)
         except (InvalidInputError, VerificationError) as error:
             reason = reason or str(error)
         return BodyChecked(
@@ -210,7 +216,7 @@ class Chain(CommittedChain):
             parent=Digest(bytes.fromhex(header.parent)) if header else ZERO_DIGEST,
             origin_view=View(header.view if header else 0),
             origin_proposer=NodeId(header.proposer if header else ""),
-            next_set=None if reason else self._tip.members,
+            next_set=next_set,
             reason=reason,
         )
 
@@ -303,6 +309,7 @@ class Chain(CommittedChain):
         self._executed.clear()
         self._known.forget(change.key for change in executed.execution.changes)
         self._tip = read_tip(self._store)
+        self._in_force = read_params(self.genesis.params, self._state)
         return self._committed(executed)
 
     # ------------------------------------------------------------ inside
@@ -311,18 +318,21 @@ class Chain(CommittedChain):
         return Machine(
             self._state,
             self._context(time_ms),
-            read_leaf=self._reader.leaf,
+            history=self._reader,
             known=self._known,
+            verify=self._verify,
         )
 
     def _context(self, time_ms: int) -> BlockContext:
-        members = tuple(member.id for member in self._tip.members.members)
+        tip = self._tip
         return BlockContext(
+            network_id=self._network,
+            height=tip.height + 1,
             time_ms=time_ms,
-            first_leaf=self._tip.size,
-            members=members,
-            next_members=members,
-            params=self.genesis.params,
+            first_leaf=tip.size,
+            voters=tip.set_leaf,
+            members=tuple(member.id for member in tip.members.members),
+            in_force=self._in_force,
         )
 
     def _choose(
@@ -368,8 +378,9 @@ class Chain(CommittedChain):
             self._state,
             self._context(header.time_ms),
             transactions,
-            read_leaf=self._reader.leaf,
+            history=self._reader,
             known=self._known,
+            verify=self._verify,
         )
         claims = Claims(network, header.view, header.proposer, header.time_ms, certificate)
         check_derived(header, derive_header(self._tip, claims, transactions, execution))
@@ -432,13 +443,17 @@ class Chain(CommittedChain):
             decode_transaction(leaf, network_id=self._network).id
             for leaf in leaves[1 : 1 + record.transactions]
         ]
+        tip = self._tip
+        has_set = tip.epoch_height == tip.height
+        derived = leaves[1 + record.transactions : len(leaves) - has_set]
         return Committed(
-            tip=self._tip,
+            tip=tip,
             first_leaf=record.first_leaf,
             leaves=leaves,
-            outcomes=tuple(decode_outcome(leaf) for leaf in leaves[1 + record.transactions :]),
+            outcomes=tuple(decode_outcome(leaf) for leaf in derived),
             transaction_ids=tuple(ids),
             parent_signers=record.signers,
+            next_set=tip.set_leaf if has_set else None,
         )
 
     def _committed(self, executed: ExecutedBlock) -> Committed:
@@ -449,6 +464,7 @@ class Chain(CommittedChain):
             outcomes=executed.execution.outcomes,
             transaction_ids=tuple(each.id for each in executed.transactions),
             parent_signers=executed.parent_signers,
+            next_set=executed.execution.next_set,
         )
 
 

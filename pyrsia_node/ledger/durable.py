@@ -45,7 +45,9 @@ def height_zero(genesis: Genesis) -> Changes:
         epoch_height=0,
         signers=(),
     )
-    return _block_changes(0, record, frontier, leaves)
+    changes = _block_changes(0, record, frontier, leaves)
+    changes.append((storage.epoch_key(0), storage.encode_number(0)))
+    return changes
 
 
 def commit_changes(tip: Tip, executed: ExecutedBlock, certificate: bytes) -> Changes:
@@ -54,6 +56,8 @@ def commit_changes(tip: Tip, executed: ExecutedBlock, certificate: bytes) -> Cha
     leaves = executed.leaves()
     frontier = tip.frontier.extend(tree.leaf_hash(leaf) for leaf in leaves)
     assert frontier.size == header.size
+    # The set leaf is the last leaf of the block that changes the set.
+    next_set = executed.execution.next_set
     record = BlockRecord(
         hash=Sha256(tree.leaf_hash(executed.header_bytes).hex()),
         time_ms=header.time_ms,
@@ -63,13 +67,16 @@ def commit_changes(tip: Tip, executed: ExecutedBlock, certificate: bytes) -> Cha
         transactions=len(executed.transactions),
         state_root=header.state_root,
         voters_leaf=tip.set_index,
-        set_leaf=tip.set_index,
-        epoch_height=tip.epoch_height,
+        set_leaf=tip.set_index if next_set is None else header.size - 1,
+        epoch_height=tip.epoch_height if next_set is None else header.height,
         signers=executed.parent_signers,
     )
     changes = _block_changes(header.height, record, frontier, list(leaves))
     changes.append((storage.parent_key(header.height), executed.parent_certificate))
     changes.append((storage.certificate_key(header.height), certificate))
+    if next_set is not None:
+        height = storage.encode_number(header.height)
+        changes.append((storage.epoch_key(next_set.epoch), height))
     for number, transaction in enumerate(executed.transactions):
         index = storage.encode_number(header.prev_size + 1 + number)
         changes.append((storage.transaction_key(transaction.id), index))

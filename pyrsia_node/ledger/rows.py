@@ -1,56 +1,73 @@
 """What the search index says of each leaf: a pure function, so that every rebuild is the same.
 
-``rows_of(leaf, position, block)`` depends on nothing but its arguments. Rows name leaves and
-requests; what they *say* is a hint that whoever serves by it checks against the tiles.
-Tables and columns: ``ledger.index`` (the SQL) and docs/design/log.md.
+``rows_of(leaf, position, block)`` depends on nothing but its arguments. Leaves come from the
+chain, which judged every one of them before it took it in; here they are only read, which is five
+times as fast. Rows are hints: whoever serves by them checks the leaf against the tiles.
+
+Some leaves are *units*: what a search finds. A build request is one while it is open, its outcome
+afterwards; so are late divergences, set changes and statements. What is said of a request before
+its outcome is a *fact*: it is found at the request, and at the outcome once there is one.
+Tables and columns: ``ledger.index_schema`` and docs/design/log.md.
 """
 
 from __future__ import annotations
 
 import functools
+import hashlib
 import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final, NamedTuple
+from urllib.parse import unquote
 
 from packaging.requirements import InvalidRequirement, Requirement
 
-from pyrsia_node.model.documents import Document
+from pyrsia_node.model import canonical
 from pyrsia_node.model.errors import InvalidInputError
-from pyrsia_node.model.genesis import Genesis
-from pyrsia_node.model.leaves import (
-    Accepted,
-    Diverged,
-    Expired,
-    Failed,
-    Header,
-    Outcome,
-    decode_outcome,
-)
-from pyrsia_node.model.members import SetLeaf
 from pyrsia_node.model.purl import Purl
-from pyrsia_node.model.transactions import (
-    BUILT,
-    AttestBatch,
-    BuildRequest,
-    BuiltItem,
-    Result,
-    decode_transaction,
+from pyrsia_node.model.signing import TRANSACTION_TAG
+from pyrsia_node.model.transactions import BUILT
+
+SqlValue = str | int | bytes | None
+Leaf = dict[str, Any]
+"""A leaf as JSON reads it."""
+
+OUTCOMES: Final = ("accepted", "diverged", "expired", "failed")
+STATEMENTS: Final = ("deprecate", "revoke", "vulnerable", "withdraw")
+"""Leaves that say what to think of packages, entries or bytes."""
+
+STATUSES: Final = (*OUTCOMES, "open", "deprecated", "revoked", "vulnerable", "withdrawn")
+"""Where a request stands, and what statements say of an accepted entry.
+
+``accepted``, ``revoked`` and ``withdrawn`` exclude each other; ``deprecated`` and ``vulnerable``
+only advise and come on top.
+"""
+
+UNIT_TYPES: Final = frozenset(
+    {
+        *OUTCOMES,
+        *STATEMENTS,
+        *("add_node", "approve", "evidence", "remove_node", "rotate_key", "set_param"),
+        *("build_request", "late_divergence", "set"),
+    }
 )
-
-SqlValue = str | int | None
-
-TRANSACTIONS: Final = frozenset({"build_request", "attest_batch", "result"})
-STATUSES: Final = ("accepted", "diverged", "expired", "failed", "open")
-"""Where a request stands; every status but ``open`` is the type of its outcome's leaf."""
+"""Types of the leaves that a search finds."""
 
 _REQUIREMENT_NAME: Final = re.compile(r"\s*([A-Za-z0-9][A-Za-z0-9._-]*)")
+_ADDRESS: Final = re.compile(
+    r"(?:[a-z][a-z0-9+.-]*:(?://)?)?(?:[^/@]*@)?(?:www\.)?"
+    r"([a-z0-9-]+(?:\.[a-z0-9-]+)+)(?::[0-9]+)?[:/]?([^?#]*)"
+)
+_ADDRESS_LENGTH_MAX: Final = 300
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
-    """A row to insert; ``decision`` is no table but the update of a request by its outcome."""
+class Row(NamedTuple):
+    """A row to insert.
+
+    ``fact`` and ``decision`` are no tables: see ``ledger.index``. The last value of ``entry``,
+    ``unit``, ``item``, ``fact`` and ``decision`` is the id of a request, or None.
+    """
 
     table: str
     values: tuple[SqlValue, ...]
@@ -66,7 +83,22 @@ class Block:
     time_ms: int
 
 
-def block_at(leaf: bytes, position: int, before: Block | None) -> Block:
+def read_leaf(leaf: bytes) -> Leaf:
+    """Return what a leaf of the chain says.
+
+    Raises:
+        InvalidInputError: It is no object with a schema.
+    """
+    try:
+        value = json.loads(leaf)
+    except (ValueError, RecursionError) as error:
+        raise InvalidInputError(f"leaf is not JSON: {error}") from None
+    if not isinstance(value, dict) or not isinstance(value.get("t"), str):
+        raise InvalidInputError("leaf names no schema")
+    return value
+
+
+def block_at(leaf: Leaf, position: int, before: Block | None) -> Block:
     """Return the block of the leaf at ``position``.
 
     Args:
@@ -79,19 +111,22 @@ def block_at(leaf: bytes, position: int, before: Block | None) -> Block:
     """
     if before is not None and position < before.end:
         return before
-    if position == 0:
-        return Block(height=0, first=0, end=2, time_ms=Genesis.decode(leaf).time_ms)
-    header = Header.decode(leaf)
-    if header.prev_size != position:
-        raise InvalidInputError(f"header at leaf {position} says it stands at {header.prev_size}")
-    return Block(height=header.height, first=position, end=header.size, time_ms=header.time_ms)
+    try:
+        if position == 0:
+            return Block(height=0, first=0, end=2, time_ms=leaf["time_ms"])
+        if leaf["t"] != "block" or leaf["prev_size"] != position:
+            raise InvalidInputError(f"leaf {position} should open a block")
+        end = position + 1 + leaf["n_leaves"]
+        return Block(height=leaf["height"], first=position, end=end, time_ms=leaf["time_ms"])
+    except (KeyError, TypeError) as error:
+        raise InvalidInputError(f"leaf {position} should open a block: {error}") from None
 
 
-def rows_of(leaf: bytes, position: int, block: Block, *, network_id: bytes) -> list[Row]:
-    """Return the rows of one leaf.
+def rows_of(leaf: Leaf, position: int, block: Block, *, network_id: bytes) -> list[Row]:
+    """Return the rows of one leaf, its request before what is said of it.
 
     Args:
-        leaf: The bytes of the leaf.
+        leaf: The leaf, of the chain.
         position: Its index in the log.
         block: The block that it belongs to.
         network_id: The network's id, which is part of transaction ids.
@@ -99,19 +134,10 @@ def rows_of(leaf: bytes, position: int, block: Block, *, network_id: bytes) -> l
     Raises:
         InvalidInputError: Not a leaf of rules 1.
     """
-    kind = _kind(leaf)
-    match kind:
-        case "block" | "genesis":
-            return [
-                Row("block", (block.height, block.first, block.end, block.time_ms)),
-                _entry(position, kind, block),
-            ]
-        case "set":
-            return [_entry(position, kind, block), *_set_rows(SetLeaf.decode(leaf), position)]
-        case _ if kind in TRANSACTIONS:
-            return list(_transaction_rows(leaf, position, block, network_id))
-        case _:
-            return list(_outcome_rows(decode_outcome(leaf), kind, position, block))
+    try:
+        return list(_rows(leaf, position, block, network_id))
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise InvalidInputError(f"leaf is none of rules 1: {error!r}") from None
 
 
 @functools.lru_cache(maxsize=16_384)
@@ -133,97 +159,138 @@ def dependency_project(requirement: str) -> str | None:
         return None
 
 
-def _kind(leaf: bytes) -> str:
-    # The schema readers below check the bytes in full; this only picks the reader.
-    try:
-        value = json.loads(leaf)
-    except (ValueError, RecursionError) as error:
-        raise InvalidInputError(f"leaf is not JSON: {error}") from None
-    kind = value.get("t") if isinstance(value, dict) else None
-    if not isinstance(kind, str):
-        raise InvalidInputError("leaf names no schema")
-    return kind
+@functools.lru_cache(maxsize=4096)
+def repository_key(address: str) -> str | None:
+    """Return the one spelling of an address: ``host/path``, lower case; None if it has no host.
+
+    ``https://www.GitHub.com/psf/Requests.git``, ``git@github.com:psf/requests`` and
+    ``github.com/psf/requests/`` are all ``github.com/psf/requests``.
+    """
+    match = _ADDRESS.fullmatch(address.strip().lower()[:_ADDRESS_LENGTH_MAX])
+    if match is None:
+        return None
+    path = match[2].strip("/").removesuffix(".git")
+    return f"{match[1]}/{path}" if path else match[1]
 
 
-def _entry(
-    position: int,
-    kind: str,
-    block: Block,
-    *,
-    purl: Purl | None = None,
-    request: str | None = None,
-) -> Row:
-    text = None if purl is None else str(purl)
-    project = None if purl is None else str(purl.without_version())
-    return Row("entry", (position, kind, text, project, request, block.height))
+def _rows(leaf: Leaf, position: int, block: Block, network_id: bytes) -> Iterator[Row]:
+    match leaf["t"]:
+        case "attest_batch" as kind:
+            yield Row("entry", (position, kind, None))
+            yield from _batch_rows(leaf, position)
+        case "block" | "genesis" as kind:
+            yield Row("block", (block.height, block.first, block.end, block.time_ms))
+            yield Row("entry", (position, kind, None))
+        case "build_request":
+            yield from _request_rows(leaf, position, network_id)
+        case "accepted" | "diverged" | "failed" | "expired":
+            yield from _outcome_rows(leaf, position)
+        case "result" | "level" | "late_divergence" as kind:
+            yield from _later_rows(leaf, kind, position)
+        case kind if kind in STATEMENTS:
+            yield from _statement_rows(leaf, kind, position)
+        case kind:
+            yield Row("entry", (position, kind, None))
+            if kind in UNIT_TYPES:
+                yield Row("unit", (position, kind, None, None, None))
+            if kind == "set":
+                for record in leaf["members"]:
+                    yield Row("member", (leaf["epoch"], record["id"], record["label"], position))
 
 
-def _set_rows(leaf: SetLeaf, position: int) -> Iterator[Row]:
-    for record in leaf.members:
-        yield Row("member", (leaf.epoch, record.id, record.label, position))
+def _batch_rows(leaf: Leaf, position: int) -> Iterator[Row]:
+    voter = leaf["voter"]
+    for item in leaf["items"]:
+        request = item["req"]
+        yield Row("item", (position, request))
+        if item["outcome"] == BUILT:
+            yield Row("fact", ("builder", voter, position, request))
 
 
-def _transaction_rows(leaf: bytes, position: int, block: Block, network_id: bytes) -> Iterator[Row]:
-    signed = decode_transaction(leaf, network_id=network_id)
-    match signed.body:
-        case BuildRequest() as request:
-            yield _entry(position, "build_request", block, purl=request.purl, request=signed.id)
-            yield from _request_rows(request, signed.id, position)
-        case AttestBatch() as batch:
-            yield _entry(position, "attest_batch", block)
-            for item in batch.items:
-                outcome = BUILT if isinstance(item, BuiltItem) else item.outcome
-                yield Row("item", (position, item.request, batch.voter, outcome))
-        case Result() as result:
-            document, request_id = result.document, result.request
-            yield _entry(position, "result", block, purl=document.purl, request=request_id)
-            yield Row("digest", (document.digest(), "result", position, request_id))
-
-
-def _request_rows(request: BuildRequest, request_id: str, position: int) -> Iterator[Row]:
-    purl = request.purl
-    project = str(purl.without_version())
-    yield Row("request", (request_id, position, str(purl), project, request.sponsor, "open", None))
-    yield Row("digest", (request.source.sha256, "source", position, request_id))
-    yield Row("digest", (request_id, "request", position, request_id))
+def _request_rows(leaf: Leaf, position: int, network_id: bytes) -> Iterator[Row]:
+    purl = leaf["purl"]
+    signed = {key: value for key, value in leaf.items() if key != "sigs"}
+    request = hashlib.sha256(TRANSACTION_TAG + network_id + canonical.dumps(signed))
+    yield Row("request", (position, request.hexdigest()))
+    yield Row("entry", (position, "build_request", request.hexdigest()))
+    yield Row("unit", (position, "build_request", purl, _project(purl), request.hexdigest()))
+    yield Row("fact", ("sha256", request.digest(), position, request.hexdigest()))
+    source = bytes.fromhex(leaf["source"]["sha256"])
+    yield Row("fact", ("sha256", source, position, request.hexdigest()))
+    commit = leaf["recipe"].get("commit")
+    if isinstance(commit, str):
+        yield Row("fact", ("commit", commit.lower(), position, request.hexdigest()))
     # Name and version alone: what is asked for can be found before anything is known about it.
-    yield Row("description", (position, f"{purl.name} {purl.version}", "", "", "", "", ""))
+    yield _description(position, _title(purl))
 
 
-def _outcome_rows(outcome: Outcome, kind: str, position: int, block: Block) -> Iterator[Row]:
-    match outcome:
-        case Accepted():
-            purl = outcome.document.purl
-            yield _entry(position, kind, block, purl=purl, request=outcome.request)
-            yield Row("decision", (kind, position, outcome.request))
-            yield from _document_rows(outcome.document, outcome.request, position)
-        case Diverged() | Failed() | Expired():
-            yield _entry(position, kind, block, purl=outcome.purl, request=outcome.request)
-            yield Row("decision", (kind, position, outcome.request))
-        case _:
-            yield _entry(position, kind, block, request=outcome.request)
+def _outcome_rows(leaf: Leaf, position: int) -> Iterator[Row]:
+    kind, request = leaf["t"], leaf["req"]
+    document = leaf.get("doc")
+    purl = leaf["purl"] if document is None else document["purl"]
+    yield Row("entry", (position, kind, request))
+    yield Row("unit", (position, kind, purl, _project(purl), request))
+    yield Row("decision", (kind, position, request))
+    if document is None:
+        yield _description(position, _title(purl))
+    else:
+        yield from _document_rows(document, position)
 
 
-def _document_rows(document: Document, request_id: str, position: int) -> Iterator[Row]:
-    project = str(document.purl.without_version())
-    for file in document.files:
-        yield Row("file", (position, file.name, project, file.sha256))
-        yield Row("digest", (file.sha256, "file", position, request_id))
-    for each in document.contradicts:
-        yield Row("digest", (each.sha256, "upstream", position, request_id))
-    metadata = document.metadata
-    projects = {dependency_project(each) for each in metadata.requires}
-    for dependency in sorted(projects - {None}, key=str):
-        yield Row("dependency", (dependency, position, request_id))
-    yield Row(
-        "description",
-        (
-            position,
-            f"{metadata.name} {metadata.version}",
-            metadata.summary,
-            metadata.author,
-            " ".join(metadata.keywords),
-            f"{metadata.homepage} {metadata.repository}".strip(),
-            metadata.licence,
-        ),
+def _later_rows(leaf: Leaf, kind: str, position: int) -> Iterator[Row]:
+    request = leaf["req"]
+    yield Row("entry", (position, kind, request))
+    if kind == "result":
+        digest = hashlib.sha256(canonical.dumps(leaf["doc"])).digest()
+        yield Row("fact", ("sha256", digest, position, request))
+    elif kind == "late_divergence":
+        yield Row("unit", (position, kind, None, None, request))
+
+
+def _statement_rows(leaf: Leaf, kind: str, position: int) -> Iterator[Row]:
+    purl = leaf["purl"]
+    digest = bytes.fromhex(leaf["sha256"]) if "sha256" in leaf else None
+    yield Row("entry", (position, kind, None))
+    yield Row("unit", (position, kind, purl, _project(purl), None))
+    yield Row("statement", (position, kind, purl, _project(purl), leaf.get("entry"), digest))
+    if digest is not None:
+        yield Row("tag", (position, "sha256", digest, position))
+    yield _description(position, _title(purl), f"{leaf.get('advisory', '')} {leaf['reason']}")
+
+
+def _document_rows(document: Leaf, position: int) -> Iterator[Row]:
+    metadata = document["metadata"]
+    for file in document["files"]:
+        # Digests of the files that the entry vouches for are told from all others: see "revoke".
+        yield Row("tag", (position, "blob", bytes.fromhex(file["sha256"]), position))
+        yield Row("tag", (position, "file", file["name"], position))
+    for each in document["contradicts"]:
+        yield Row("tag", (position, "sha256", bytes.fromhex(each["sha256"]), position))
+    projects = {dependency_project(each) for each in metadata["requires"]}
+    for project in sorted(projects - {None}, key=str):
+        yield Row("tag", (position, "dep", project, position))
+    addresses = {repository_key(metadata[each]) for each in ("homepage", "repository")}
+    for address in sorted(addresses - {None}, key=str):
+        yield Row("tag", (position, "repo", address, position))
+    yield _description(
+        position,
+        f"{metadata['name']} {metadata['version']}",
+        metadata["summary"],
+        metadata["author"],
+        " ".join(metadata["keywords"]),
+        f"{metadata['homepage']} {metadata['repository']}".strip(),
+        metadata["licence"],
     )
+
+
+def _description(position: int, name: str, *others: str) -> Row:
+    return Row("description", (position, name, *others, *("",) * (5 - len(others))))
+
+
+def _project(purl: str) -> str:
+    # In a canonical purl every other "@" is percent-encoded.
+    return purl.partition("@")[0]
+
+
+def _title(purl: str) -> str:
+    return unquote(purl.rpartition("/")[2].replace("@", " "))

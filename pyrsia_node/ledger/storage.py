@@ -13,6 +13,7 @@ key under ``chain/``        value
 ``certificate/<height>``    the certificate that finalized the block
 ``end/<last leaf index>``   height
 ``transaction/<id>``        leaf index
+``epoch/<number>``          height of the block that made the set; 0 for the first
 ``tip``                     height
 ``frontier``                frontier of the tree
 ``guard``                   canonical {root, size} that may be cosigned
@@ -28,11 +29,13 @@ from typing import Final, cast
 
 from consensus import wire
 from consensus.types import NodeId
+from pyrsia_node.ledger.machine.context import Head
 from pyrsia_node.model import canonical
 from pyrsia_node.model.canonical import JsonValue
 from pyrsia_node.model.digest import Sha256
-from pyrsia_node.model.errors import CorruptStateError
+from pyrsia_node.model.errors import CorruptStateError, InvalidInputError
 from pyrsia_node.model.limits import LEAF_BYTES_MAX
+from pyrsia_node.model.members import SetLeaf
 from pyrsia_node.ports import KeyValueReader
 
 PREFIX: Final = b"chain/"
@@ -77,6 +80,11 @@ def end_key(last_leaf: int) -> bytes:
 def transaction_key(transaction_id: Sha256) -> bytes:
     """Return the key of a transaction's leaf index."""
     return PREFIX + b"transaction/" + bytes.fromhex(transaction_id)
+
+
+def epoch_key(epoch: int) -> bytes:
+    """Return the key of the height that made the set of an epoch."""
+    return PREFIX + b"epoch/" + encode_number(epoch)
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,6 +222,51 @@ class ChainReader:
         """Return the height after which the tree has ``size`` leaves, or None."""
         height = self._store.get(end_key(size - 1)) if size else None
         return None if height is None else int.from_bytes(height, "big")
+
+    def head_at(self, height: int) -> Head | None:
+        """Return the log after a height; None if it is not committed."""
+        if height < 0 or self._store.get(block_key(height)) is None:
+            return None
+        record = self.record(height)
+        return Head(record.size, record.root)
+
+    def epoch_height(self, epoch: int) -> int | None:
+        """Return the height that made the set of an epoch; None if there is no such epoch."""
+        found = self._store.get(epoch_key(epoch))
+        return None if found is None else int.from_bytes(found, "big")
+
+    def set_leaf(self, epoch: int) -> SetLeaf | None:
+        """Return the set of an epoch; None if there is no such epoch.
+
+        Raises:
+            CorruptStateError: The leaf is not there, or is no set.
+        """
+        height = self.epoch_height(epoch)
+        return None if height is None else self._set_made_by(height)
+
+    def voters_at(self, height: int) -> SetLeaf | None:
+        """Return the set that votes on a height from 1 to the next one; None beyond.
+
+        Costs a read for each change of the set since that height.
+        """
+        tip = self.height()
+        if not 1 <= height <= tip + 1:
+            return None
+        found = self._set_made_by(self.record(tip).epoch_height)
+        while found.epoch and self._need_epoch(found.epoch) >= height:
+            # That block was decided by the set before the one that it made.
+            found = self._set_made_by(self._need_epoch(found.epoch - 1))
+        return found
+
+    def _need_epoch(self, epoch: int) -> int:
+        return int.from_bytes(self._need(epoch_key(epoch), f"epoch {epoch}"), "big")
+
+    def _set_made_by(self, height: int) -> SetLeaf:
+        index = self.record(height).set_leaf
+        try:
+            return SetLeaf.decode(self.leaf(index))
+        except InvalidInputError as error:
+            raise CorruptStateError(f"the chain database: leaf {index}: {error}") from None
 
     def transaction_leaf(self, transaction_id: Sha256) -> int | None:
         """Return the leaf index of a committed transaction, or None."""

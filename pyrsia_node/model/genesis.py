@@ -26,10 +26,21 @@ RULES: Final = 1
 CLASSES: Final = ("L", "M", "S")
 """Deadline classes of a request: long, medium, short."""
 
-_CLASS_MS_MIN: Final = 1_000
-_CLASS_MS_MAX: Final = 7 * 24 * 3_600_000
-_COUNT_MAX: Final = 1_000_000
-_ECOSYSTEM: Final = re.compile(r"[a-z][a-z0-9.-]{0,31}")
+CLASS_MS_MIN: Final = 1_000
+"""Shortest deadline of a class, in milliseconds of block time."""
+
+CLASS_MS_MAX: Final = 7 * 24 * 3_600_000
+"""Longest deadline of a class, in milliseconds of block time."""
+
+COUNT_MAX: Final = 1_000_000
+"""Largest value of a parameter that counts requests."""
+
+ECOSYSTEM: Final = re.compile(r"[a-z][a-z0-9.-]{0,31}")
+"""Form of an ecosystem's name: the type of a package URL."""
+
+ECOSYSTEMS_MAX: Final = 32
+"""Ecosystems that one network rebuilds."""
+
 _NAME: Final = re.compile(r"[a-z0-9.-]{1,64}")
 
 
@@ -74,19 +85,19 @@ class Params:
         """
         got = Fields(value, "genesis.params", _PARAMS_MEMBERS)
         classes = Fields(got.value("class_ms"), "genesis.params.class_ms", frozenset(CLASSES))
-        thresholds = got.mapping("k", count_max=32)
+        thresholds = got.mapping("k", count_max=ECOSYSTEMS_MAX)
         for ecosystem in thresholds:
-            if not _ECOSYSTEM.fullmatch(ecosystem):
+            if not ECOSYSTEM.fullmatch(ecosystem):
                 raise got.refused("k", f"names {ecosystem!r:.40}, which is no ecosystem")
         by_name = Fields(thresholds, "genesis.params.k", frozenset(thresholds))
         return cls(
             min_authorized=got.integer("min_authorized", low=1, high=MEMBERS_MAX),
-            open_max=got.integer("open_max", low=1, high=_COUNT_MAX),
-            rate_per_hour=got.integer("rate_per_hour", low=1, high=_COUNT_MAX),
-            burst=got.integer("burst", low=1, high=_COUNT_MAX),
+            open_max=got.integer("open_max", low=1, high=COUNT_MAX),
+            rate_per_hour=got.integer("rate_per_hour", low=1, high=COUNT_MAX),
+            burst=got.integer("burst", low=1, high=COUNT_MAX),
             k={each: by_name.integer(each, low=0, high=MEMBERS_MAX) for each in thresholds},
             class_ms={
-                each: classes.integer(each, low=_CLASS_MS_MIN, high=_CLASS_MS_MAX)
+                each: classes.integer(each, low=CLASS_MS_MIN, high=CLASS_MS_MAX)
                 for each in CLASSES
             },
         )

@@ -45,3 +45,6 @@ ATTEMPT_WINDOW_MS: Final = 24 * 3_600_000
 
 ATTEMPTS_MAX: Final = 3
 """Requests of one sponsor for one purl that may open within ``ATTEMPT_WINDOW_MS``."""
+
+REASON_LENGTH_MAX: Final = 500
+"""Characters of the reason in a statement about an entry."""

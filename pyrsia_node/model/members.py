@@ -160,6 +160,15 @@ class SignedMember:
             raise VerificationError(
                 f"member {record.label}: id {record.id} is not {expected}, that of its p2p key"
             )
+        self.verify_keys(verify)
+
+    def verify_keys(self, verify: Verify) -> None:
+        """Check that five sound keys signed, whatever the id: it outlives the keys.
+
+        Raises:
+            VerificationError: One does not hold; the text names the member and the key.
+        """
+        record = self.record
         message = record.signed_bytes()
         keys = record.keys.named()
         for (name, key), signature in zip(keys.items(), self.signatures, strict=True):

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from consensus.types import NodeId
-from pyrsia_node.ledger.machine.context import BlockContext, RecordCache
+from pyrsia_node.ledger.machine.context import BlockContext, Head, RecordCache
 from pyrsia_node.ledger.machine.execute import Execution, execute
+from pyrsia_node.ledger.machine.params import read_params
 from pyrsia_node.ledger.request_view import RequestView, read_request
-from pyrsia_node.model.digest import Sha256
+from pyrsia_node.model.digest import ZERO_SHA256, Sha256, sha256_of
 from pyrsia_node.model.genesis import DEFAULT_PARAMS, Params
+from pyrsia_node.model.members import SetLeaf
+from pyrsia_node.model.membership import MembershipOperation
 from pyrsia_node.model.transactions import (
     BuildRequest,
     SignedTransaction,
@@ -15,7 +18,8 @@ from pyrsia_node.model.transactions import (
     sign_transaction,
 )
 from tests.fakes.memory_store import MemoryKeyValueStore
-from tests.strategies.identities import GENESIS_TIME_MS, identities
+from tests.strategies import member_bodies as change
+from tests.strategies.identities import GENESIS_TIME_MS, Identity, identities
 
 NETWORK = bytes(32)
 
@@ -29,41 +33,62 @@ class BlockRunner:
     """A state, a log and a set of ``n`` members."""
 
     def __init__(self, n: int = 4, *, params: Params = DEFAULT_PARAMS) -> None:
-        self.members: tuple[NodeId, ...] = tuple(one.id for one in identities(n))
+        records = tuple(one.member.record for one in identities(n))
+        self.voters = [SetLeaf(0, ZERO_SHA256, records)]  # by height - 1
         self.params = params
         self.state = MemoryKeyValueStore()
         self.leaves: list[bytes] = [b"genesis", b"set"]
+        self.heads = [self._head()]
         self.time_ms = GENESIS_TIME_MS
         self._known = RecordCache()  # as the chain keeps one
         self._requests: dict[Sha256, BuildRequest] = {}
 
-    def run(
-        self,
-        *bodies: Transaction,
-        after_ms: int = 1_000,
-        next_members: tuple[NodeId, ...] | None = None,
-    ) -> Execution:
+    @property
+    def members(self) -> tuple[NodeId, ...]:
+        """Who votes on the next block."""
+        return tuple(record.id for record in self.voters[-1].members)
+
+    @property
+    def height(self) -> int:
+        """The height of the last block."""
+        return len(self.heads) - 1
+
+    # ------------------------------------------------------------ what the machine reads
+
+    def leaf(self, index: int) -> bytes:
+        return self.leaves[index]
+
+    def head_at(self, height: int) -> Head | None:
+        return self.heads[height] if 0 <= height < len(self.heads) else None
+
+    def voters_at(self, height: int) -> SetLeaf | None:
+        return self.voters[height - 1] if 1 <= height <= len(self.voters) else None
+
+    # ------------------------------------------------------------ blocks
+
+    def run(self, *bodies: Transaction, after_ms: int = 1_000) -> Execution:
         """Execute a block ``after_ms`` later and keep what it changes."""
         time_ms = self.time_ms + after_ms
-        members = self.members
+        voters = self.voters[-1]
         context = BlockContext(
+            network_id=NETWORK,
+            height=self.height + 1,
             time_ms=time_ms,
             first_leaf=len(self.leaves),
-            members=members,
-            next_members=members if next_members is None else next_members,
-            params=self.params,
+            voters=voters,
+            members=self.members,
+            in_force=read_params(self.params, self.state),
         )
         signed = [unsigned(body) for body in bodies]
-        execution = execute(
-            self.state, context, signed, read_leaf=self.leaves.__getitem__, known=self._known
-        )
-        self._known.forget(change.key for change in execution.changes)
+        execution = execute(self.state, context, signed, history=self, known=self._known)
+        self._known.forget(each.key for each in execution.changes)
         self.time_ms = time_ms
-        self.members = context.next_members
         encoded = [each.encoded for each in signed]
         self.leaves += [b"header", *encoded, *execution.leaves]
+        self.heads.append(self._head())
+        self.voters.append(execution.next_set or voters)
         self.state.write(
-            ((change.key.encode(), change.value) for change in execution.changes), sync=False
+            ((each.key.encode(), each.value) for each in execution.changes), sync=False
         )
         for each in signed:
             if isinstance(each.body, BuildRequest):
@@ -75,8 +100,31 @@ class BlockRunner:
         self.run(body, after_ms=after_ms)
         return unsigned(body).id
 
+    def approved(self, operation: MembershipOperation) -> list[Transaction]:
+        """Return everybody's approval of an operation, then the operation."""
+        yes = [
+            change.approve(member, operation, NETWORK, expiry=self.height + 10)
+            for member in self.members
+        ]
+        return [*yes, operation]
+
+    def add(self, newcomer: Identity) -> list[Transaction]:
+        """Return what makes a newcomer a member."""
+        head = self.heads[-1]
+        return self.approved(
+            change.add(self.members[0], newcomer, NETWORK, height=self.height, head=head)
+        )
+
+    def remove(self, node: NodeId) -> list[Transaction]:
+        """Return what removes a member."""
+        by = next(member for member in self.members if member != node)
+        return self.approved(change.remove(by, node, nonce=self.height))
+
     def view(self, request: Sha256) -> RequestView:
         """Return a request as the state has it."""
         view = read_request(self.state, request, self._requests[request])
         assert view is not None
         return view
+
+    def _head(self) -> Head:
+        return Head(len(self.leaves), sha256_of(b"".join(self.leaves)))

@@ -5,22 +5,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Protocol
 
 from consensus.types import NodeId
 from pyrsia_node.ledger.machine import records
+from pyrsia_node.ledger.machine.params import InForce
 from pyrsia_node.ledger.machine.records import ItemRecord, RequestRecord, SponsorRecord, Tally
 from pyrsia_node.ledger.machine.view import StateView
+from pyrsia_node.model.digest import Sha256
 from pyrsia_node.model.errors import InvalidInputError
 from pyrsia_node.model.genesis import Params
+from pyrsia_node.model.members import SetLeaf
 
 CACHED_RECORDS_MAX: Final = 8_192
 """Records of one kind that a cache may hold; an item is about a kilobyte in memory."""
 
-LeafReader = Callable[[int], bytes]
-"""Returns the bytes of a leaf of the log that lies before the block."""
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """The log after a block: tree size and root."""
+
+    size: int
+    root: Sha256
+
+
+class History(Protocol):
+    """What lies before the block, the same on every node. Heights up to the parent's."""
+
+    def leaf(self, index: int) -> bytes:
+        """Return the bytes of a leaf that the log has."""
+        ...
+
+    def head_at(self, height: int) -> Head | None:
+        """Return the log after a height; None if no block of that height is committed."""
+        ...
+
+    def voters_at(self, height: int) -> SetLeaf | None:
+        """Return the set that votes on a height up to that of the block; None beyond it."""
+        ...
 
 
 class NotYetValidError(InvalidInputError):
@@ -35,18 +59,27 @@ class BlockContext:
     """The block in which transactions stand.
 
     Attributes:
+        network_id: The 32-byte id of the network.
+        height: Its height.
         time_ms: Its block time.
         first_leaf: Leaf index of its header.
-        members: Ids of the set that votes on it, sorted.
-        next_members: Ids of the set of the next height, sorted.
-        params: The network's parameters.
+        voters: The set that votes on it.
+        members: Ids of that set, sorted.
+        in_force: The network's parameters in this block.
     """
 
+    network_id: bytes
+    height: int
     time_ms: int
     first_leaf: int
+    voters: SetLeaf
     members: tuple[NodeId, ...]
-    next_members: tuple[NodeId, ...]
-    params: Params
+    in_force: InForce
+
+    @property
+    def params(self) -> Params:
+        """The parameters that the genesis has, as they are in this block."""
+        return self.in_force.params
 
 
 class RecordCache:

@@ -12,12 +12,22 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import assert_never
 
+from consensus import ed25519
 from consensus.types import NodeId
-from pyrsia_node.ledger.machine import attestations, records, requests
+from pyrsia_node.ledger.machine import (
+    approvals,
+    attestations,
+    evidence,
+    membership,
+    records,
+    requests,
+    statements,
+)
 from pyrsia_node.ledger.machine.context import (
     BlockContext,
     BlockState,
-    LeafReader,
+    History,
+    NotYetValidError,
     RecordCache,
 )
 from pyrsia_node.ledger.machine.late import late_leaves
@@ -46,8 +56,28 @@ from pyrsia_node.model.leaves import (
     encode_outcome,
 )
 from pyrsia_node.model.limits import LEAF_BYTES_MAX
+from pyrsia_node.model.members import SetLeaf
+from pyrsia_node.model.membership import MembershipOperation
 from pyrsia_node.model.purl import Purl
-from pyrsia_node.model.transactions import AttestBatch, BuildRequest, Result, SignedTransaction
+from pyrsia_node.model.signing import Verify
+from pyrsia_node.model.statements import Statement
+from pyrsia_node.model.transactions import (
+    AddNode,
+    Approve,
+    AttestBatch,
+    AttestCommit,
+    BuildRequest,
+    Deprecate,
+    Evidence,
+    RemoveNode,
+    Result,
+    Revoke,
+    RotateKey,
+    SetParam,
+    SignedTransaction,
+    Vulnerable,
+    Withdraw,
+)
 from pyrsia_node.ports import KeyValueReader
 
 
@@ -56,14 +86,17 @@ class Execution:
     """What a block comes to.
 
     Attributes:
-        outcomes: The derived leaves, in log order; they follow the transactions.
-        leaves: Their bytes.
+        outcomes: The outcomes, in log order; they follow the transactions.
+        leaves: All derived leaves: the outcomes, then the set leaf of the next height if the block
+            changes the set.
+        next_set: That set; None if the block does not change it.
         changes: The changes of the state, in key order.
         due_ms: When the next outcome falls due after the block; None without open requests.
     """
 
     outcomes: tuple[Outcome, ...]
     leaves: tuple[bytes, ...]
+    next_set: SetLeaf | None
     changes: tuple[Change, ...]
     due_ms: int | None
 
@@ -73,23 +106,25 @@ def execute(
     context: BlockContext,
     transactions: Iterable[SignedTransaction],
     *,
-    read_leaf: LeafReader,
+    history: History,
     known: RecordCache | None = None,
+    verify: Verify = ed25519.verify,
 ) -> Execution:
     """Execute a block.
 
     Args:
         state: The state after the parent block.
         context: The block.
-        transactions: Its transactions; signatures are the caller's to check.
-        read_leaf: Reads leaves before the block.
+        transactions: Its transactions; their signatures are the caller's to check.
+        history: What lies before the block.
         known: Decoded records of ``state``, kept from block to block by who commits.
+        verify: The check of signatures that evidence carries.
 
     Raises:
         NotYetValidError: A transaction is not valid yet.
         InvalidInputError: A transaction is not valid; the text says which and why.
     """
-    machine = Machine(state, context, read_leaf=read_leaf, known=known)
+    machine = Machine(state, context, history=history, known=known, verify=verify)
     for number, transaction in enumerate(transactions):
         try:
             machine.apply(transaction)
@@ -106,15 +141,19 @@ class Machine:
         state: KeyValueReader,
         context: BlockContext,
         *,
-        read_leaf: LeafReader,
+        history: History,
         known: RecordCache | None = None,
+        verify: Verify = ed25519.verify,
     ) -> None:
         """Start a block over ``state``; arguments as for ``execute``."""
         self._view = StateView(state)
         self._state = BlockState(self._view, known)
         self._context = context
-        self._read_leaf = read_leaf
-        self._current = frozenset(context.next_members)
+        self._history = history
+        self._verify = verify
+        self._changed: membership.Changed | None = None
+        # Members of the next height; ``finish`` knows them.
+        self._current = frozenset(context.members)
         self._count = 0
         self._ids: set[str] = set()
         self._spoken: dict[Sha256, set[NodeId]] = {}
@@ -130,12 +169,30 @@ class Machine:
         if transaction.id in self._ids:
             raise InvalidInputError(f"transaction {transaction.id} is in the block already")
         leaf = self._context.first_leaf + 1 + self._count
-        body = transaction.body
+        match transaction.body:
+            case BuildRequest() | AttestCommit() | AttestBatch() | Result() as body:
+                self._apply_build(body, transaction.id, leaf=leaf)
+            case AddNode() | RemoveNode() | RotateKey() | SetParam() as body:
+                self._apply_change(body, transaction.id, leaf=leaf)
+            case body:
+                self._apply_word(body, transaction.id, leaf=leaf)
+        self._ids.add(transaction.id)
+        self._count += 1
+
+    def _apply_build(
+        self,
+        body: BuildRequest | AttestCommit | AttestBatch | Result,
+        transaction_id: Sha256,
+        *,
+        leaf: int,
+    ) -> None:
         match body:
             case BuildRequest():
                 requests.open_request(
-                    self._state, self._context, body, request_id=transaction.id, leaf=leaf
+                    self._state, self._context, body, request_id=transaction_id, leaf=leaf
                 )
+            case AttestCommit():
+                raise InvalidInputError("attest_commit is not valid in this network yet")
             case AttestBatch():
                 spoken = attestations.apply_batch(self._state, self._context, body, leaf=leaf)
                 for request in spoken:
@@ -146,11 +203,50 @@ class Machine:
                 self._spoken.setdefault(body.request, set())
             case _:
                 assert_never(body)
-        self._ids.add(transaction.id)
-        self._count += 1
+
+    def _apply_word(
+        self, body: Approve | Evidence | Statement, transaction_id: Sha256, *, leaf: int
+    ) -> None:
+        match body:
+            case Approve():
+                approvals.approve(self._state, self._context, body)
+            case Evidence():
+                evidence.apply_evidence(
+                    self._state,
+                    self._context,
+                    self._history,
+                    body,
+                    leaf=leaf,
+                    verify=self._verify,
+                )
+            case Withdraw() | Revoke() | Deprecate() | Vulnerable():
+                statements.apply_statement(
+                    self._state, self._context, body, transaction_id=transaction_id, leaf=leaf
+                )
+            case _:
+                assert_never(body)
+
+    def _apply_change(
+        self, operation: MembershipOperation, transaction_id: Sha256, *, leaf: int
+    ) -> None:
+        if self._changed is not None:
+            raise NotYetValidError("the block holds a change of the set or the parameters already")
+        self._changed = membership.apply_change(
+            self._state,
+            self._context,
+            self._history,
+            operation,
+            transaction_id=transaction_id,
+            leaf=leaf,
+        )
 
     def finish(self) -> Execution:
-        """Derive the outcomes and return what the block comes to."""
+        """Derive the outcomes and the next set, and return what the block comes to."""
+        if isinstance(self._changed, membership.SetChanged):
+            after = self._changed.after
+            self._current = frozenset(record.id for record in after.members)
+        else:
+            after = None
         outcomes: list[Outcome] = []
         late = sorted(
             request for request in self._spoken if self._state.tally(request).state != records.OPEN
@@ -161,10 +257,15 @@ class Machine:
                 outcomes.append(outcome)
         for request in late:
             outcomes.extend(self._late(request))
+        approvals.forget_expired(self._state, self._context.height)
         next_due = self._view.first(records.DUE_PREFIX)
+        leaves = [_encode(outcome) for outcome in outcomes]
+        if after is not None:
+            leaves.append(after.encode())
         return Execution(
             outcomes=tuple(outcomes),
-            leaves=tuple(_encode(outcome) for outcome in outcomes),
+            leaves=tuple(leaves),
+            next_set=after,
             changes=self._view.changes(),
             due_ms=None if next_due is None else records.parse_due_key(next_due)[0],
         )
@@ -183,7 +284,7 @@ class Machine:
         return [request for _, request in sorted(found)]
 
     def _losing(self) -> Iterable[tuple[int, Sha256]]:
-        lost = set(self._context.members) - set(self._context.next_members)
+        lost = set(self._context.members) - self._current
         if not lost:
             return
         for key in self._view.keys(records.DUE_PREFIX, up_to=f"{records.DUE_PREFIX}~"):
@@ -279,7 +380,7 @@ class Machine:
             return None
         document = self._documents.get(digest)
         if document is None:
-            value = canonical.loads_object(self._read_leaf(leaf), bytes_max=LEAF_BYTES_MAX)
+            value = canonical.loads_object(self._history.leaf(leaf), bytes_max=LEAF_BYTES_MAX)
             document = self._documents[digest] = Document.from_json(value["doc"])
         # Items could name a document of another package that the log has for another request.
         return None if attestations.why_unfit(record, document) else document

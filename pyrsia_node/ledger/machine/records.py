@@ -15,6 +15,12 @@ key                                value
 ``tries/<member>/<purl digest>``   block times of this sponsor's latest requests for the purl
 ``seq/<member>``                   number of the member's last attest batch
 ``doc/<digest>``                   index of the Result leaf that carries the document
+``approval/<op>/<subject>/<m>``    ``{"expiry": height, "spent": whether it was used}`` of member m
+``expiring/<height>/<op>/<s>/<m>`` 1: an approval and the last height at which it counts
+``approvals/<member>``             how many approvals of the member are not expired
+``change/<id>``                    leaf index of an operation on the set or the parameters
+``key/<hex>``                      id of the removed member that owns a key; "" for a retired key
+``param/<name>``                   a parameter that was changed since the genesis
 =================================  =====================================================
 """
 
@@ -36,6 +42,15 @@ EXPIRED: Final = "EXPIRED"
 
 DUE_PREFIX: Final = "due/"
 """Prefix of the keys that list open requests by the time at which an outcome falls due."""
+
+EXPIRING_PREFIX: Final = "expiring/"
+"""Prefix of the keys that list approvals by the last height at which they count."""
+
+PARAM_PREFIX: Final = "param/"
+"""Prefix of the keys of changed parameters."""
+
+APPROVAL_PREFIX: Final = "approval/"
+"""Prefix of the keys of approvals."""
 
 _TIME_DIGITS: Final = 16
 
@@ -94,6 +109,58 @@ def sequence_key(member: str) -> str:
 def document_key(digest: str) -> str:
     """Return the key of a document's leaf index."""
     return f"doc/{digest}"
+
+
+def approval_prefix(op: str, subject: str) -> str:
+    """Return the prefix of the keys of all approvals of one operation."""
+    return f"{APPROVAL_PREFIX}{op}/{subject}/"
+
+
+def approval_key(op: str, subject: str, member: str) -> str:
+    """Return the key of a member's approval of an operation."""
+    return approval_prefix(op, subject) + member
+
+
+def parse_approval_key(key: str) -> tuple[str, Sha256, NodeId]:
+    """Return (operation, subject, member) of a key that ``approval_key`` made."""
+    _, op, subject, member = key.split("/")
+    return op, Sha256(subject), NodeId(member)
+
+
+def expiring_key(height: int, op: str, subject: str, member: str) -> str:
+    """Return the key that says at which height an approval counts last."""
+    return f"{EXPIRING_PREFIX}{height:0{_TIME_DIGITS}d}/{op}/{subject}/{member}"
+
+
+def expiring_bound(height: int) -> str:
+    """Return the key below which are exactly the approvals that count last at ``height``."""
+    return f"{EXPIRING_PREFIX}{height + 1:0{_TIME_DIGITS}d}/"
+
+
+def parse_expiring_key(key: str) -> tuple[int, str, Sha256, NodeId]:
+    """Return (height, operation, subject, member) of a key that ``expiring_key`` made."""
+    _, height, op, subject, member = key.split("/")
+    return int(height), op, Sha256(subject), NodeId(member)
+
+
+def approvals_key(member: str) -> str:
+    """Return the key of the number of a member's approvals that are not expired."""
+    return f"approvals/{member}"
+
+
+def change_key(transaction_id: str) -> str:
+    """Return the key by which an operation on the set or the parameters is known."""
+    return f"change/{transaction_id}"
+
+
+def key_key(key: bytes) -> str:
+    """Return the key that tells to whom a public key belongs that is in no set any more."""
+    return f"key/{key.hex()}"
+
+
+def param_key(name: str) -> str:
+    """Return the key of a changed parameter."""
+    return f"{PARAM_PREFIX}{name}"
 
 
 @dataclass(frozen=True, slots=True)

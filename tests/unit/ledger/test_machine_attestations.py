@@ -58,10 +58,8 @@ def test_only_those_speak_who_were_authorized_when_the_request_opened(
     runner: BlockRunner, req: Sha256
 ) -> None:
     newcomer = identity(9).id
-    runner.run(
-        make.batch(runner.members[0], 1, make.built(req)),
-        next_members=tuple(sorted((*runner.members, newcomer))),
-    )
+    runner.run(make.batch(runner.members[0], 1, make.built(req)), *runner.add(identity(9)))
+    assert newcomer in runner.members
     with pytest.raises(InvalidInputError, match="was not authorized when"):
         runner.run(make.batch(newcomer, 1, make.built(req)))
     with pytest.raises(InvalidInputError, match="was not authorized when"):

@@ -342,14 +342,14 @@ def test_with_small_k_the_result_that_had_k_first_wins() -> None:
 def test_member_that_leaves_is_not_counted_any_more(runner: BlockRunner, req: Sha256) -> None:
     m = runner.members
     runner.run(*(make.batch(v, 1, make.failed(req)) for v in m[:1]))
-    execution = runner.run(after_ms=1, next_members=m[:3])
+    execution = runner.run(*runner.remove(m[3]), after_ms=1)
     assert kinds(execution) == [Failed]  # two may still build, three are needed
 
 
 def test_items_of_those_who_left_do_not_accept(runner: BlockRunner, req: Sha256) -> None:
     m = runner.members
     runner.run(*(make.batch(v, 1, make.built(req, A)) for v in m[:3]))
-    runner.run(make.result(m[1], req, A), next_members=m[1:])
+    runner.run(make.result(m[1], req, A), *runner.remove(m[0]))
     assert runner.view(req).is_open
     assert kinds(runner.run(make.batch(m[3], 1, make.built(req, A)))) == [Accepted]
 

@@ -74,7 +74,7 @@ SIG: JsonObject = {"by": ONE.id, "sig": "00" * 64}
 @pytest.mark.parametrize(
     ("body", "change", "why"),
     [
-        (REQUEST, put("t", "attest_commit"), "no transaction of rules 1"),
+        (REQUEST, put("t", "add_source"), "no transaction of rules 1"),
         (REQUEST, put("t", 1), "names no schema"),
         (REQUEST, put("v", 2), "schema"),
         (REQUEST, put("x", 1), r"unknown \[x\]"),
