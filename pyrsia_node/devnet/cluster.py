@@ -290,6 +290,10 @@ class Cluster:
         process = self._processes.get(label)
         return process is not None and process.poll() is None
 
+    def has_ended(self, label: str) -> bool:
+        """Tell whether the node's supervisor was started, not stopped, and is gone."""
+        return label in self._processes and not self.is_running(label)
+
     def check_running(self, *labels: str) -> None:
         """Raise UnavailableError, with a node's last lines, if one of ``labels`` has ended."""
         for label in labels:
