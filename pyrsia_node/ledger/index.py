@@ -7,13 +7,16 @@ a reader that still has the old file open goes on in a consistent past.
 
 Rows of a leaf exist from commit on; readers limit every query to the published size. The rows of
 a transaction and ``applied_size`` are written together, so a crash loses whole leaves from the end
-and the next start adds them again. Nothing here is trusted: see ``ledger.reader``.
+and the next start adds them again. When very much is missing, the rows come first and the indexes
+that serve queries last; ``loading`` in ``meta`` says so until they are there, and a start after a
+crash goes on. Nothing here is trusted: see ``ledger.reader``.
 """
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
+import os
 import re
 import sqlite3
 from collections.abc import Iterable, Iterator
@@ -21,80 +24,43 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
-from pyrsia_node.ledger.rows import Block, Row, SqlValue, block_at, rows_of
+from pyrsia_node.ledger.index_batch import ROWS_MAX, BatchBuilder
+from pyrsia_node.ledger.index_schema import (
+    CHECK_WORDS,
+    DUMPED,
+    INSERT_WORDS,
+    INSERTS,
+    REBUILD_WORDS,
+    SCHEMA_VERSION,
+    SECONDARY,
+    TABLES,
+)
+from pyrsia_node.ledger.rows import Block, block_at, read_leaf, rows_of
 from pyrsia_node.ledger.tiles import LeafSource
 from pyrsia_node.model.errors import CorruptStateError, InvalidInputError
 from pyrsia_node.store.files import write_atomic
 
 POINTER: Final = "index.current"
 REPAIR: Final = "pyrsia-node reindex"
-SCHEMA_VERSION: Final = 1
-
 _FILE_NAME: Final = re.compile(r"index-([1-9][0-9]{0,8})\.sqlite", re.ASCII)
 _BATCH_LEAVES: Final = 2000
 
-_SCHEMA: Final = """
-CREATE TABLE meta(key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
-CREATE TABLE block(height INTEGER PRIMARY KEY, first INTEGER, "end" INTEGER, time_ms INTEGER);
-CREATE INDEX block_first ON block(first);
-CREATE TABLE entry(leaf INTEGER PRIMARY KEY, type TEXT, purl TEXT, project TEXT, request TEXT,
-                   height INTEGER);
-CREATE INDEX entry_purl ON entry(purl, leaf) WHERE purl IS NOT NULL;
-CREATE INDEX entry_project ON entry(project, leaf) WHERE project IS NOT NULL;
-CREATE INDEX entry_request ON entry(request, leaf) WHERE request IS NOT NULL;
-CREATE TABLE request(id TEXT PRIMARY KEY, leaf INTEGER, purl TEXT, project TEXT, sponsor TEXT,
-                     status TEXT, decided INTEGER) WITHOUT ROWID;
-CREATE INDEX request_decided ON request(decided);
-CREATE INDEX request_status ON request(status, decided);
-CREATE INDEX request_purl ON request(purl);
-CREATE INDEX request_project ON request(project);
-CREATE TABLE item(leaf INTEGER, request TEXT, member TEXT, outcome TEXT,
-                  PRIMARY KEY(leaf, request)) WITHOUT ROWID;
-CREATE INDEX item_request ON item(request, leaf);
-CREATE INDEX item_member ON item(member, outcome, leaf);
-CREATE TABLE file(leaf INTEGER, name TEXT, project TEXT, sha256 TEXT,
-                  PRIMARY KEY(leaf, name)) WITHOUT ROWID;
-CREATE INDEX file_project ON file(project, leaf);
-CREATE TABLE digest(value TEXT, kind TEXT, leaf INTEGER, request TEXT,
-                    PRIMARY KEY(value, kind, leaf)) WITHOUT ROWID;
-CREATE TABLE dependency(project TEXT, leaf INTEGER, request TEXT,
-                        PRIMARY KEY(project, leaf)) WITHOUT ROWID;
-CREATE TABLE member(epoch INTEGER, id TEXT, label TEXT, leaf INTEGER,
-                    PRIMARY KEY(epoch, id)) WITHOUT ROWID;
-CREATE INDEX member_label ON member(label);
-CREATE TABLE description(leaf INTEGER PRIMARY KEY, name TEXT, summary TEXT, author TEXT,
-                         keywords TEXT, repository TEXT, licence TEXT);
-CREATE VIRTUAL TABLE words USING fts5(name, summary, author, keywords, repository, licence,
-                                      content='description', content_rowid='leaf');
-"""
+BULK_LEAVES_MIN: Final = 20_000
+"""From so many missing leaves on, the indexes that serve queries are made after the rows."""
 
-_STATEMENTS: Final = {
-    "block": "INSERT INTO block VALUES(?,?,?,?)",
-    "entry": "INSERT INTO entry VALUES(?,?,?,?,?,?)",
-    "request": "INSERT INTO request VALUES(?,?,?,?,?,?,?)",
-    "decision": "UPDATE request SET status=?, decided=? WHERE id=?",
-    "item": "INSERT INTO item VALUES(?,?,?,?)",
-    "file": "INSERT INTO file VALUES(?,?,?,?)",
-    "digest": "INSERT OR IGNORE INTO digest VALUES(?,?,?,?)",
-    "dependency": "INSERT INTO dependency VALUES(?,?,?)",
-    "member": "INSERT INTO member VALUES(?,?,?,?)",
-    "description": "INSERT INTO description VALUES(?,?,?,?,?,?,?)",
-}
-_WORDS: Final = (
-    "INSERT INTO words(rowid, name, summary, author, keywords, repository, licence)"
-    " VALUES(?,?,?,?,?,?,?)"
-)
-_DUMPED: Final = (
-    *("block", "entry", "request", "item", "file", "digest", "dependency", "member"),
-    "description",
-)
+_CACHE_KIB: Final = 32 * 1024
 
 
 class IndexWriter:
     """The one writer of the current index: the core. Use as a context manager, or ``close``."""
 
-    def __init__(self, path: Path, *, network_id: bytes) -> None:
+    def __init__(self, path: Path, *, network_id: bytes, is_scratch: bool = False) -> None:
         """Open the index file at ``path``, or make it.
+
+        Args:
+            path: The file.
+            network_id: The network whose leaves it indexes.
+            is_scratch: Nobody reads the file before ``finish``, and a crash may spoil it.
 
         Raises:
             CorruptStateError: It is damaged, of another network or of another version.
@@ -103,12 +69,14 @@ class IndexWriter:
         self._network = network_id
         self._block: Block | None = None
         self._applied = 0
+        self._is_loading = False
         with _told(path):
             self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
             try:
-                self._db.execute("PRAGMA journal_mode=WAL")
+                self._db.execute(f"PRAGMA journal_mode={'OFF' if is_scratch else 'WAL'}")
                 # A power cut may lose the newest transactions, never tear one; they are re-derived.
-                self._db.execute("PRAGMA synchronous=NORMAL")
+                self._db.execute(f"PRAGMA synchronous={'OFF' if is_scratch else 'NORMAL'}")
+                self._db.execute(f"PRAGMA cache_size=-{_CACHE_KIB}")
                 self._open()
             except BaseException:
                 self._db.close()
@@ -148,25 +116,21 @@ class IndexWriter:
         Raises:
             CorruptStateError: A leaf is not one of the log, or the file cannot be written.
         """
-        rows: list[Row] = []
-        block, position = self._block, self._applied
-        for leaf in leaves:
-            try:
-                block = block_at(leaf, position, block)
-                rows += rows_of(leaf, position, block, network_id=self._network)
-            except InvalidInputError as error:
-                raise CorruptStateError(f"leaf {position} cannot be indexed: {error}") from None
-            position += 1
-            if position - self._applied >= _BATCH_LEAVES:
-                self._write(rows, position, block)
-                rows = []
-        if position > self._applied:
-            self._write(rows, position, block)
+        try:
+            self._extend(leaves)
+        except BaseException:
+            self._batch.forget()
+            raise
 
     def catch_up(self, source: LeafSource, *, size: int) -> None:
         """Add the rows of every leaf that the chain has and the index lacks."""
-        if size > self._applied:
+        missing = size - self._applied
+        if missing > 0:
+            if missing >= max(BULK_LEAVES_MIN, self._applied):
+                self._begin_loading()
             self.extend(source.leaves(self._applied, size))
+        if self._is_loading:
+            self._end_loading()
 
     def dump_sha256(self) -> str:
         """Return the hash of all rows in key order: equal for equal content, however made."""
@@ -176,7 +140,7 @@ class IndexWriter:
     def dump_sha256_by_table(self) -> dict[str, str]:
         """Return, for each table, the hash of its rows in key order."""
         with _told(self._path):
-            return {table: _table_sha256(self._db, table) for table in _DUMPED}
+            return {table: _table_sha256(self._db, table) for table in DUMPED}
 
     def check_words(self) -> None:
         """Check that the full-text index fits the descriptions.
@@ -185,12 +149,18 @@ class IndexWriter:
             CorruptStateError: It does not.
         """
         with _told(self._path):
-            self._db.execute("INSERT INTO words(words, rank) VALUES('integrity-check', 1)")
+            self._db.execute(CHECK_WORDS)
 
     def finish(self) -> None:
-        """Fold the write-ahead log into the file and make it durable."""
+        """Make the file whole and durable, ready for readers."""
         with _told(self._path):
+            self._db.execute("PRAGMA synchronous=FULL")
+            self._db.execute("PRAGMA journal_mode=WAL")
             self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            self._db.execute("PRAGMA synchronous=NORMAL")
+        # What was written without a journal was not synced on the way.
+        with self._path.open("rb") as file:
+            os.fsync(file.fileno())
 
     def close(self) -> None:
         """Close the file; closing twice is no error."""
@@ -209,7 +179,42 @@ class IndexWriter:
         """Close the file."""
         self.close()
 
+    def _extend(self, leaves: Iterable[bytes]) -> None:
+        block, position = self._block, self._applied
+        for data in leaves:
+            try:
+                leaf = read_leaf(data)
+                block = block_at(leaf, position, block)
+                self._batch.add(rows_of(leaf, position, block, network_id=self._network))
+            except InvalidInputError as error:
+                raise CorruptStateError(f"leaf {position} cannot be indexed: {error}") from None
+            position += 1
+            if self._batch.count >= ROWS_MAX:
+                self._write(position, block)
+        if position > self._applied:
+            self._write(position, block)
+
+    def _begin_loading(self) -> None:
+        with _told(self._path), self._transaction():
+            for name in SECONDARY:
+                self._db.execute(f"DROP INDEX IF EXISTS {name}")
+            self._set_meta({"loading": "1"})
+        self._is_loading = True
+
+    def _end_loading(self) -> None:
+        """Make what queries need. A crash between two steps leaves the rest to the next start."""
+        with _told(self._path):
+            for name, statement in SECONDARY.items():
+                made = "SELECT 1 FROM sqlite_schema WHERE name = ?"
+                if self._db.execute(made, (name,)).fetchone() is None:
+                    self._db.execute(statement)
+            with self._transaction():
+                self._db.execute(REBUILD_WORDS)
+                self._db.execute("DELETE FROM meta WHERE key = 'loading'")
+        self._is_loading = False
+
     def _open(self) -> None:
+        self._batch = BatchBuilder(self._db)
         tables = self._db.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]
         if tables == 0:
             self._create()
@@ -221,36 +226,39 @@ class IndexWriter:
                     f"{self._path}: {key} is {meta.get(key)}, expected {expected}: run '{REPAIR}'"
                 )
         self._applied = int(meta["applied_size"])
+        self._is_loading = "loading" in meta
         found = self._db.execute(
             'SELECT height, first, "end", time_ms FROM block ORDER BY first DESC LIMIT 1'
         ).fetchone()
         self._block = None if found is None else Block(*found)
 
     def _create(self) -> None:
-        self._db.execute("BEGIN IMMEDIATE")  # all tables or none, whatever happens meanwhile
-        for statement in _SCHEMA.split(";"):
-            self._db.execute(statement)
-        facts = {"network": self._network.hex(), "schema": str(SCHEMA_VERSION)}
-        self._set_meta({**facts, "applied_size": "0"})
-        self._db.execute("COMMIT")
+        with self._transaction():  # all tables or none, whatever happens meanwhile
+            for statement in (*TABLES, *SECONDARY.values()):
+                self._db.execute(statement)
+            facts = {"network": self._network.hex(), "schema": str(SCHEMA_VERSION)}
+            self._set_meta({**facts, "applied_size": "0"})
 
-    def _write(self, rows: list[Row], position: int, block: Block | None) -> None:
-        by_table: dict[str, list[tuple[SqlValue, ...]]] = {}
-        for row in rows:
-            by_table.setdefault(row.table, []).append(row.values)
-        with _told(self._path):
-            self._db.execute("BEGIN IMMEDIATE")
-            try:
-                for table, statement in _STATEMENTS.items():
-                    # Requests are inserted before the decisions on them: the dict is in that order.
-                    self._db.executemany(statement, by_table.get(table, ()))
-                self._db.executemany(_WORDS, by_table.get("description", ()))
-                self._set_meta({"applied_size": str(position)})
-                self._db.execute("COMMIT")
-            except BaseException:
-                self._db.execute("ROLLBACK")
-                raise
+    def _write(self, position: int, block: Block | None) -> None:
+        rows = self._batch.take()
+        with _told(self._path), self._transaction():
+            for table, statement in INSERTS.items():
+                # Requests are inserted before the decisions on them: the dict is in that order.
+                self._db.executemany(statement, rows.get(table, ()))
+            if not self._is_loading:
+                self._db.executemany(INSERT_WORDS, rows.get("description", ()))
+            self._set_meta({"applied_size": str(position)})
         self._applied, self._block = position, block
+
+    @contextlib.contextmanager
+    def _transaction(self) -> Iterator[None]:
+        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+            self._db.execute("COMMIT")
+        except BaseException:
+            self._db.execute("ROLLBACK")
+            raise
 
     def _set_meta(self, values: dict[str, str]) -> None:
         self._db.executemany("INSERT OR REPLACE INTO meta VALUES(?,?)", values.items())
@@ -267,7 +275,7 @@ def reindex(root: Path, source: LeafSource, *, size: int, network_id: bytes) -> 
         CorruptStateError: The log has a leaf that cannot be indexed, or the disk refused.
     """
     name = f"index-{_next_number(root)}.sqlite"
-    with IndexWriter(root / name, network_id=network_id) as writer:
+    with IndexWriter(root / name, network_id=network_id, is_scratch=True) as writer:
         writer.catch_up(source, size=size)
         writer.finish()
     move_pointer(root, name)
@@ -306,7 +314,7 @@ def read_meta(db: sqlite3.Connection) -> dict[str, str]:
 def _table_sha256(db: sqlite3.Connection, table: str) -> str:
     digest = hashlib.sha256()
     # The table names are the constants above; nothing from outside gets into the statement.
-    for row in db.execute(f"SELECT * FROM {table} ORDER BY 1, 2, 3"):  # noqa: S608
+    for row in db.execute(f"SELECT * FROM {table} ORDER BY {DUMPED[table]}"):  # noqa: S608
         digest.update(repr(row).encode() + b"\n")
     return digest.hexdigest()
 

@@ -1,202 +1,196 @@
-"""The query language of the log's search: text to terms, or an error that points at a character.
+"""The query language of the log's search: text to an expression, or an error with a caret.
 
-A query is terms separated by spaces; all must hold. ``-`` before a term negates it. Terms::
-
-    pkg:pypi/NAME            a package, any version
-    pkg:pypi/NAME@VERSION    one version
-    sha256:HEX               a file, a contradicted file, a source, a result or a request
-    author:TEXT              words of the author's name
-    dep:NAME, dep:pkg:...    depends on the project
-    status:STATUS            accepted, diverged, failed, expired or open
-    builder:LABEL            a member, by label or id, built it
-    TEXT, "SEVERAL WORDS"    words of name, summary, author, keywords, repository or licence;
-                             ``*`` at the end stands for any rest of a word
+Terms separated by spaces must all hold; ``OR`` stands between alternatives, ``-`` excludes, and
+parentheses group. ``AND`` may be written and changes nothing. Fields: ``ledger.query_terms``;
+the whole language: docs/reference/search.md.
 
 Pure: what the terms find is ``ledger.search``'s business.
 """
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
-from pyrsia_node.ledger.rows import STATUSES
-from pyrsia_node.model.digest import is_hex
-from pyrsia_node.model.errors import InvalidInputError
-from pyrsia_node.model.purl import Purl
+from pyrsia_node.ledger.query_terms import QueryError, Term, Word, read_term
 
 QUERY_LENGTH_MAX: Final = 1000
-TERMS_MAX: Final = 16
-
-_FIELDS: Final = ("author", "builder", "dep", "pkg", "sha256", "status")
-_FIELD: Final = re.compile(r"([A-Za-z][A-Za-z0-9_]*):", re.ASCII)
-
-
-class TermKind(StrEnum):
-    """What a term asks for."""
-
-    PROJECT = "project"
-    PURL = "purl"
-    DIGEST = "digest"
-    AUTHOR = "author"
-    DEPENDENCY = "dependency"
-    STATUS = "status"
-    BUILDER = "builder"
-    TEXT = "text"
+TERMS_MAX: Final = 32
+DEPTH_MAX: Final = 16
+"""Most parentheses inside each other."""
 
 
 @dataclass(frozen=True, slots=True)
-class Term:
-    """One condition. ``is_prefix`` is for texts that ended with ``*``."""
+class Not:
+    """What the part does not find."""
 
-    kind: TermKind
-    value: str
-    is_negated: bool = False
-    is_prefix: bool = False
-
-
-class QueryError(InvalidInputError):
-    """The query is malformed. ``position`` counts characters from 0."""
-
-    def __init__(self, position: int, what: str) -> None:
-        """Remember where, so that a client can point at it."""
-        super().__init__(f"query, character {position + 1}: {what}")
-        self.position = position
+    part: Expression
 
 
 @dataclass(frozen=True, slots=True)
-class _Word:
-    """A piece of the query between spaces, without quotation marks.
+class And:
+    """What all parts find; there are at least two."""
 
-    The first ``bare`` characters stood outside of them: only there a field or operator can be.
-    """
-
-    text: str
-    position: int
-    is_negated: bool
-    bare: int
+    parts: tuple[Expression, ...]
 
 
-def parse_query(text: str) -> tuple[Term, ...]:
-    """Return the terms of a query.
+@dataclass(frozen=True, slots=True)
+class Or:
+    """What any part finds; there are at least two."""
+
+    parts: tuple[Expression, ...]
+
+
+Expression = Term | Not | And | Or
+
+
+def parse_query(text: str) -> Expression:
+    """Return what a query says.
 
     Raises:
         QueryError: Malformed, too long or with too many terms; points at the character.
     """
     if len(text) > QUERY_LENGTH_MAX:
-        raise QueryError(QUERY_LENGTH_MAX, f"longer than {QUERY_LENGTH_MAX} characters")
+        raise QueryError(text, QUERY_LENGTH_MAX, f"longer than {QUERY_LENGTH_MAX} characters")
     for position, character in enumerate(text):
         if character < " " or "\ud800" <= character <= "\udfff":
-            raise QueryError(position, f"illegal character {character!r}")
-    words = _split(text)
-    if not words:
-        raise QueryError(0, "no term")
-    if len(words) > TERMS_MAX:
-        raise QueryError(words[TERMS_MAX].position, f"more than {TERMS_MAX} terms")
-    return tuple(_term(word) for word in words)
+            raise QueryError(text, position, f"illegal character {character!r}")
+    return _Parser(text, _tokens(text)).parse()
 
 
-def _split(text: str) -> list[_Word]:
-    words = []
+class _Mark(StrEnum):
+    """Tokens that are no terms."""
+
+    OPEN = "("
+    CLOSE = ")"
+    MINUS = "-"
+    OR = "OR"
+
+
+@dataclass(frozen=True, slots=True)
+class _Token:
+    what: _Mark | Word
+    position: int
+
+
+def _tokens(text: str) -> list[_Token]:
+    """Cut the query into words, parentheses, minus signs and ``OR``."""
+    tokens: list[_Token] = []
     position = 0
     while position < len(text):
-        if text[position] == " ":
+        character = text[position]
+        if character == " ":
             position += 1
-            continue
-        start = position
-        is_negated = text[position] == "-"
-        position += is_negated
-        end = _end_of_bare(text, position)
-        is_quoted = end < len(text) and text[end] == '"'
-        value = text[position:end]
-        bare = len(value)
-        if is_quoted:
-            close = text.find('"', end + 1)
-            if close < 0:
-                raise QueryError(end, "the quotation has no end")
-            value += text[end + 1 : close]
-            end = close + 1
-            if end < len(text) and text[end] not in " *":
-                raise QueryError(end, "a space must follow a quotation")
-            if end < len(text) and text[end] == "*":
-                value += "*"
-                end += 1
-        if not value:
-            raise QueryError(start, "an empty term")
-        words.append(_Word(value, start + is_negated, is_negated, bare))
-        position = end
-    return words
+        elif character in "()":
+            tokens.append(_Token(_Mark(character), position))
+            position += 1
+        elif character == "-":
+            if text[position + 1 : position + 2] in {"", " ", ")", "-"}:
+                raise QueryError(
+                    text, position, "an empty term: '-' stands before what it excludes"
+                )
+            tokens.append(_Token(_Mark.MINUS, position))
+            position += 1
+        else:
+            word, position = _word(text, position)
+            if word.bare and word.text == "NOT":
+                raise QueryError(text, word.position, "NOT is no operator: write '-' before a term")
+            if not (word.bare and word.text == "AND"):
+                is_or = bool(word.bare) and word.text == "OR"
+                tokens.append(_Token(_Mark.OR if is_or else word, word.position))
+    return tokens
 
 
-def _end_of_bare(text: str, start: int) -> int:
-    """Return where a space or a quotation mark ends the piece that begins at ``start``."""
-    for position in range(start, len(text)):
-        if text[position] in ' "':
-            return position
-    return len(text)
-
-
-def _term(word: _Word) -> Term:
-    match = _FIELD.match(word.text)
-    if match is not None and match.end() <= word.bare:
-        return _field_term(match[1], word.text[match.end() :], word)
-    if word.text in {"OR", "AND", "NOT"} and word.bare:
-        raise QueryError(
-            word.position, f"{word.text} is no operator: terms are joined by and, '-' negates"
-        )
-    return _text(TermKind.TEXT, word.text, word)
-
-
-def _field_term(field: str, value: str, word: _Word) -> Term:
-    at = word.position + len(field) + 1
-    if field not in _FIELDS:
-        known = ", ".join(f"{each}:" for each in _FIELDS)
-        raise QueryError(word.position, f"unknown field {field!r}; known: {known}")
+def _word(text: str, start: int) -> tuple[Word, int]:
+    """Return the word that begins at ``start``, and where it ends."""
+    end = start
+    while end < len(text) and text[end] not in ' "()':
+        end += 1
+    value = text[start:end]
+    bare = len(value)
+    if end < len(text) and text[end] == '"':
+        close = text.find('"', end + 1)
+        if close < 0:
+            raise QueryError(text, end, "the quotation has no end")
+        value += text[end + 1 : close]
+        end = close + 1
+        if text[end : end + 1] == "*":
+            value += "*"
+            end += 1
+        if text[end : end + 1] not in {"", " ", ")"}:
+            raise QueryError(text, end, "a space must follow a quotation")
     if not value:
-        raise QueryError(at, f"nothing stands after {field}:")
-    match field:
-        case "pkg":
-            return _package(word)
-        case "sha256":
-            if not is_hex(value, size=32):
-                raise QueryError(at, "sha256: takes 64 lowercase hex digits")
-            return Term(TermKind.DIGEST, value, word.is_negated)
-        case "author":
-            return _text(TermKind.AUTHOR, value, word)
-        case "dep":
-            return _dependency(value, at, word)
-        case "status":
-            if value not in STATUSES:
-                raise QueryError(at, f"status: takes one of {', '.join(STATUSES)}")
-            return Term(TermKind.STATUS, value, word.is_negated)
-        case _:
-            return Term(TermKind.BUILDER, value, word.is_negated)
+        raise QueryError(text, start, "an empty term")
+    return Word(value, start, bare), end
 
 
-def _package(word: _Word) -> Term:
-    try:
-        purl = Purl.from_user(word.text)
-    except InvalidInputError as error:
-        raise QueryError(word.position, str(error)) from None
-    kind = TermKind.PROJECT if purl.version is None else TermKind.PURL
-    return Term(kind, str(purl), word.is_negated)
+class _Parser:
+    """Recursive descent: alternatives, then terms that must all hold, then one term."""
 
+    def __init__(self, text: str, tokens: list[_Token]) -> None:
+        self._text = text
+        self._tokens = tokens
+        self._at = 0
+        self._depth = 0
+        self._terms = 0
 
-def _dependency(value: str, position: int, word: _Word) -> Term:
-    try:
-        purl = Purl.from_user(value) if value.startswith("pkg:") else Purl.pypi(value)
-    except InvalidInputError as error:
-        raise QueryError(position, str(error)) from None
-    if purl.version is not None:
-        raise QueryError(position, "dep: takes a project, without a version")
-    return Term(TermKind.DEPENDENCY, str(purl), word.is_negated)
+    def parse(self) -> Expression:
+        if not self._tokens:
+            raise QueryError(self._text, 0, "no term")
+        found = self._alternatives()
+        if self._at < len(self._tokens):
+            raise self._wrong("')' closes nothing")
+        return found
 
+    def _alternatives(self) -> Expression:
+        parts = [self._all_of()]
+        while self._peek() is _Mark.OR:
+            self._at += 1
+            parts.append(self._all_of())
+        return parts[0] if len(parts) == 1 else Or(tuple(parts))
 
-def _text(kind: TermKind, value: str, word: _Word) -> Term:
-    is_prefix = value.endswith("*")
-    text = value.removesuffix("*")
-    if not any(character.isalnum() for character in text):
-        raise QueryError(word.position, "no letter or digit to look for")
-    return Term(kind, text, word.is_negated, is_prefix)
+    def _all_of(self) -> Expression:
+        if self._peek() is _Mark.OR:
+            raise self._wrong("OR stands between two terms")
+        parts: list[Expression] = []
+        while self._peek() not in {None, _Mark.OR, _Mark.CLOSE}:
+            parts.append(self._factor())
+        if not parts:
+            raise self._wrong("a term is missing here")
+        return parts[0] if len(parts) == 1 else And(tuple(parts))
+
+    def _factor(self) -> Expression:
+        what = self._peek()
+        if what is _Mark.MINUS:
+            self._at += 1
+            return Not(self._factor())
+        if what is _Mark.OPEN:
+            return self._group()
+        assert isinstance(what, Word)
+        self._terms += 1
+        if self._terms > TERMS_MAX:
+            raise self._wrong(f"more than {TERMS_MAX} terms")
+        self._at += 1
+        return read_term(self._text, what)
+
+    def _group(self) -> Expression:
+        opened = self._tokens[self._at].position
+        self._depth += 1
+        if self._depth > DEPTH_MAX:
+            raise self._wrong(f"more than {DEPTH_MAX} parentheses inside each other")
+        self._at += 1
+        found = self._alternatives()
+        if self._peek() is not _Mark.CLOSE:
+            raise QueryError(self._text, opened, "this parenthesis is never closed")
+        self._at += 1
+        self._depth -= 1
+        return found
+
+    def _peek(self) -> _Mark | Word | None:
+        return self._tokens[self._at].what if self._at < len(self._tokens) else None
+
+    def _wrong(self, what: str) -> QueryError:
+        is_end = self._at >= len(self._tokens)
+        position = len(self._text) if is_end else self._tokens[self._at].position
+        return QueryError(self._text, position, what)

@@ -20,8 +20,8 @@ from typing import Final
 
 from pyrsia_node.ledger.index import REPAIR, read_meta, read_pointer
 from pyrsia_node.ledger.query import parse_query
-from pyrsia_node.ledger.rows import SqlValue
-from pyrsia_node.ledger.search import HitPage, search
+from pyrsia_node.ledger.rows import Block, SqlValue
+from pyrsia_node.ledger.search import HitPage, Order, search
 from pyrsia_node.model.errors import CorruptStateError, UnavailableError
 from pyrsia_node.model.purl import Purl
 
@@ -33,18 +33,44 @@ _STEPS_MAX: Final = 20_000_000
 
 _STEPS_BETWEEN_CHECKS: Final = 50_000
 
-_ABOUT_VERSION: Final = (
-    "WITH wanted(id) AS (SELECT id FROM request WHERE purl = :purl)"
-    " SELECT leaf FROM entry WHERE leaf < :as_of AND request IN (SELECT id FROM wanted)"
-    " UNION SELECT leaf FROM item WHERE leaf < :as_of AND request IN (SELECT id FROM wanted)"
+_ABOUT: Final = (
+    "WITH wanted(leaf) AS"
+    " (SELECT leaf FROM unit WHERE {0} = :purl AND type = 'build_request' AND leaf < :as_of)"
+    " SELECT leaf FROM entry WHERE leaf < :as_of AND request IN (SELECT leaf FROM wanted)"
+    " UNION SELECT leaf FROM item WHERE leaf < :as_of AND request IN (SELECT leaf FROM wanted)"
+    " UNION SELECT leaf FROM statement WHERE leaf < :as_of AND {1} = :purl"
     " ORDER BY leaf DESC LIMIT :limit"
 )
-_ABOUT_PROJECT: Final = _ABOUT_VERSION.replace("WHERE purl = :purl", "WHERE project = :purl")
+_ABOUT_PROJECT: Final = _ABOUT.format("project", "project")
+_ABOUT_VERSION: Final = _ABOUT.format("purl", "purl")
 _HINT: Final = (
-    "SELECT e.type, COALESCE(e.purl, r.purl), e.request, r.status, r.decided, e.height, b.time_ms"
-    " FROM entry e JOIN block b ON b.height = e.height LEFT JOIN request r ON r.id = e.request"
-    " WHERE e.leaf = :leaf"
+    "SELECT e.type, u.purl, r.id, r.status, r.decided, b.height, b.time_ms"
+    " FROM entry e JOIN block b ON b.first <= e.leaf LEFT JOIN request r ON r.leaf = e.request"
+    " LEFT JOIN unit u ON u.leaf = COALESCE(r.leaf, e.leaf)"
+    " WHERE e.leaf = :leaf ORDER BY b.first DESC LIMIT 1"
 )
+_STATEMENTS_ON: Final = (
+    "SELECT s.leaf, s.kind FROM unit u JOIN statement s ON s.project = u.project"
+    " WHERE u.leaf = :leaf AND u.type = 'accepted' AND s.leaf < :as_of AND CASE s.kind"
+    " WHEN 'withdraw' THEN s.entry = u.leaf WHEN 'revoke' THEN 0"
+    " ELSE s.purl IN (u.purl, u.project) END"
+    " UNION SELECT s.leaf, s.kind FROM tag t JOIN statement s ON s.sha256 = t.value"
+    " WHERE t.leaf = :leaf AND t.kind = 'blob' AND s.kind = 'revoke' AND s.leaf < :as_of"
+    " ORDER BY 1 LIMIT 100"
+)
+_BLOCKS: Final = (
+    'SELECT height, first, "end", time_ms FROM block WHERE height <= :top AND "end" <= :as_of'
+    " ORDER BY height DESC LIMIT :limit"
+)
+_STOPPED: Final = {"withdraw": "withdrawn", "revoke": "revoked"}
+
+
+@dataclass(frozen=True, slots=True)
+class StatementHint:
+    """A statement about an entry: its leaf and its type."""
+
+    index: int
+    kind: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +78,8 @@ class EntryHint:
     """What the index says of a leaf.
 
     ``purl`` and ``status`` are those of the build request that the leaf belongs to; None for
-    leaves that belong to none or to several. ``time_ms`` is that of the block.
+    leaves that belong to none or to several. An accepted entry that a statement stops is
+    ``withdrawn`` or ``revoked``. ``time_ms`` is that of the block.
     """
 
     index: int
@@ -62,6 +89,7 @@ class EntryHint:
     status: str | None
     height: int
     time_ms: int
+    statements: tuple[StatementHint, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,8 +136,8 @@ class IndexReader:
             as_of: Only leaves of a log of this size.
         """
         statement = (
-            "SELECT DISTINCT leaf FROM file WHERE project = :project AND leaf < :as_of"
-            " ORDER BY leaf"
+            "SELECT leaf FROM unit WHERE type = 'accepted' AND project = :project"
+            " AND leaf < :as_of ORDER BY leaf"
         )
         return self._leaves(
             statement, {"project": f"pkg:{ecosystem}/{name}", "as_of": _bound(as_of)}
@@ -119,19 +147,45 @@ class IndexReader:
         """Return the names of all packages with an ACCEPTED entry, sorted."""
         # "0" is the character after "/": the range holds exactly the texts with the prefix.
         found = self._rows(
-            "SELECT DISTINCT project FROM file WHERE project > :low AND project < :high"
-            " AND leaf < :as_of ORDER BY project",
+            "SELECT DISTINCT project FROM unit WHERE type = 'accepted' AND project > :low"
+            " AND project < :high AND leaf < :as_of ORDER BY project",
             {"low": f"pkg:{ecosystem}/", "high": f"pkg:{ecosystem}0", "as_of": _bound(as_of)},
         )
         prefix = f"pkg:{ecosystem}/"
         return [str(row[0]).removeprefix(prefix) for row in found]
 
+    def statements(self, ecosystem: str, name: str, *, as_of: int | None = None) -> list[int]:
+        """Return the leaves of all statements about a package, any version, ascending."""
+        return self._leaves(
+            "SELECT leaf FROM statement WHERE project = :project AND leaf < :as_of ORDER BY leaf",
+            {"project": f"pkg:{ecosystem}/{name}", "as_of": _bound(as_of)},
+        )
+
+    def revocations(self, digests: Iterable[str], *, as_of: int | None = None) -> list[int]:
+        """Return the leaves that revoke one of these SHA-256 digests (hex), ascending."""
+        statement = (
+            "SELECT leaf FROM statement WHERE sha256 = :digest AND kind = 'revoke'"
+            " AND leaf < :as_of"
+        )
+        found: set[int] = set()
+        for digest in digests:
+            values: dict[str, SqlValue] = {"digest": bytes.fromhex(digest)}
+            found.update(self._leaves(statement, {**values, "as_of": _bound(as_of)}))
+        return sorted(found)
+
+    def blocks(self, *, as_of: int, top: int | None = None, limit: int = 50) -> list[Block]:
+        """Return blocks of a log of size ``as_of``, from height ``top`` on downwards."""
+        values: dict[str, SqlValue] = {"as_of": as_of, "limit": limit, "top": _bound(top)}
+        rows = self._rows(_BLOCKS, values)
+        return [Block(*(_integer(value) for value in row)) for row in rows]
+
     def about(self, purl: Purl, *, as_of: int, limit: int = ABOUT_MAX) -> Found:
         """Return every leaf about a package or one version of it.
 
-        That is requests, attestations, results, outcomes and what came late. With more than
-        ``limit`` the newest are returned, and the answer is not complete.
+        That is requests, attestations, results, outcomes, what came late, and statements. With
+        more than ``limit`` the newest are returned, and the answer is not complete.
         """
+        self._check_loaded()
         statement = _ABOUT_PROJECT if purl.version is None else _ABOUT_VERSION
         leaves = self._leaves(statement, {"purl": str(purl), "as_of": as_of, "limit": limit + 1})
         is_complete = len(leaves) <= limit and self.applied_size() >= as_of
@@ -139,33 +193,60 @@ class IndexReader:
 
     def hints(self, leaves: Iterable[int], *, as_of: int) -> list[EntryHint]:
         """Return what the index says of each leaf that it knows, in the order asked."""
-        return [
-            _hint(leaf, row, as_of) for leaf in leaves for row in self._rows(_HINT, {"leaf": leaf})
-        ]
+        found = []
+        for leaf in leaves:
+            for row in self._rows(_HINT, {"leaf": leaf}):
+                decided = row[4]
+                is_open = decided is None or _integer(decided) >= as_of
+                outcome = leaf if is_open else decided
+                statements = self._rows(_STATEMENTS_ON, {"leaf": outcome, "as_of": as_of})
+                found.append(_hint(leaf, row, statements, as_of))
+        return found
 
     def search(
-        self, query: str, *, as_of: int, limit: int = 50, cursor: int | None = None
+        self,
+        query: str,
+        *,
+        as_of: int,
+        limit: int = 50,
+        cursor: int | None = None,
+        order: Order = "newest",
     ) -> tuple[HitPage, bool]:
-        """Return a page of what a query finds, newest first, and whether the index is complete.
+        """Return a page of what a query finds, and whether the index is complete.
 
         Args:
             query: See ``ledger.query``.
             as_of: The size of the log to look at.
             limit: Most hits, 1 to 200.
             cursor: ``next`` of the page before.
+            order: See ``ledger.search``.
 
         Raises:
             QueryError: The query is malformed; says at which character.
-            InvalidInputError: The limit is out of bounds.
+            InvalidInputError: The limit is out of bounds, or the order does not fit the query.
         """
-        terms = parse_query(query)
+        expression = parse_query(query)
+        self._check_loaded()
         db = self._open()
         self._steps_left = _STEPS_MAX
+        # Asked first: what is added meanwhile must not make an answer complete that is not.
+        is_complete = self.applied_size() >= as_of
         try:
-            page = search(db, terms, as_of=as_of, limit=limit, cursor=cursor)
+            page = search(db, expression, as_of=as_of, limit=limit, cursor=cursor, order=order)
         except sqlite3.Error as error:
             raise _told(error) from None
-        return page, self.applied_size() >= as_of
+        return page, is_complete
+
+    def _check_loaded(self) -> None:
+        """Refuse what would be slow for everybody while the indexes for it are missing."""
+        try:
+            meta = read_meta(self._open())
+        except sqlite3.Error as error:
+            raise _told(error) from None
+        if "loading" in meta:
+            raise UnavailableError(
+                f"the search index is being built: {meta.get('applied_size')} entries are in it"
+            )
 
     def _leaves(self, statement: str, values: dict[str, SqlValue]) -> list[int]:
         return [_integer(row[0]) for row in self._rows(statement, values)]
@@ -209,10 +290,17 @@ class IndexReader:
         return self._steps_left < 0
 
 
-def _hint(leaf: int, row: tuple[SqlValue, ...], as_of: int) -> EntryHint:
+def _hint(
+    leaf: int, row: tuple[SqlValue, ...], statements: list[tuple[SqlValue, ...]], as_of: int
+) -> EntryHint:
     kind, purl, request, status, decided, height, time_ms = row
     if status is not None and (decided is None or _integer(decided) >= as_of):
         status = "open"
+    said = tuple(StatementHint(_integer(index), str(what)) for index, what in statements)
+    for what, stopped in _STOPPED.items():
+        if any(each.kind == what for each in said):
+            status = stopped
+            break
     return EntryHint(
         index=leaf,
         type=str(kind),
@@ -221,6 +309,7 @@ def _hint(leaf: int, row: tuple[SqlValue, ...], as_of: int) -> EntryHint:
         status=None if status is None else str(status),
         height=_integer(height),
         time_ms=_integer(time_ms),
+        statements=said,
     )
 
 

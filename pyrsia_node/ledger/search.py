@@ -1,184 +1,204 @@
-"""Runs queries on an index: every term becomes a condition, every value a parameter.
+"""Runs queries on an index: every term becomes a list of leaves, every value a parameter.
 
-The unit of a search is a build request: it is found by what is known of it, and the hit is its
-outcome's leaf if it has one, else its own. So two terms always speak of the same build. Order is
-newest leaf first, and the cursor is a leaf index, so pages neither overlap nor skip while the log
-grows. Nothing at or after ``as_of`` is seen.
+What a search finds are units (``ledger.rows``): a build is found by what is known of it, and the
+hit is its outcome's leaf if it has one, else its request's. So two terms always speak of the same
+build. The cursor is a leaf index, so pages neither overlap nor skip while the log grows. Nothing at
+or after ``as_of`` is seen.
 
-A term that matches little is looked up first and drives the query; one that matches much is tested
-on each candidate, newest first, until the page is full. Which it is, a bounded count tells.
+A page costs a bounded number of steps. A query that has not filled its page by then returns what
+it found and the cursor from which the next page goes on.
 """
 
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Literal
 
-from pyrsia_node.ledger.query import Term, TermKind
-from pyrsia_node.ledger.rows import SqlValue
+from pyrsia_node.ledger.postings import (
+    AllOf,
+    Budget,
+    Postings,
+    Scope,
+    Visible,
+)
+from pyrsia_node.ledger.query import And, Expression, Not, Or
+from pyrsia_node.ledger.query_terms import TEXT_KINDS, Term
+from pyrsia_node.ledger.term_lists import any_of, list_of, match_of, units
 from pyrsia_node.model.errors import InvalidInputError
+
+Order = Literal["newest", "log", "rank"]
+"""Newest leaf first; oldest first, as in the log; best match of the words first."""
+
+ORDERS: Final[tuple[Order, ...]] = ("newest", "log", "rank")
 
 HITS_MAX: Final = 200
 """Most hits of one page."""
 
-FEW_MAX: Final = 2000
-"""A term that matches more than this is tested instead of looked up."""
+RANKED_MAX: Final = 50_000
+"""Most matches that are ranked; of more, the newest come first."""
 
+STEPS_MAX: Final = 300_000
+"""Steps of one page; about half a second on a slow machine."""
 
-@dataclass(frozen=True, slots=True)
-class _Forms:
-    """The two ways to ask for a term, and the rows that decide between them.
+_RANKED_STEPS_MAX: Final = 2_000_000
 
-    ``few`` and ``many`` are conditions on the request ``r``; ``{0}`` stands for the name of the
-    term's parameter. ``rows`` is the statement whose length is bounded; empty where only ``few`` is
-    ever right.
-    """
-
-    few: str
-    many: str = ""
-    rows: str = ""
-
-
-_TEXT: Final = _Forms(
-    few=(
-        "r.id IN (SELECT e.request FROM words JOIN entry e ON e.leaf = words.rowid"
-        " WHERE words MATCH {0} AND words.rowid < :as_of)"
-    ),
-    many=(
-        "EXISTS (SELECT 1 FROM words WHERE words MATCH {0} AND rowid IN (r.leaf, r.decided)"
-        " AND rowid < :as_of)"
-    ),
-    rows="SELECT 1 FROM words WHERE words MATCH {0}",
+_COUNT_MATCHES: Final = (
+    "SELECT count(*) FROM"
+    " (SELECT 1 FROM words WHERE words MATCH :match AND rowid < :as_of LIMIT :limit)"
 )
-_FORMS: Final = {
-    TermKind.PROJECT: _Forms("r.project = {0}"),
-    TermKind.PURL: _Forms("r.purl = {0}"),
-    TermKind.DIGEST: _Forms(
-        "r.id IN (SELECT request FROM digest WHERE value = {0} AND leaf < :as_of)"
-    ),
-    TermKind.DEPENDENCY: _Forms(
-        few="r.id IN (SELECT request FROM dependency WHERE project = {0} AND leaf < :as_of)",
-        # What an entry depends on is known from its outcome on, whose leaf is ``decided``.
-        many=(
-            "EXISTS (SELECT 1 FROM dependency d WHERE d.project = {0} AND d.leaf = r.decided"
-            " AND d.leaf < :as_of)"
-        ),
-        rows="SELECT 1 FROM dependency WHERE project = {0}",
-    ),
-    TermKind.BUILDER: _Forms(
-        few=(
-            "r.id IN (SELECT request FROM item WHERE outcome = 'BUILT' AND leaf < :as_of"
-            " AND member IN (SELECT id FROM member WHERE label = {0} OR id = {0}))"
-        ),
-        many=(
-            "EXISTS (SELECT 1 FROM item i WHERE i.request = r.id AND i.outcome = 'BUILT'"
-            " AND i.leaf < :as_of"
-            " AND i.member IN (SELECT id FROM member WHERE label = {0} OR id = {0}))"
-        ),
-        rows=(
-            "SELECT 1 FROM item WHERE outcome = 'BUILT'"
-            " AND member IN (SELECT id FROM member WHERE label = {0} OR id = {0})"
-        ),
-    ),
-    TermKind.AUTHOR: _TEXT,
-    TermKind.TEXT: _TEXT,
-}
-_DECIDED: Final = (
-    "SELECT r.decided AS hit FROM request r WHERE r.decided < :before AND r.decided < :as_of"
-)
-_OPEN: Final = (
-    "SELECT r.leaf AS hit FROM request r WHERE (r.decided IS NULL OR r.decided >= :as_of)"
-    " AND r.leaf < :before AND r.leaf < :as_of"
+_BEST_MATCHES: Final = (
+    "SELECT rowid FROM words WHERE words MATCH :match AND rowid < :as_of ORDER BY rank, rowid DESC"
 )
 
 
 @dataclass(frozen=True, slots=True)
 class HitPage:
-    """Leaf indexes, newest first; ``next`` is the cursor of the next page, if there is one."""
+    """Leaf indexes in ``order``, which is not what was asked for if too many matched to rank.
+
+    ``next`` is the cursor of the next page, if there is one; a page may be short, even empty,
+    and still have a next one.
+    """
 
     hits: tuple[int, ...]
     next: int | None
+    order: Order = "newest"
 
 
 def search(
     db: sqlite3.Connection,
-    terms: tuple[Term, ...],
+    query: Expression,
     *,
     as_of: int,
     limit: int,
     cursor: int | None = None,
+    order: Order = "newest",
 ) -> HitPage:
     """Return a page of hits.
 
     Args:
         db: An index.
-        terms: Conditions that all must hold.
+        query: What to find.
         as_of: The size of the log to look at.
         limit: Most hits, 1 to ``HITS_MAX``.
-        cursor: Only leaves before this index: the ``next`` of the page before.
+        cursor: The ``next`` of the page before: only leaves before it, in the order of the log
+            only those after it.
+        order: Which hits come first. Ranked answers are one page.
 
     Raises:
-        InvalidInputError: The limit is out of bounds.
+        InvalidInputError: The limit is out of bounds, or there are no words to rank by.
         sqlite3.Error: The index is damaged, or the query was interrupted.
     """
     if not 1 <= limit <= HITS_MAX:
         raise InvalidInputError(f"limit {limit} is not 1 to {HITS_MAX}")
-    named: dict[str, SqlValue] = {
-        "as_of": as_of,
-        "before": as_of if cursor is None else cursor,
-        "limit": limit + 1,
-    }
-    statuses = [term for term in terms if term.kind is TermKind.STATUS]
-    others = [term for term in terms if term.kind is not TermKind.STATUS]
-    conditions = "".join(_condition(db, term, number, named) for number, term in enumerate(others))
-    parts = []
-    if all(_admits(term, is_open=False) for term in statuses):
-        decided = "".join(_status(term, number, named) for number, term in enumerate(statuses))
-        parts.append(_DECIDED + decided + conditions)
-    if all(_admits(term, is_open=True) for term in statuses):
-        parts.append(_OPEN + conditions)
-    if not parts:
-        return HitPage(hits=(), next=None)
-    # Only the constant texts above are joined here; every value is a parameter.
-    statement = " UNION ALL ".join(parts) + " ORDER BY hit DESC LIMIT :limit"
-    found = db.execute(statement, named).fetchall()
-    hits = tuple(int(row[0]) for row in found[:limit])
-    return HitPage(hits=hits, next=hits[-1] if len(found) > limit else None)
+    if order == "rank":
+        if cursor is not None:
+            raise InvalidInputError("ranked answers have one page: a cursor does not go with them")
+        best = _ranked(db, query, as_of=as_of, limit=limit)
+        if best is not None:
+            return HitPage(hits=best, next=None, order="rank")
+        order = "newest"
+    scope = Scope(db, as_of, order == "newest", Budget(STEPS_MAX))
+    if scope.is_newest_first:
+        start = 1 - (as_of if cursor is None else min(cursor, as_of))
+        end = 1
+    else:
+        start = 0 if cursor is None else cursor + 1
+        end = as_of
+    hits, reached = _take(scope, query, start, end, limit)
+    if reached >= end:
+        return HitPage(tuple(hits), next=None, order=order)
+    # Everything before ``reached`` is decided, so the next page may begin right there.
+    after = 1 if scope.is_newest_first else -1
+    return HitPage(tuple(hits), next=scope.leaf(reached) + after, order=order)
 
 
-def _condition(db: sqlite3.Connection, term: Term, number: int, named: dict[str, SqlValue]) -> str:
-    name = f"t{number}"
-    named[name] = _value(term)
-    forms = _FORMS[term.kind]
-    form = forms.few
-    if forms.rows:
-        rows = forms.rows.format(f":{name}")
-        counted = f"SELECT count(*) FROM ({rows} LIMIT {FEW_MAX + 1})"  # noqa: S608 - constants
-        if db.execute(counted, {name: named[name]}).fetchone()[0] > FEW_MAX:
-            form = forms.many
-    return f" AND {'NOT ' if term.is_negated else ''}({form.format(f':{name}')})"
+def _take(
+    scope: Scope, query: Expression, start: int, end: int, limit: int
+) -> tuple[list[int], int]:
+    """Return hits from ``start`` on, and the position up to which all are told."""
+    found = AllOf(scope, [_listed(scope, query), Visible(scope)])
+    hits: list[int] = []
+    position = start
+    while position < end:
+        position, is_member = found.seek(position)
+        if not is_member:
+            if scope.budget.is_spent:
+                break
+        elif position < end:
+            if len(hits) == limit:
+                break
+            hits.append(scope.leaf(position))
+            position += 1
+    return hits, min(position, end)
 
 
-def _admits(term: Term, *, is_open: bool) -> bool:
-    """Tell whether a status term can hold for open, or for decided, requests at all."""
-    if term.value == "open":
-        return is_open != term.is_negated
-    return term.is_negated or not is_open
+def _listed(scope: Scope, query: Expression) -> Postings:
+    """Return the list of a whole query; one that only excludes takes from all units."""
+    wanted, unwanted = _split(scope, query)
+    if not wanted and not unwanted:
+        return any_of([])
+    return _combined(scope, wanted, unwanted)
 
 
-def _status(term: Term, number: int, named: dict[str, SqlValue]) -> str:
-    """Return the condition of a status term on decided requests."""
-    if term.value == "open":
-        return ""  # negated, or this part would not be asked
-    name = f"s{number}"
-    named[name] = term.value
-    return f" AND r.status {'<>' if term.is_negated else '='} :{name}"
+def _combined(scope: Scope, wanted: list[Postings], unwanted: list[Postings]) -> Postings:
+    if len(wanted) == 1 and not unwanted:
+        return wanted[0]
+    return AllOf(scope, wanted or [units(scope)], unwanted)
 
 
-def _value(term: Term) -> str:
-    if term.kind not in {TermKind.TEXT, TermKind.AUTHOR}:
-        return term.value
-    # A quoted FTS5 string has no operators inside; a quotation mark is doubled.
-    phrase = '"' + term.value.replace('"', '""') + '"' + ("*" if term.is_prefix else "")
-    return f"author : {phrase}" if term.kind is TermKind.AUTHOR else phrase
+def _split(scope: Scope, query: Expression) -> tuple[list[Postings], list[Postings]]:
+    """Return lists of which all must hold, and lists of which none may."""
+    match query:
+        case Term():
+            return [list_of(scope, query)], []
+        case Not(part):
+            wanted, unwanted = _split(scope, part)
+            if len(unwanted) == 1 and not wanted:
+                return unwanted, []  # what is excluded twice is wanted
+            return [], [_combined(scope, wanted, unwanted)]
+        case And(parts):
+            pairs = [_split(scope, part) for part in parts]
+            return (
+                [each for wanted, _ in pairs for each in wanted],
+                [each for _, unwanted in pairs for each in unwanted],
+            )
+        case Or(parts):
+            return [any_of([_listed(scope, part) for part in parts])], []
+
+
+def _ranked(
+    db: sqlite3.Connection, query: Expression, *, as_of: int, limit: int
+) -> tuple[int, ...] | None:
+    """Return the best hits, or None if too many match to be ranked."""
+    words = [term for term in _required(query) if term.kind in TEXT_KINDS]
+    if not words:
+        raise InvalidInputError("nothing to rank by: the query requires no words")
+    values = {"match": " AND ".join(f"({match_of(term)})" for term in words), "as_of": as_of}
+    many = db.execute(_COUNT_MATCHES, {**values, "limit": RANKED_MAX + 1}).fetchone()[0]
+    if many > RANKED_MAX:
+        return None
+    scope = Scope(db, as_of, is_newest_first=True, budget=Budget(_RANKED_STEPS_MAX))
+    hits, reached = _take(scope, query, 1 - as_of, 1, RANKED_MAX)
+    if reached < 1:
+        return None
+    matches = set(hits)
+    found = (int(row[0]) for row in db.execute(_BEST_MATCHES, values))
+    return tuple(leaf for leaf, _ in zip(_only(found, matches), range(limit), strict=False))
+
+
+def _only(leaves: Iterator[int], wanted: set[int]) -> Iterator[int]:
+    return (leaf for leaf in leaves if leaf in wanted)
+
+
+def _required(query: Expression) -> Iterator[Term]:
+    """Yield the terms that every hit fulfils."""
+    match query:
+        case Term():
+            yield query
+        case And(parts):
+            for part in parts:
+                yield from _required(part)
+        case _:
+            return

@@ -317,10 +317,12 @@ def test_rows_of_a_tampered_index_change_nothing_that_is_served(tmp_path: Path) 
         it.node.log.accept(document("pkg:pypi/idna@3.10", file_entry(other_name, other)))
         before = await it.http.get("/pypi/simple/six/", headers={"accept": JSON})
         with sqlite3.connect(it.node.log.index_path) as index:
-            index.execute("UPDATE file SET sha256 = ?, name = 'evil-' || name", ("0" * 64,))
-            index.execute("UPDATE file SET project = 'pkg:pypi/six'")
-            index.execute("UPDATE digest SET value = 'x' || value")
-            index.execute("UPDATE entry SET purl = 'pkg:pypi/six@6.6.6', type = 'accepted'")
+            index.execute("UPDATE tag SET value = 'evil-' || value WHERE kind = 'file'")
+            index.execute("UPDATE tag SET value = zeroblob(32) WHERE kind = 'sha256' AND leaf = 2")
+            index.execute(
+                "UPDATE unit SET project = 'pkg:pypi/six', purl = 'pkg:pypi/six@6.6.6',"
+                " type = 'accepted'"
+            )
             index.execute("UPDATE block SET time_ms = 0")
         index.close()
         # A new checkpoint, so that nothing is answered from memory.

@@ -150,12 +150,12 @@ INDEX = "pyrsia-node reindex"
         (overwrite("log/checkpoint", 70), ("log/checkpoint", "", TILES)),
         (empty("log/checkpoint"), ("log/checkpoint", "is damaged", TILES)),
         (
-            alter_index("UPDATE entry SET purl='pkg:pypi/evil@1' WHERE type='accepted'"),
-            ("index-1.sqlite", "table entry differs from the log", INDEX),
+            alter_index("UPDATE unit SET purl='pkg:pypi/evil@1' WHERE type='accepted'"),
+            ("index-1.sqlite", "table unit differs from the log", INDEX),
         ),
         (
-            alter_index("DELETE FROM digest"),
-            ("index-1.sqlite", "table digest differs", INDEX),
+            alter_index("DELETE FROM tag"),
+            ("index-1.sqlite", "table tag differs", INDEX),
         ),
         (
             alter_index("INSERT INTO words(words) VALUES('delete-all')"),
