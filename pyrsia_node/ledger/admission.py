@@ -11,12 +11,34 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Final
 
+from consensus.types import NodeId
+from pyrsia_node.model.digest import Sha256
 from pyrsia_node.model.errors import InvalidInputError, VerificationError
 from pyrsia_node.model.members import SetLeaf
 from pyrsia_node.model.signing import Verify
 from pyrsia_node.model.transactions import SignedTransaction, decode_transaction
 
 _CACHE_BYTES_MAX: Final = 16 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class TransactionInfo:
+    """A transaction that passed the door.
+
+    ``waits`` says what it still waits for, if anything. ``sequence`` orders an author's
+    transactions of one kind: the number of an attest batch, 0 for the others.
+    """
+
+    id: Sha256
+    kind: str
+    author: NodeId
+    waits: str = ""
+    sequence: int = 0
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether a block after the tip may hold it."""
+        return not self.waits
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from typing import Final
 from consensus import wire
 from consensus.errors import DecodeError
 from consensus.ingress import verify_certificate
-from consensus.types import Certificate, Digest, MemberSet, NodeId, VoteKind
+from consensus.types import ZERO_DIGEST, Certificate, Digest, MemberSet, NodeId, VoteKind
 from pyrsia_node.ledger.machine.execute import Execution
 from pyrsia_node.ledger.machine.view import state_root
 from pyrsia_node.model.digest import ZERO_SHA256, Sha256, sha256_of
@@ -209,3 +209,32 @@ def signers_of(certificate: Certificate | None, voters: MemberSet) -> tuple[Node
     if certificate is None:
         return ()
     return tuple(voters.members[index].id for index in certificate.signers)
+
+
+def split(block: bytes) -> wire.BlockParts:
+    """Return the parts of a body from anywhere.
+
+    Raises:
+        InvalidInputError: It has no such parts.
+    """
+    try:
+        return wire.split_block(block)
+    except DecodeError as error:
+        raise InvalidInputError(str(error)) from None
+
+
+def header_of(block: bytes) -> Header:
+    """Return the header of a body from anywhere.
+
+    Raises:
+        InvalidInputError: It has none.
+    """
+    return Header.decode(split(block).header)
+
+
+def named_hash(block: bytes) -> Digest:
+    """Return the name of a body from anywhere; zero for bytes that name nothing."""
+    try:
+        return wire.block_hash(block)
+    except DecodeError:
+        return ZERO_DIGEST

@@ -6,9 +6,10 @@ Layout: ``ledger.storage``.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Final
 
-from consensus.types import Digest
+from consensus.types import Digest, NodeId
 from pyrsia_node.ledger import storage
 from pyrsia_node.ledger.blocks import ExecutedBlock, Tip
 from pyrsia_node.ledger.machine.view import ZERO_ROOT, state_root
@@ -17,6 +18,7 @@ from pyrsia_node.model import canonical
 from pyrsia_node.model.digest import Sha256
 from pyrsia_node.model.errors import CorruptStateError, InvalidInputError
 from pyrsia_node.model.genesis import Genesis
+from pyrsia_node.model.leaves import Outcome
 from pyrsia_node.model.members import SetLeaf
 from pyrsia_node.ports import KeyValueReader
 from pyrsia_node.tlog import tree
@@ -26,6 +28,29 @@ Changes = list[tuple[bytes, bytes | None]]
 """What ``KeyValueStore.write`` takes."""
 
 _SET_LEAF_OF_GENESIS: Final = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Committed:
+    """A block that is durable.
+
+    Attributes:
+        tip: The tip that it makes.
+        first_leaf: Leaf index of its header.
+        leaves: Its leaves: header, transactions, outcomes, then the set leaf if there is one.
+        outcomes: What the state machine derived.
+        transaction_ids: Ids of its transactions, in order.
+        parent_signers: Member ids in the parent certificate that it carries.
+        next_set: The set of the next height, if the block changed it; else None.
+    """
+
+    tip: Tip
+    first_leaf: int
+    leaves: tuple[bytes, ...]
+    outcomes: tuple[Outcome, ...]
+    transaction_ids: tuple[Sha256, ...]
+    parent_signers: tuple[NodeId, ...]
+    next_set: SetLeaf | None = None
 
 
 def height_zero(genesis: Genesis) -> Changes:

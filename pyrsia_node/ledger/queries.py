@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from pyrsia_node.ledger.approvals import Approval, read_approvals
 from pyrsia_node.ledger.blocks import Tip
 from pyrsia_node.ledger.durable import read_tip
 from pyrsia_node.ledger.machine import records
@@ -18,6 +19,7 @@ from pyrsia_node.ledger.request_view import RequestView, read_request
 from pyrsia_node.ledger.storage import BlockRecord, ChainReader, StateReader, parent_key
 from pyrsia_node.model.digest import Sha256
 from pyrsia_node.model.errors import CorruptStateError, NotFoundError
+from pyrsia_node.model.members import SetLeaf
 from pyrsia_node.model.transactions import BuildRequest, decode_transaction
 from pyrsia_node.ports import KeyValueStore
 
@@ -144,6 +146,34 @@ class CommittedChain:
         if height is None:
             raise NotFoundError(f"no block ends at tree size {size}")
         return bytes.fromhex(self._reader.record(height).root)
+
+    def members_at(self, height: int) -> SetLeaf:
+        """Return the set that votes on a height: 1 to the one after the tip.
+
+        Raises:
+            NotFoundError: The height is 0, or nobody can know who votes on it yet.
+        """
+        found = self._reader.voters_at(height)
+        if found is None:
+            raise NotFoundError(
+                f"who votes on height {height} is not known; the tip is {self._tip.height}"
+            )
+        return found
+
+    def set_leaf_of(self, epoch: int) -> SetLeaf:
+        """Return the set of an epoch.
+
+        Raises:
+            NotFoundError: The chain has no such epoch.
+        """
+        found = self._reader.set_leaf(epoch)
+        if found is None:
+            raise NotFoundError(f"epoch {epoch} is not committed; the newest is {self._tip.epoch}")
+        return found
+
+    def approvals(self) -> list[Approval]:
+        """Return the approvals that may count in the next block, by operation and subject."""
+        return list(read_approvals(self._state, height=self._tip.height + 1))
 
     def transaction_status(self, transaction_id: Sha256) -> TransactionStatus | None:
         """Return where a transaction was committed, or None."""
