@@ -221,7 +221,12 @@ class Machine:
                 )
             case Withdraw() | Revoke() | Deprecate() | Vulnerable():
                 statements.apply_statement(
-                    self._state, self._context, body, transaction_id=transaction_id, leaf=leaf
+                    self._state,
+                    self._context,
+                    self._history,
+                    body,
+                    transaction_id=transaction_id,
+                    leaf=leaf,
                 )
             case _:
                 assert_never(body)

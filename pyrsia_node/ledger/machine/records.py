@@ -21,6 +21,10 @@ key                                value
 ``change/<id>``                    leaf index of an operation on the set or the parameters
 ``key/<hex>``                      id of the removed member that owns a key; "" for a retired key
 ``param/<name>``                   a parameter that was changed since the genesis
+``statement/<id>``                 leaf index of a statement
+``withdrawn/<leaf>``               leaf index of the statement that withdrew the entry at a leaf
+``revoked/<sha256>``               leaf index of the statement that revoked these bytes
+``advice/<member>``                ``{"count": pieces of advice, "day": the day that they are of}``
 =================================  =====================================================
 """
 
@@ -156,6 +160,26 @@ def change_key(transaction_id: str) -> str:
 def key_key(key: bytes) -> str:
     """Return the key that tells to whom a public key belongs that is in no set any more."""
     return f"key/{key.hex()}"
+
+
+def statement_key(transaction_id: str) -> str:
+    """Return the key by which a statement is known."""
+    return f"statement/{transaction_id}"
+
+
+def withdrawn_key(entry: int) -> str:
+    """Return the key that says that the entry at a leaf was withdrawn."""
+    return f"withdrawn/{entry}"
+
+
+def revoked_key(sha256: str) -> str:
+    """Return the key that says that bytes were revoked."""
+    return f"revoked/{sha256}"
+
+
+def advice_key(member: str) -> str:
+    """Return the key of a member's count of advice."""
+    return f"advice/{member}"
 
 
 def param_key(name: str) -> str:
