@@ -1,8 +1,10 @@
 """Transactions that wait for a block: bounded, fair between authors, in a useful order. Pure.
 
-Each author has a lane of its own for each kind of transaction. A block takes requests first, then
-attest batches, then results (a result needs its item before it), and within a kind one from each
-lane in turn, so no author can crowd out another. The lane of batches is kept by their number.
+Each author has a lane of its own for each kind of transaction. A block takes the kinds in a fixed
+order: what guards the network first (evidence, approvals, changes, statements), then requests,
+then attest batches, then results (a result needs its item before it). Within a kind it takes one
+from each lane in turn, so no author can crowd out another; and what stands before the requests is
+few, so that no flood of it keeps them out. The lane of batches is kept by their number.
 
 The mempool judges nothing itself: callers give it what ``Chain.check_transaction`` said, and let
 it ask again after each block. Specification: docs/design/ledger.md 7.
@@ -18,6 +20,7 @@ from typing import Final
 
 from pyrsia_node.ledger.chain import TransactionInfo
 from pyrsia_node.model.errors import InvalidInputError, UnavailableError
+from pyrsia_node.model.transactions import TRANSACTION_KINDS
 
 AUTHOR_BYTES_MAX: Final = 4 * 1024 * 1024
 """Bytes that one author may have waiting."""
@@ -34,7 +37,15 @@ BLOCK_BYTES_MAX: Final = 2 * 1024 * 1024
 REVIEW_MAX: Final = 16
 """Entries at the front of each lane that may be judged anew after a block."""
 
-_KINDS: Final = ("build_request", "attest_batch", "result")
+_URGENT_BYTES_MAX: Final = 64 * 1024
+"""Bytes of candidates of one urgent kind for one block."""
+
+_URGENT_KINDS: Final = (
+    *("evidence", "approve", "remove_node", "rotate_key", "add_node", "set_param"),
+    *("revoke", "withdraw", "vulnerable", "deprecate"),
+)
+_BUILD_KINDS: Final = ("build_request", "attest_commit", "attest_batch", "result")
+assert {*_URGENT_KINDS, *_BUILD_KINDS} == TRANSACTION_KINDS  # none may wait for ever
 
 Judge = Callable[[bytes], TransactionInfo]
 """``Chain.check_transaction`` at some time."""
@@ -125,9 +136,11 @@ class Mempool:
     def for_block(self) -> list[bytes]:
         """Return candidates for a block in order, about twice as many as fit."""
         chosen: list[bytes] = []
-        room = BLOCK_BYTES_MAX
         self._turn += 1
-        for kind in _KINDS:
+        for kind in _URGENT_KINDS:
+            chosen += self._urgent(kind)
+        room = BLOCK_BYTES_MAX - sum(map(len, chosen))
+        for kind in _BUILD_KINDS:
             for entry in self._round_robin(kind):
                 if len(entry.data) > room:
                     return chosen
@@ -168,6 +181,23 @@ class Mempool:
     def _place(self, transaction_id: str) -> tuple[int, int]:
         entry = self._entries[transaction_id]
         return entry.info.sequence, entry.number
+
+    def _urgent(self, kind: str) -> list[bytes]:
+        """Return candidates of a kind of which only what is ready is worth a place.
+
+        What waits for approvals may wait for ever, and there may be as much of it as an author's
+        quota has room for. It becomes ready by what other blocks hold, so ``review`` notices.
+        """
+        chosen: list[bytes] = []
+        room = _URGENT_BYTES_MAX
+        for entry in self._round_robin(kind):
+            if not entry.info.is_ready:
+                continue
+            if len(entry.data) > room:
+                break
+            chosen.append(entry.data)
+            room -= len(entry.data)
+        return chosen
 
     def _round_robin(self, kind: str) -> Iterator[_Entry]:
         authors = sorted(author for lane_kind, author in self._lanes if lane_kind == kind)

@@ -12,6 +12,7 @@ from pyrsia_node.ledger.chain import TransactionInfo
 from pyrsia_node.ledger.mempool import Mempool
 from pyrsia_node.model.digest import sha256_of
 from pyrsia_node.model.errors import InvalidInputError, UnavailableError
+from pyrsia_node.model.transactions import TRANSACTION_KINDS
 from tests.fakes.local_chain import LocalChain
 from tests.strategies import build_bodies as make
 
@@ -59,6 +60,55 @@ def test_requests_stand_before_batches_before_results() -> None:
     put(pool, "batch", kind="attest_batch")
     put(pool, "request", kind="build_request", author=B)
     assert pool.for_block() == [b"request", b"batch", b"result"]
+
+
+def test_what_guards_the_network_stands_before_requests() -> None:
+    pool = Mempool()
+    kinds = ["result", "build_request", "deprecate", "withdraw", "add_node", "approve", "evidence"]
+    for kind in kinds:
+        put(pool, kind, kind=kind)
+    assert [word.decode() for word in pool.for_block()] == [
+        *("evidence", "approve", "add_node", "withdraw", "deprecate", "build_request", "result")
+    ]
+
+
+@pytest.mark.parametrize("kind", sorted(TRANSACTION_KINDS))
+def test_every_kind_of_transaction_has_a_place_in_a_block(kind: str) -> None:
+    pool = Mempool()
+    put(pool, "x", kind=kind)
+    assert pool.for_block() == [b"x"]
+
+
+def test_changes_that_wait_for_approvals_take_no_place() -> None:
+    pool = Mempool()
+    data = b"y" * 2_000
+    for number in range(500):
+        each = data + bytes([number % 256, number // 256])
+        pool.add(info(each, kind="add_node", waits="approvals"), each)
+    put(pool, "request", author=B)
+    assert pool.for_block() == [b"request"]
+    # One became ready while it waited behind others.
+    judged = iter([*["approvals"] * 3, ""])
+    pool.review(
+        lambda each: (
+            info(each, kind="add_node", waits=next(judged)) if len(each) > 9 else info(each, B)
+        )
+    )
+    assert [len(each) for each in pool.for_block()] == [2_002, 7]
+
+
+def test_flood_of_urgent_transactions_leaves_room_for_requests() -> None:
+    pool = Mempool()
+    for author in (A, C):
+        for number in range(900):
+            each = author.encode() + bytes(400) + bytes([number % 256, number // 256])
+            pool.add(info(each, author, "approve"), each)
+    put(pool, "own approval", author=B, kind="approve")
+    put(pool, "request", author=B)
+    block = pool.for_block()
+    assert b"own approval" in block[:3]
+    assert block[-1] == b"request"
+    assert sum(map(len, block)) < 70_000
 
 
 def test_batches_of_an_author_stand_by_their_number() -> None:
