@@ -28,7 +28,7 @@ from pyrsia_node.model.errors import CorruptStateError, InvalidInputError, Pyrsi
 from pyrsia_node.ports import PeerId
 from pyrsia_node.replica.budget import Budget, CheckCounter, SeldomLog
 from pyrsia_node.replica.driver import MemberDriver, Surroundings
-from pyrsia_node.replica.follow import join_prefixed, split_prefixed
+from pyrsia_node.replica.catchup_wire import join_prefixed, split_prefixed
 from pyrsia_node.replica.frames import CONSENSUS_KINDS, FrameKind, frame_kind, pack_frame
 from pyrsia_node.replica.pending import PendingTransactions
 from pyrsia_node.replica.wal import WriteAheadLog

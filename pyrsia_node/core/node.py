@@ -42,7 +42,7 @@ from pyrsia_node.p2p.config import NetworkConfig
 from pyrsia_node.p2p.network import Network
 from pyrsia_node.ports import Clock, Hint
 from pyrsia_node.replica.apply import apply_decision
-from pyrsia_node.replica.follow import Follower
+from pyrsia_node.replica.follow import Contradiction, Follower
 from pyrsia_node.replica.projection import Projection
 from pyrsia_node.replica.watch import HeightWatch
 from pyrsia_node.schema.config import Config
@@ -150,7 +150,11 @@ class CoreNode:
         if self._member is not None:
             self._member.on_cosignature = self._projection.cosignature_arrived
         self._follower = Follower(
-            requests=opened.network, height=lambda: chain.tip.height, apply=self._apply
+            requests=opened.network,
+            chain=chain,
+            apply=self._apply,
+            on_alarm=self._catchup_alarm,
+            on_contradiction=self._keep_contradiction,
         )
         if self._member is not None:
             self._member.driver.on_catchup = self._follower.hint
@@ -261,15 +265,26 @@ class CoreNode:
 
     # ------------------------------------------------------------ what others tell and get
 
-    async def _apply(self, decision: bytes) -> bool:
+    async def _apply(self, decision: bytes, *, is_proved: bool) -> bool:
         """Commit a decision that catch-up found."""
         if self._member is not None:
-            return await self._member.driver.apply_decision(decision)
-        applied = apply_decision(self._opened.chain, decision)
+            return await self._member.driver.apply_decision(decision, is_proved=is_proved)
+        applied = apply_decision(self._opened.chain, decision, is_proved=is_proved)
         if applied is None:
             return False
         self._on_commit(applied[0])
         return True
+
+    def _catchup_alarm(self, text: str) -> None:
+        """Show what catch-up found in ``status``; an empty text takes it back."""
+        if text:
+            self._faults["catch-up"] = text
+        else:
+            self._faults.pop("catch-up", None)
+
+    def _keep_contradiction(self, found: Contradiction) -> None:
+        """Keep the proof of a block that cannot follow this chain; it outlives every restart."""
+        self._opened.store.write([(found.key, found.encode())], sync=True)
 
     def _on_commit(self, committed: Committed) -> None:
         """Tell everybody who waits; the block is durable."""

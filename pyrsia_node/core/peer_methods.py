@@ -9,16 +9,20 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-import trio
-
 from consensus import wire
 from consensus.types import Digest
 from pyrsia_node.ledger.chain import Chain
 from pyrsia_node.ledger.publish import Publisher
 from pyrsia_node.model.errors import InvalidInputError, NotFoundError
 from pyrsia_node.ports import PeerId, PeerRequests
-from pyrsia_node.replica.follow import decode_range, join_prefixed, split_prefixed
+from pyrsia_node.replica.catchup_wire import (
+    CHANGES_REQUEST_BYTES,
+    DECISIONS_REQUEST_BYTES,
+    join_prefixed,
+    split_prefixed,
+)
 from pyrsia_node.replica.pending import PendingTransactions
+from pyrsia_node.replica.serving import ChainAnswers
 
 PENDING_IDS_MAX: Final = 5000
 PENDING_BYTES_MAX: Final = 1024 * 1024
@@ -40,6 +44,7 @@ class PeerMethods:
     ) -> None:
         """Answer from ``chain``; ``pending`` is None where this node is no member."""
         self._chain = chain
+        self._answers = ChainAnswers(chain)
         self._publisher = publisher
         self._pending = pending
         self._find_body = find_body
@@ -47,7 +52,9 @@ class PeerMethods:
     def serve_on(self, requests: PeerRequests) -> None:
         """Register all methods."""
         requests.serve("tip", self._tip, request_bytes_max=0)
-        requests.serve("decisions", self._decisions, request_bytes_max=12)
+        requests.serve("head", self._head, request_bytes_max=0)
+        requests.serve("changes", self._changes, request_bytes_max=CHANGES_REQUEST_BYTES)
+        requests.serve("decisions", self._decisions, request_bytes_max=DECISIONS_REQUEST_BYTES)
         requests.serve("body", self._body, request_bytes_max=32)
         requests.serve("cosignatures", self._cosignatures, request_bytes_max=8)
         requests.serve("pending", self._pending_others, request_bytes_max=68 * PENDING_IDS_MAX)
@@ -56,21 +63,14 @@ class PeerMethods:
         decision = self._chain.decision(self._chain.tip.height)
         return wire.join_decision(*decision) if decision is not None else b""
 
+    async def _head(self, _peer: PeerId, payload: bytes) -> bytes:
+        return await self._answers.head(payload)
+
+    async def _changes(self, _peer: PeerId, payload: bytes) -> bytes:
+        return await self._answers.changes(payload)
+
     async def _decisions(self, _peer: PeerId, payload: bytes) -> bytes:
-        height, bytes_max = decode_range(payload)
-        found: list[bytes] = []
-        size = 0
-        while (decision := self._chain.decision(height)) is not None:
-            encoded = wire.join_decision(*decision)
-            size += len(encoded) + 4
-            # The first is sent whatever its size, or a small limit would stop the asker for good.
-            if found and size > bytes_max:
-                break
-            found.append(encoded)
-            height += 1
-            # Thousands of small blocks, read in one go, would hold up votes.
-            await trio.lowlevel.checkpoint()
-        return join_prefixed(found)
+        return await self._answers.decisions(payload)
 
     async def _body(self, _peer: PeerId, payload: bytes) -> bytes:
         if len(payload) != 32:

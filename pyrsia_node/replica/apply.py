@@ -13,8 +13,13 @@ from pyrsia_node.ledger.chain import Chain, Committed
 from pyrsia_node.model.errors import InvalidInputError, VerificationError
 
 
-def apply_decision(chain: Chain, encoded: bytes) -> tuple[Committed, Certificate] | None:
+def apply_decision(
+    chain: Chain, encoded: bytes, *, is_proved: bool = False
+) -> tuple[Committed, Certificate] | None:
     """Verify an encoded decision under the tip's set and commit it; None if it is not next.
+
+    With ``is_proved`` the header and both certificates are known to hold (``replica.proving``);
+    the transactions are executed all the same.
 
     Raises:
         InvalidInputError: malformed bytes.
@@ -29,7 +34,7 @@ def apply_decision(chain: Chain, encoded: bytes) -> tuple[Committed, Certificate
     if certificate.height != tip.height + 1:
         return None
     packed = wire.encode_certificate(certificate, n=len(tip.members.members))
-    committed = chain.commit(decision.block, packed)
+    committed = chain.commit(decision.block, packed, is_proved=is_proved)
     if committed.tip.height != certificate.height:
         # The chain answers for its own tip again without a look at the certificate; a peer that
         # hangs the tip's block on a made-up certificate has brought nothing.

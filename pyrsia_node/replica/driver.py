@@ -95,6 +95,7 @@ class _Frame:
 @dataclass(frozen=True, slots=True)
 class _DecisionFound:
     decision: bytes
+    is_proved: bool
     done: trio.Event
     answer: list[bool | PyrsiaError]
 
@@ -159,14 +160,16 @@ class MemberDriver:
         with contextlib.suppress(trio.WouldBlock):
             self._send.send_nowait(WorkPending(self._replica.height))
 
-    async def apply_decision(self, decision: bytes) -> bool:
+    async def apply_decision(self, decision: bytes, *, is_proved: bool = False) -> bool:
         """Commit a decision found by catch-up; True if it was the next height.
+
+        ``is_proved`` says that its header and certificates are known to hold.
 
         Raises:
             VerificationError: its certificate or its block does not hold.
             InvalidInputError: it is malformed.
         """
-        found = _DecisionFound(decision, trio.Event(), [])
+        found = _DecisionFound(decision, is_proved, trio.Event(), [])
         await self._send.send(found)
         await found.done.wait()
         answer = found.answer[0]
@@ -343,7 +346,9 @@ class MemberDriver:
     async def _handle_decision(self, found: _DecisionFound) -> None:
         """Apply what catch-up brought, without voting on it."""
         try:
-            applied = apply_decision(self._around.chain, found.decision)
+            applied = apply_decision(
+                self._around.chain, found.decision, is_proved=found.is_proved
+            )
         except PyrsiaError as error:
             found.answer.append(error)
             found.done.set()

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import trio
 
-from consensus import ed25519, wire
+from consensus import ed25519
 from consensus.ingress import Ingress
 from consensus.recovery import recover
 from consensus.signer import Signer
@@ -28,9 +28,10 @@ from pyrsia_node.ports import (
 )
 from pyrsia_node.replica.budget import CheckCounter
 from pyrsia_node.replica.driver import MemberDriver, Surroundings
-from pyrsia_node.replica.follow import Follower, decode_range, join_prefixed
+from pyrsia_node.replica.follow import Follower
 from pyrsia_node.replica.frames import FrameKind, frame_kind, pack_frame
 from pyrsia_node.replica.pending import PendingTransactions
+from pyrsia_node.replica.serving import ChainAnswers
 from pyrsia_node.replica.wal import WriteAheadLog
 from pyrsia_node.replica.watch import HeightWatch
 from tests.fakes.memory_store import MemoryKeyValueStore
@@ -127,7 +128,7 @@ class MemberNode(MemberLinks, PeerRequests):
         self.pending.work = self.driver.work_arrived
         self.follower = Follower(
             requests=self,
-            height=lambda: self.chain.tip.height,
+            chain=self.chain,
             apply=self.driver.apply_decision,
         )
         self.driver.on_catchup = self.follower.hint
@@ -202,12 +203,13 @@ class MemberNode(MemberLinks, PeerRequests):
             if body is None:
                 raise NotFoundError("not here")
             return body
-        assert method == "decisions"
-        first, _ = decode_range(payload)
-        found: list[bytes] = []
-        while (decision := other.chain.decision(first + len(found))) is not None:
-            found.append(wire.join_decision(*decision))
-        return join_prefixed(found)
+        answers = ChainAnswers(other.chain)
+        by_method = {
+            "head": answers.head,
+            "changes": answers.changes,
+            "decisions": answers.decisions,
+        }
+        return await by_method[method](payload)
 
     def serve(self, method: str, handler: RequestHandler, *, request_bytes_max: int) -> None:
         raise NotImplementedError

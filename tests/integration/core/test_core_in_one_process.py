@@ -28,7 +28,7 @@ from pyrsia_node.model.transactions import sign_transaction
 from pyrsia_node.p2p.config import NetworkConfig
 from pyrsia_node.p2p.network import Network
 from pyrsia_node.ports import PeerId
-from pyrsia_node.replica.follow import encode_range, join_prefixed, split_prefixed
+from pyrsia_node.replica.catchup_wire import encode_range, join_prefixed, split_prefixed
 from pyrsia_node.replica.wal import WriteAheadLog
 from pyrsia_node.schema.config import Config
 from pyrsia_node.schema.layout import Layout

@@ -24,13 +24,16 @@ from pyrsia_node.model.purl import Purl
 from pyrsia_node.model.transactions import BuildRequest
 from pyrsia_node.ports import PeerId, PeerRequests, RequestHandler
 from pyrsia_node.replica.apply import apply_decision
-from pyrsia_node.replica.follow import Follower, decode_range, join_prefixed
+from pyrsia_node.replica.catchup_wire import join_prefixed
+from pyrsia_node.replica.follow import Contradiction, Follower
+from pyrsia_node.replica.plan import AskKind
+from pyrsia_node.replica.serving import ChainAnswers
 from pyrsia_node.replica.watch import HeightWatch
 from tests.fakes.local_chain import LocalChain
 from tests.fakes.memory_store import MemoryKeyValueStore
 from tests.strategies.build_bodies import request
 
-Answer = Callable[[bytes], Awaitable[bytes]]
+Answer = Callable[[str, bytes], Awaitable[bytes]]
 HONEST, HOSTILE = PeerId("honest"), PeerId("hostile")
 
 
@@ -44,10 +47,9 @@ class Peers(PeerRequests):
     async def ask(
         self, to: PeerId, method: str, payload: bytes, *, timeout_s: float, answer_bytes_max: int
     ) -> bytes:
-        assert method == "decisions"
         self.asked.append(to)
         with trio.move_on_after(timeout_s):
-            return await self._answers[to](payload)
+            return await self._answers[to](method, payload)
         raise UnavailableError(f"{to} is too slow")
 
     def serve(self, method: str, handler: RequestHandler, *, request_bytes_max: int) -> None:
@@ -63,9 +65,11 @@ class Reader:
     def __init__(self, source: LocalChain) -> None:
         self.chain = Chain.open(MemoryKeyValueStore(), source.genesis)
         self.watch = HeightWatch(0)
+        self.alarms: list[str] = []
+        self.contradictions: list[Contradiction] = []
 
-    async def apply(self, decision: bytes) -> bool:
-        found = apply_decision(self.chain, decision)
+    async def apply(self, decision: bytes, *, is_proved: bool = False) -> bool:
+        found = apply_decision(self.chain, decision, is_proved=is_proved)
         if found is None:
             return False
         committed: Committed = found[0]
@@ -73,7 +77,13 @@ class Reader:
         return True
 
     def follow(self, peers: Peers) -> Follower:
-        return Follower(requests=peers, height=lambda: self.chain.tip.height, apply=self.apply)
+        return Follower(
+            requests=peers,
+            chain=self.chain,
+            apply=self.apply,
+            on_alarm=self.alarms.append,
+            on_contradiction=self.contradictions.append,
+        )
 
     async def until(self, height: int) -> None:
         with trio.fail_after(120):
@@ -101,29 +111,34 @@ def decision(source: LocalChain, height: int) -> bytes:
 
 
 def serving(source: LocalChain) -> Answer:
-    async def answer(payload: bytes) -> bytes:
-        first, _ = decode_range(payload)
-        last = source.chain.tip.height
-        return join_prefixed([decision(source, height) for height in range(first, last + 1)])
+    answers = ChainAnswers(source.chain)
+
+    async def answer(method: str, payload: bytes) -> bytes:
+        by_method = {
+            "head": answers.head,
+            "changes": answers.changes,
+            "decisions": answers.decisions,
+        }
+        return await by_method[method](payload)
 
     return answer
 
 
 def saying(answer: bytes) -> Answer:
-    async def say(_payload: bytes) -> bytes:
+    async def say(_method: str, _payload: bytes) -> bytes:
         return answer
 
     return say
 
 
 def failing(error: Exception) -> Answer:
-    async def fail(_payload: bytes) -> bytes:
+    async def fail(_method: str, _payload: bytes) -> bytes:
         raise error
 
     return fail
 
 
-async def stalling(_payload: bytes) -> bytes:
+async def stalling(_method: str, _payload: bytes) -> bytes:
     await trio.sleep_forever()
     raise AssertionError
 
@@ -256,10 +271,152 @@ async def test_a_peer_that_stalls_and_hints_without_end_does_not_hold_the_follow
 
 
 async def test_our_own_corrupt_state_stops_the_follower(autojump_clock: MockClock) -> None:
-    async def apply(_decision: bytes) -> bool:
+    async def apply(decision: bytes, *, is_proved: bool) -> bool:
         raise CorruptStateError("leaf 7 is missing")
 
-    peers = Peers({HONEST: serving(chain_of(1))})
-    follower = Follower(requests=peers, height=lambda: 0, apply=apply)
-    with trio.fail_after(30), pytest.raises(CorruptStateError, match="leaf 7"):
-        await follower.run()
+    source = chain_of(1)
+    peers = Peers({HONEST: serving(source)})
+    follower = Follower(requests=peers, chain=Reader(source).chain, apply=apply)
+    with trio.fail_after(30):
+        with pytest.RaisesGroup(pytest.RaisesExc(CorruptStateError, match="leaf 7")):
+            await follower.run()
+
+
+# ---------------------------------------------------------------- ranges, and what they prove
+
+
+def tampered(source: LocalChain, height: int, *, transaction: int = 0) -> bytes:
+    """Return the decision of a height with one byte of a transaction's signature changed."""
+    found = source.chain.decision(height)
+    assert found is not None
+    parts = wire.split_block(found[0])
+    changed = list(parts.transactions)
+    at = changed[transaction].rindex(b'"sig":"') + 7
+    digit = b"0" if changed[transaction][at : at + 1] != b"0" else b"1"
+    changed[transaction] = changed[transaction][:at] + digit + changed[transaction][at + 1 :]
+    block = wire.encode_block(parts.header, parts.parent_certificate, changed)
+    return wire.join_decision(block, found[1])
+
+
+async def test_a_long_chain_comes_in_ranges_from_several_peers(autojump_clock: MockClock) -> None:
+    source = chain_of(150)
+    reader = Reader(source)
+    names = [PeerId(f"peer-{number}") for number in range(5)]
+    peers = Peers({name: serving(source) for name in names})
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(reader.follow(peers).run)
+        await reader.until(150)
+        nursery.cancel_scope.cancel()
+    assert reader.chain.tip.root == source.chain.tip.root
+    assert len(set(peers.asked)) > 1
+
+
+async def test_transactions_changed_on_the_way_are_their_senders_fault_alone(
+    autojump_clock: MockClock,
+) -> None:
+    source = chain_of(4)
+    reader = Reader(source)
+    bad = [decision(source, 1), tampered(source, 2), decision(source, 3), decision(source, 4)]
+    peers = Peers({HOSTILE: saying(join_prefixed(bad)), HONEST: serving(source)})
+    follower = reader.follow(peers)
+    async with trio.open_nursery() as nursery:
+        follower._plan.connected([HOSTILE, HONEST])
+        follower.hint(HOSTILE, 4)
+        nursery.start_soon(follower.run)
+        await reader.until(4)
+        nursery.cancel_scope.cancel()
+    assert peers.asked[0] == HOSTILE
+    assert reader.chain.tip.root == source.chain.tip.root
+    assert not reader.contradictions
+    assert not follower.is_halted
+
+
+async def test_a_block_that_nobody_sends_as_it_executes_is_an_alarm_and_one_good_sender_ends_it(
+    autojump_clock: MockClock,
+) -> None:
+    source = chain_of(2)
+    reader = Reader(source)
+    answers: dict[PeerId, Answer] = {
+        PeerId(f"liar-{number}"): saying(join_prefixed([tampered(source, 1)]))
+        for number in range(3)
+    }
+    peers = Peers(answers)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(reader.follow(peers).run)
+        with trio.fail_after(600):
+            while not reader.alarms:
+                await trio.sleep(1)
+        assert "what 3 nodes sent of it does not execute" in reader.alarms[0]
+        assert reader.chain.tip.height == 0
+        answers[HONEST] = serving(source)
+        peers._answers = answers
+        await reader.until(2)
+        nursery.cancel_scope.cancel()
+    assert reader.alarms[-1] == ""
+
+
+async def test_a_final_header_that_cannot_follow_halts_the_follower_and_keeps_the_proof(
+    autojump_clock: MockClock,
+) -> None:
+    ours, theirs = chain_of(1), LocalChain(4)
+    theirs.now_ms += 5_000
+    theirs.commit(request_body(theirs, 3))
+    theirs.commit(request_body(theirs, 4))
+    reader = Reader(ours)
+    await reader.apply(decision(ours, 1))
+    follower = reader.follow(Peers({HOSTILE: serving(theirs)}))
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(follower.run)
+        with trio.fail_after(60):
+            while not follower.is_halted:
+                await trio.sleep(1)
+        nursery.cancel_scope.cancel()
+    (found,) = reader.contradictions
+    assert (found.height, found.block) == (2, theirs.chain.decision(2)[0])  # type: ignore[index]
+    assert "parent" in found.reason
+    assert "ask the other operators" in reader.alarms[-1]
+    assert reader.chain.tip.height == 1
+
+
+async def test_asa_2025_001_a_height_that_is_claimed_and_not_shown_holds_nobody(
+    autojump_clock: MockClock,
+) -> None:
+    """CometBFT ASA-2025-001: a peer that claims a great height, then a smaller one."""
+    source = chain_of(3)
+    reader = Reader(source)
+    claims = iter([10**9, 10**6, 7])
+
+    async def shrinking(method: str, payload: bytes) -> bytes:
+        follower.hint(HOSTILE, next(claims, 1))
+        return b""
+
+    peers = Peers({HOSTILE: shrinking, HONEST: serving(source)})
+    follower = reader.follow(peers)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(follower.run)
+        await reader.until(3)
+        assert follower.target == 3
+        source.commit(request_body(source, 9))
+        await reader.until(4)
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_head_that_is_proved_and_withheld_does_not_hold_back_what_others_have(
+    autojump_clock: MockClock,
+) -> None:
+    source, ahead = chain_of(3), chain_of(9)
+    reader = Reader(source)
+
+    async def withholding(method: str, payload: bytes) -> bytes:
+        # 64 proved blocks would be an answer that is full; so the head is asked for by hand.
+        return await serving(ahead)(method, payload) if method == "head" else b""
+
+    peers = Peers({HOSTILE: withholding, HONEST: serving(source)})
+    follower = reader.follow(peers)
+    follower._plan.connected([HOSTILE, HONEST])
+    follower._plan._follow_up(AskKind.HEAD, HOSTILE)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(follower.run)
+        await reader.until(3)
+        assert follower.target == 9
+        nursery.cancel_scope.cancel()

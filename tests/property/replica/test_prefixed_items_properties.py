@@ -8,7 +8,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pyrsia_node.model.errors import InvalidInputError
-from pyrsia_node.replica.follow import decode_range, encode_range, join_prefixed, split_prefixed
+from pyrsia_node.replica.catchup_wire import (
+    DecisionRange,
+    decode_changes,
+    decode_first_epoch,
+    decode_head,
+    decode_range,
+    encode_changes,
+    encode_first_epoch,
+    encode_head,
+    encode_range,
+    join_prefixed,
+    split_prefixed,
+)
+from pyrsia_node.tlog.trust import SetChange
 
 
 @given(st.lists(st.binary(max_size=50), max_size=20))
@@ -32,12 +45,32 @@ def test_more_items_than_allowed_are_refused(items: list[bytes]) -> None:
     assert refused
 
 
-@given(st.integers(0, 2**64 - 1), st.integers(0, 2**22))
-def test_a_range_survives_the_wire(first: int, bytes_max: int) -> None:
-    assert decode_range(encode_range(first=first, bytes_max=bytes_max)) == (first, bytes_max)
+@given(st.integers(0, 2**64 - 1), st.integers(0, 4096), st.integers(0, 2**22))
+def test_a_range_survives_the_wire(first: int, count: int, bytes_max: int) -> None:
+    request = encode_range(first=first, count=count, bytes_max=bytes_max)
+    assert decode_range(request) == DecisionRange(first, count, bytes_max)
+
+
+@given(st.integers(1, 2**64 - 1))
+def test_an_epoch_survives_the_wire(epoch: int) -> None:
+    assert decode_first_epoch(encode_first_epoch(epoch)) == epoch
+
+
+_PART = st.binary(max_size=60)
+
+
+@given(st.lists(st.builds(SetChange, _PART, _PART, _PART), max_size=8))
+def test_set_changes_survive_the_wire(changes: list[SetChange]) -> None:
+    assert decode_changes(encode_changes(changes)) == changes
+
+
+@given(_PART, _PART)
+def test_a_head_survives_the_wire(header: bytes, certificate: bytes) -> None:
+    assert decode_head(encode_head(header, certificate)) == (header, certificate)
 
 
 @given(st.binary(max_size=40))
 def test_a_range_of_any_bytes_is_a_range_or_our_error(data: bytes) -> None:
-    with contextlib.suppress(InvalidInputError):
-        decode_range(data)
+    for decode in (decode_range, decode_first_epoch, decode_changes, decode_head):
+        with contextlib.suppress(InvalidInputError):
+            decode(data)

@@ -1,0 +1,332 @@
+"""Plans how a node that is behind gets the blocks it lacks: what to ask, whom, and when. Pure.
+
+The planner knows heights and peers, never bytes, clocks or sockets; the follower performs what it
+asks and tells it how that went, with the time. Its rules:
+
+* A peer's word about its height is a hint for whom to ask, never a target (ASA-2025-001: nodes that
+  synced to a claimed height waited for it for ever). A target is a height whose certificate was
+  checked; even then nothing waits for it: any block that comes is taken.
+* Near the tip one *probe* for what follows is enough. What ends far away, or names a member set
+  that is not known, leads to the set changes first and to the peer's certified head; then ranges
+  are fetched from up to four peers at once.
+* A range that takes long is asked of a second peer as well; whichever comes first counts.
+* Peers that fail are left alone for a while, those that lied for longer. When nobody else is there
+  they are asked all the same, one question a second, so that lying never locks a node out.
+* Nothing is kept that a hostile peer could grow: one record a connected peer, eight ranges.
+
+Design: docs/design/catchup.md.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final
+
+from pyrsia_node.ports import PeerId
+
+POLL_S: Final = 2.0
+"""Pause between probes that brought nothing."""
+
+PACE_S: Final = 1.0
+"""Shortest time between two questions to a peer that is being left alone."""
+
+EMPTY_S: Final = 1.0
+"""How long a peer is left alone that lacks what somebody certainly has."""
+
+FAILED_S: Final = 15.0
+"""How long a peer is left alone that did not answer."""
+
+LIED_S: Final = 120.0
+"""How long a peer is left alone that sent what does not hold."""
+
+STALLED_S: Final = 4.0
+"""Age at which an open range is asked of a second peer."""
+
+PARALLEL_MAX: Final = 4
+OPEN_PER_PEER_MAX: Final = 2
+RANGES_AHEAD_MAX: Final = 8
+"""Ranges open or waiting for their turn: at most 32 MiB."""
+
+PROBE_COUNT: Final = 64
+COUNT_MAX: Final = 4096
+AIM_BYTES: Final = 2 * 1024 * 1024
+"""Size of a range that the planner aims at, by the blocks seen so far."""
+
+HINTED_MAX: Final = 8
+
+
+class AskKind(enum.Enum):
+    """What a question is."""
+
+    PROBE = "probe"
+    HEAD = "head"
+    CHANGES = "changes"
+    RANGE = "range"
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """A question: ``count`` decisions from height ``first`` on, a head, or set changes."""
+
+    number: int
+    kind: AskKind
+    peer: PeerId
+    first: int = 0
+    count: int = 0
+
+    @property
+    def last(self) -> int:
+        """The last height asked for."""
+        return self.first + self.count - 1
+
+
+@dataclass(slots=True)
+class _Peer:
+    """What is remembered of a connected peer."""
+
+    left_alone_until: float = 0.0
+    asked_at: float = float("-inf")
+    open: int = 0
+
+
+@dataclass(slots=True)
+class _Open:
+    """A question that is not answered yet."""
+
+    ask: Ask
+    since: float
+    is_doubled: bool = False
+
+
+class CatchupPlan:
+    """Decides the next questions. Times are seconds of one monotonic clock."""
+
+    __slots__ = (
+        *("_block_bytes", "_height", "_hinted", "_next", "_number", "_open", "_peers"),
+        *("_poll_at", "_ready", "_target"),
+    )
+
+    def __init__(self, height: int) -> None:
+        """Start at the committed height."""
+        self._height = height
+        self._target = height
+        self._peers: dict[PeerId, _Peer] = {}
+        self._hinted: list[PeerId] = []
+        self._open: dict[int, _Open] = {}
+        self._ready: dict[int, int] = {}
+        self._next: tuple[AskKind, PeerId, int] | None = None
+        self._poll_at = float("-inf")
+        self._number = 0
+        self._block_bytes = AIM_BYTES // PROBE_COUNT
+
+    @property
+    def height(self) -> int:
+        """The committed height as last told."""
+        return self._height
+
+    @property
+    def target(self) -> int:
+        """The greatest height that is proved to be final."""
+        return self._target
+
+    # ------------------------------------------------------------ what happens around
+
+    def connected(self, peers: Iterable[PeerId]) -> None:
+        """Take note of who can be asked; what was remembered of others is forgotten."""
+        now = set(peers)
+        for gone in self._peers.keys() - now:
+            del self._peers[gone]
+        for new in now - self._peers.keys():
+            self._peers[new] = _Peer()
+        self._hinted = [peer for peer in self._hinted if peer in now]
+        if self._next is not None and self._next[1] not in now:
+            self._next = None
+
+    def hinted(self, peer: PeerId, height: int, now: float) -> None:
+        """Note that ``peer`` speaks of ``height``; it is asked next if that is news."""
+        standing = self._peers.get(peer)
+        if standing is not None and standing.left_alone_until > now:
+            return
+        if height > self._height and peer not in self._hinted:
+            self._hinted = [*self._hinted[1 - HINTED_MAX :], peer]
+
+    def advanced(self, height: int) -> None:
+        """Note the committed height, whoever brought it about."""
+        if height > self._height:
+            self._height = height
+            self._target = max(self._target, height)
+            self._ready = {first: last for first, last in self._ready.items() if last > height}
+
+    # ------------------------------------------------------------ what to ask
+
+    def next_asks(self, now: float) -> list[Ask]:
+        """Return the questions to put now; each must end in one of the calls below."""
+        asks: list[Ask] = []
+        while (ask := self._next_ask(now)) is not None:
+            asks.append(ask)
+        return asks
+
+    def wait_s(self, now: float) -> float:
+        """Return how long nothing new is to be asked, if nothing happens meanwhile."""
+        is_level = self._target <= self._height
+        if self._next is not None or (is_level and self._hinted):
+            return PACE_S / 10
+        until = self._poll_at if is_level else now + PACE_S
+        return min(max(until - now, PACE_S / 10), POLL_S)
+
+    def _next_ask(self, now: float) -> Ask | None:
+        if self._next is not None:
+            kind, to, first = self._next
+            self._next = None
+            return self._put(kind, to, now, first=first)
+        if self._target > self._height:
+            return self._next_range(now)
+        if any(each.ask.kind is not AskKind.RANGE for each in self._open.values()):
+            return None
+        peer = self._hinted_peer(now)
+        if peer is None and now >= self._poll_at:
+            peer = self._choose(now)
+        if peer is None:
+            return None
+        self._poll_at = now + POLL_S
+        return self._put(AskKind.PROBE, peer, now, first=self._height + 1, count=PROBE_COUNT)
+
+    def _next_range(self, now: float) -> Ask | None:
+        ranges = [each for each in self._open.values() if each.ask.kind is AskKind.RANGE]
+        if len(ranges) >= PARALLEL_MAX:
+            return None
+        gap = self._gap(ranges)
+        if gap is None:
+            return self._double(ranges, now)
+        peer = self._choose(now)
+        return None if peer is None else self._put(AskKind.RANGE, peer, now, *gap)
+
+    def _gap(self, ranges: list[_Open]) -> tuple[int, int] | None:
+        """Return (first, count) of the lowest heights that are neither here nor asked for."""
+        covers = sorted(
+            [(each.ask.first, each.ask.last) for each in ranges] + list(self._ready.items())
+        )
+        if len(covers) >= RANGES_AHEAD_MAX:
+            return None
+        first, end = self._height + 1, self._target
+        for start, last in covers:
+            if start > first:
+                end = min(end, start - 1)
+                break
+            first = max(first, last + 1)
+        count = min(end - first + 1, COUNT_MAX, max(1, AIM_BYTES // self._block_bytes))
+        return (first, count) if count > 0 else None
+
+    def _double(self, ranges: list[_Open], now: float) -> Ask | None:
+        """Return the oldest stalled range as a question to another peer."""
+        for each in sorted(ranges, key=lambda one: one.ask.first):
+            if now - each.since < STALLED_S or each.is_doubled:
+                continue
+            peer = self._choose(now, but=each.ask.peer)
+            if peer is None:
+                return None
+            each.is_doubled = True
+            ask = self._put(AskKind.RANGE, peer, now, each.ask.first, each.ask.count)
+            self._open[ask.number].is_doubled = True
+            return ask
+        return None
+
+    def _hinted_peer(self, now: float) -> PeerId | None:
+        while self._hinted:
+            peer = self._hinted.pop(0)
+            if self._peers[peer].left_alone_until <= now:
+                return peer
+        return None
+
+    def _choose(self, now: float, *, but: PeerId | None = None) -> PeerId | None:
+        """Return the peer whose turn it is: idle ones first, then who was asked longest ago."""
+        free = {
+            peer: one
+            for peer, one in self._peers.items()
+            if one.open < OPEN_PER_PEER_MAX and peer != but
+        }
+        ready = [peer for peer, one in free.items() if one.left_alone_until <= now]
+        if ready:
+            return min(ready, key=lambda peer: (free[peer].open, free[peer].asked_at, peer))
+        # Everybody failed lately. Asking nobody would be worse, so the one that is due first.
+        paced = [
+            peer for peer, one in free.items() if not one.open and one.asked_at <= now - PACE_S
+        ]
+        trusted = any(one.left_alone_until <= now for one in self._peers.values())
+        if trusted or not paced:
+            return None
+        return min(paced, key=lambda peer: (free[peer].left_alone_until, peer))
+
+    def _put(self, kind: AskKind, peer: PeerId, now: float, first: int = 0, count: int = 0) -> Ask:
+        self._number += 1
+        ask = Ask(self._number, kind, peer, first, count)
+        self._open[ask.number] = _Open(ask, now)
+        standing = self._peers[peer]
+        standing.open += 1
+        standing.asked_at = now
+        return ask
+
+    # ------------------------------------------------------------ how it went
+
+    def head_proved(self, ask: Ask, height: int) -> None:
+        """Note that the peer's head, of ``height``, is proved to be final."""
+        self._close(ask)
+        self._target = max(self._target, height)
+
+    def blocks_proved(self, ask: Ask, *, last: int, size: int, now: float) -> None:
+        """Note that blocks ``ask.first`` to ``last`` came and are proved; ``size`` bytes of them.
+
+        They wait for their turn until ``advanced`` or ``dropped``.
+        """
+        self._close(ask)
+        count = last - ask.first + 1
+        self._block_bytes = max(1, (3 * self._block_bytes + size // count) // 4)
+        self._target = max(self._target, last)
+        if last > self._height:
+            self._ready[ask.first] = max(last, self._ready.get(ask.first, 0))
+        if ask.kind is AskKind.PROBE:
+            # More may follow: look again at once, and if the answer was full, see how far it goes.
+            self._poll_at = now
+            if count >= PROBE_COUNT:
+                self._follow_up(AskKind.HEAD, ask.peer)
+
+    def nothing_there(self, ask: Ask, now: float) -> None:
+        """Note an honest "I have nothing": no news, or not yet what somebody else proved."""
+        self._close(ask)
+        if ask.kind is AskKind.RANGE:
+            self._leave_alone(ask.peer, now + EMPTY_S)
+
+    def set_unknown(self, ask: Ask, next_epoch: int) -> None:
+        """Note that an answer names a set that is not known: its changes come first."""
+        self._close(ask)
+        self._follow_up(AskKind.CHANGES, ask.peer, next_epoch)
+
+    def changes_proved(self, ask: Ask) -> None:
+        """Note that set changes were proved; now the peer's head can be judged."""
+        self._close(ask)
+        self._follow_up(AskKind.HEAD, ask.peer)
+
+    def failed(self, ask: Ask, now: float, *, lied: bool) -> None:
+        """Note that there was no answer in time, or one that does not hold."""
+        self._close(ask)
+        self._leave_alone(ask.peer, now + (LIED_S if lied else FAILED_S))
+
+    def dropped(self, first: int, peer: PeerId, now: float) -> None:
+        """Note that blocks which waited since ``first`` turned out to be another's bytes."""
+        self._ready.pop(first, None)
+        self._leave_alone(peer, now + LIED_S)
+
+    def _follow_up(self, kind: AskKind, peer: PeerId, first: int = 0) -> None:
+        if peer in self._peers:
+            self._next = (kind, peer, first)
+
+    def _leave_alone(self, peer: PeerId, until: float) -> None:
+        standing = self._peers.get(peer)
+        if standing is not None:
+            standing.left_alone_until = max(standing.left_alone_until, until)
+
+    def _close(self, ask: Ask) -> None:
+        if self._open.pop(ask.number, None) is not None and ask.peer in self._peers:
+            self._peers[ask.peer].open = max(0, self._peers[ask.peer].open - 1)
