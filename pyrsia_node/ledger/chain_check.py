@@ -1,8 +1,9 @@
 """Walks a chain from the genesis on and checks that every block follows from the one before.
 
-Heights, parents, sizes, tree roots, body roots, member sets and the certificate of every block are
-checked from the leaves alone. Transactions are not executed again: that a quorum signed the block's
-``state_root`` is taken as it is here. Costs a signature check for each signer of each block.
+Heights, parents, sizes, tree roots, body roots, member sets with their epochs, and the certificate
+of every block are checked from the leaves alone. Transactions are not executed again: that a quorum
+signed the block's ``state_root`` is taken as it is here. Costs a signature check for each signer of
+each block.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from consensus.wire import decode_certificate, split_block
 from pyrsia_node.ledger.findings import Finding
 from pyrsia_node.ledger.queries import CommittedChain
 from pyrsia_node.model.digest import ZERO_SHA256
-from pyrsia_node.model.errors import PyrsiaError
+from pyrsia_node.model.errors import NotFoundError, PyrsiaError
 from pyrsia_node.model.leaves import Header
 from pyrsia_node.model.members import SetLeaf
 from pyrsia_node.tlog.tree import EMPTY_FRONTIER, Frontier, leaf_hash, root
@@ -57,6 +58,7 @@ class _Walk:
         self._members = trust.genesis.set_leaf()
         self._frontier: Frontier = EMPTY_FRONTIER
         self._parent = leaf_hash(trust.genesis.encode())
+        self._epoch_height = 0
         self.height = 0
 
     def problems(self) -> Iterator[str]:
@@ -96,20 +98,38 @@ class _Walk:
             ("prev_root", header.prev_root, self._frontier.root().hex()),
             ("body_root", header.body_root, root(hashes).hex()),
             ("set", header.set, self._members.digest()),
+            ("prev_epoch_height", header.prev_epoch_height, self._epoch_height),
             ("parent_cert", header.parent_cert, _carried_certificate(block)),
         ):
             if found != expected:
                 yield f"{name} is {found}, expected {expected}"
         yield from self._check_certificate(certificate, leaf_hash(leaf), height)
         if header.next_set != header.set:
-            self._members = SetLeaf.decode(body[-1])
-            if self._members.digest() != header.next_set:
-                yield f"the set leaf is {self._members.digest()}, next_set {header.next_set}"
+            yield from self._check_set(header, body[-1])
         self._parent = leaf_hash(leaf)
         self._frontier = self._frontier.extend([self._parent, *hashes])
         stored = self._chain.root_at(self._frontier.size).hex()
         if stored != self._frontier.root().hex():
             yield f"the stored root is {stored}, the leaves have {self._frontier.root().hex()}"
+
+    def _check_set(self, header: Header, leaf: bytes) -> Iterator[str]:
+        """Take over the set that a block makes; ``leaf`` is its last one."""
+        before, after = self._members, SetLeaf.decode(leaf)
+        self._members, self._epoch_height = after, header.height
+        if after.digest() != header.next_set:
+            yield f"the set leaf is {after.digest()}, next_set {header.next_set}"
+        if (after.epoch, after.prev) != (before.epoch + 1, before.digest()):
+            yield (
+                f"the set leaf is of epoch {after.epoch} after {after.prev}, expected "
+                f"{before.epoch + 1} after {before.digest()}"
+            )
+        try:
+            stored = self._chain.set_leaf_of(after.epoch)
+        except NotFoundError as error:
+            yield str(error)
+            return
+        if stored != after:
+            yield f"the stored set of epoch {after.epoch} is another: {stored.digest()}"
 
     def _check_certificate(self, data: bytes, block_hash: bytes, height: int) -> Iterator[str]:
         try:

@@ -21,6 +21,7 @@ from typing import Final
 from pyrsia_node.ledger import index as indexes
 from pyrsia_node.ledger.chain_check import check_chain
 from pyrsia_node.ledger.findings import Finding
+from pyrsia_node.ledger.handover import set_changes
 from pyrsia_node.ledger.index import IndexWriter, reindex
 from pyrsia_node.ledger.publish import CHECKPOINT_FILE, read_checkpoint
 from pyrsia_node.ledger.queries import CommittedChain
@@ -65,6 +66,7 @@ def check(root: Path, chain: CommittedChain, trust: Trust) -> Checked:
         The findings, worst first: chain, checkpoint, tiles, index.
     """
     findings = [*check_chain(chain, trust, root / "core.leveldb")][:FINDINGS_MAX]
+    trust = _followed(trust, chain)
     published, checkpoint_findings = _check_checkpoint(root / "log", chain, trust)
     findings += checkpoint_findings
     size = chain.tip.size
@@ -112,11 +114,20 @@ def repair(root: Path, chain: CommittedChain, trust: Trust) -> None:
     try:
         signed = read_checkpoint(log / CHECKPOINT_FILE)
         if signed is not None:
-            trust.check(signed)
+            _followed(trust, chain).check(signed)
     except PyrsiaError:
         (log / CHECKPOINT_FILE).unlink()
         sync_directory(log)
     reindex(root, chain, size=tip.size, network_id=trust.genesis.network_id)
+
+
+def _followed(trust: Trust, chain: CommittedChain) -> Trust:
+    """Return the trust that knows the chain's later sets too, as far as the chain proves them."""
+    try:
+        return trust.extended(*set_changes(chain, first_epoch=len(trust.epochs)))
+    except PyrsiaError:
+        # The walk over the chain has said what is wrong with it.
+        return trust
 
 
 # ---------------------------------------------------------------- checkpoint
