@@ -21,10 +21,14 @@ from pyrsia_node.gateway.admin import AdminGate
 from pyrsia_node.gateway.core_link import CoreLink
 from pyrsia_node.gateway.errors import body_of, headers_of, status_of
 from pyrsia_node.gateway.log_answers import LogAnswers
+from pyrsia_node.gateway.log_formats import MEDIA, Format, encode, stamp_of
+from pyrsia_node.ledger.search import Order
 from pyrsia_node.model.errors import InvalidInputError, NotFoundError, PyrsiaError, UnavailableError
 from pyrsia_node.model.purl import Purl
 from pyrsia_node.schema.fields import Answer
 from pyrsia_node.schema.http import (
+    Blocks,
+    Entries,
     Entry,
     ErrorAnswer,
     GatewayStatus,
@@ -45,6 +49,8 @@ _ERRORS: dict[int | str, dict[str, object]] = {
     status: {"model": ErrorAnswer} for status in (400, 403, 404, 502, 503)
 }
 Proof = Annotated[int, Query(ge=0, le=1, description="1: each entry carries its .tlog-proof")]
+AsOf = Annotated[int | None, Query(ge=0, description="look at the first so many leaves alone")]
+Limit = Annotated[int, Query(ge=1, le=200)]
 
 
 class TransferLine(Answer):
@@ -171,19 +177,48 @@ def _add_build_routes(app: FastAPI, parts: ControlParts) -> None:
 
 def _add_log_routes(app: FastAPI, parts: ControlParts) -> None:
     @app.get("/api/v1/inspect-log", response_model_exclude_none=True)
-    async def inspect_log(purl: str, proof: Proof = 0) -> InspectLog:
+    async def inspect_log(purl: str, proof: Proof = 0, as_of: AsOf = None) -> InspectLog:
         """List every leaf about a package, in the order of the log."""
-        return await parts.log.inspect(Purl.from_user(purl), with_proof=bool(proof))
+        return await parts.log.inspect(Purl.from_user(purl), with_proof=bool(proof), as_of=as_of)
 
-    @app.get("/api/v1/search", response_model_exclude_none=True)
-    async def search(
+    @app.get("/api/v1/search", response_model=Search, response_model_exclude_none=True)
+    async def search(  # noqa: PLR0917 - FastAPI passes them by name
         q: Annotated[str, Query(max_length=1000)],
-        limit: Annotated[int, Query(ge=1, le=200)] = 50,
+        limit: Limit = 50,
         cursor: Annotated[int | None, Query(ge=0)] = None,
         proof: Proof = 0,
-    ) -> Search:
-        """Search the log, newest first."""
-        return await parts.log.search(q, limit=limit, cursor=cursor, with_proof=bool(proof))
+        as_of: AsOf = None,
+        order: Order = "newest",
+        form: Annotated[Format, Query(alias="format")] = "json",
+    ) -> Search | Response:
+        """Search the log; the language is that of docs/reference/search.md."""
+        found = await parts.log.search(
+            q, limit=limit, cursor=cursor, with_proof=bool(proof), order=order, as_of=as_of
+        )
+        if form == "json":
+            return found
+        stamp = {f"X-Pyrsia-{key.replace('_', '-')}": str(v) for key, v in stamp_of(found).items()}
+        return Response(encode(found, form), media_type=MEDIA[form], headers=stamp)
+
+    @app.get("/api/v1/entries", response_model_exclude_none=True)
+    async def entries(
+        start: Annotated[int, Query(ge=0)],
+        limit: Limit = 50,
+        proof: Proof = 0,
+        as_of: AsOf = None,
+    ) -> Entries:
+        """List leaves in a row."""
+        return await parts.log.range(start, limit=limit, with_proof=bool(proof), as_of=as_of)
+
+    @app.get("/api/v1/blocks", response_model_exclude_none=True)
+    async def blocks(
+        top: Annotated[int | None, Query(ge=0)] = None,
+        limit: Limit = 50,
+        proof: Proof = 0,
+        as_of: AsOf = None,
+    ) -> Blocks:
+        """List blocks, newest first, from height ``top`` on downwards."""
+        return await parts.log.blocks(top=top, limit=limit, with_proof=bool(proof), as_of=as_of)
 
     @app.get("/api/v1/entries/{index}", response_model_exclude_none=True)
     async def entry(index: str, proof: Proof = 0) -> Entry:

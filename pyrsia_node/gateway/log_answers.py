@@ -14,13 +14,25 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final, TypeVar, cast
 
-from pyrsia_node.artifacts.verified_log import ProvedLeaf, VerifiedLog
+from pyrsia_node.artifacts.verified_log import Head, ProvedLeaf, VerifiedLog
 from pyrsia_node.ledger.reader import EntryHint, IndexReader
+from pyrsia_node.ledger.rows import Block
+from pyrsia_node.ledger.search import Order
 from pyrsia_node.model import canonical
 from pyrsia_node.model.errors import InvalidInputError, NotFoundError, VerificationError
 from pyrsia_node.model.limits import LEAF_BYTES_MAX
 from pyrsia_node.model.purl import Purl
-from pyrsia_node.schema.http import BlockPosition, Entry, EntryFile, InspectLog, Search
+from pyrsia_node.schema.http import (
+    BlockLine,
+    BlockPosition,
+    Blocks,
+    Entries,
+    Entry,
+    EntryFile,
+    InspectLog,
+    Search,
+    StatementRef,
+)
 
 PAUSE_ENTRIES: Final = 16
 """After so many proofs other clients get a turn."""
@@ -44,34 +56,89 @@ class LogAnswers:
         await asyncio.to_thread(self._executor.shutdown)
         self._index.close()
 
-    async def inspect(self, purl: Purl, *, with_proof: bool) -> InspectLog:
+    async def inspect(
+        self, purl: Purl, *, with_proof: bool, as_of: int | None = None
+    ) -> InspectLog:
         """Return every leaf about a package or a version of it, in the order of the log."""
-        head = self._log.head()
-        found = await self._in_thread(lambda: self._index.about(purl, as_of=head.size))
-        entries = await self._entries(found.leaves, head.size, with_proof=with_proof)
+        head, size = self._scope(as_of)
+        found = await self._in_thread(lambda: self._index.about(purl, as_of=size))
+        entries = await self._entries(found.leaves, size, with_proof=with_proof)
         return InspectLog(
-            as_of=head.size,
+            as_of=size,
+            size=head.size,
             root=head.root.hex(),
             complete=found.is_complete and len(entries) == len(found.leaves),
             entries=entries,
         )
 
     async def search(
-        self, query: str, *, limit: int, cursor: int | None, with_proof: bool
+        self,
+        query: str,
+        *,
+        limit: int,
+        cursor: int | None,
+        with_proof: bool,
+        order: Order = "newest",
+        as_of: int | None = None,
     ) -> Search:
-        """Return a page of what a query finds, newest first."""
-        head = self._log.head()
+        """Return a page of what a query finds."""
+        head, size = self._scope(as_of)
         page, is_complete = await self._in_thread(
-            lambda: self._index.search(query, as_of=head.size, limit=limit, cursor=cursor)
+            lambda: self._index.search(query, as_of=size, limit=limit, cursor=cursor, order=order)
         )
-        hits = await self._entries(page.hits, head.size, with_proof=with_proof)
+        hits = await self._entries(page.hits, size, with_proof=with_proof)
         return Search(
-            as_of=head.size,
+            as_of=size,
+            size=head.size,
             root=head.root.hex(),
             complete=is_complete and len(hits) == len(page.hits),
+            order=page.order,
             hits=hits,
             next=page.next,
         )
+
+    async def range(
+        self, start: int, *, limit: int, with_proof: bool, as_of: int | None = None
+    ) -> Entries:
+        """Return the leaves from ``start`` on, whatever the index knows of them."""
+        head, size = self._scope(as_of)
+        end = min(start + limit, size)
+        entries = await self._entries(range(start, end), size, with_proof=with_proof)
+        return Entries(
+            as_of=size,
+            size=head.size,
+            root=head.root.hex(),
+            complete=len(entries) == max(end - start, 0),
+            entries=entries,
+            next=end if start < end < size else None,
+        )
+
+    async def blocks(
+        self, *, top: int | None, limit: int, with_proof: bool, as_of: int | None = None
+    ) -> Blocks:
+        """Return blocks, newest first, from height ``top`` on downwards."""
+        head, size = self._scope(as_of)
+        is_complete = await self._in_thread(self._index.applied_size) >= size
+        found = await self._in_thread(lambda: self._index.blocks(as_of=size, top=top, limit=limit))
+        headers = await self._entries([block.first for block in found], size, with_proof=with_proof)
+        by_leaf = {entry.index: entry for entry in headers}
+        lines = [
+            _block_line(block, by_leaf[block.first]) for block in found if block.first in by_leaf
+        ]
+        return Blocks(
+            as_of=size,
+            size=head.size,
+            root=head.root.hex(),
+            complete=is_complete and len(lines) == len(found),
+            blocks=lines,
+        )
+
+    def _scope(self, as_of: int | None) -> tuple[Head, int]:
+        """Return the believed checkpoint, and how many of its leaves to look at."""
+        head = self._log.head()
+        if as_of is not None and as_of > head.size:
+            raise InvalidInputError(f"as_of {as_of} is beyond the log, which has {head.size}")
+        return head, head.size if as_of is None else as_of
 
     async def entry(self, index: int, *, with_proof: bool) -> Entry:
         """Return one leaf; raises NotFoundError."""
@@ -107,6 +174,10 @@ class LogAnswers:
             # The leaf's own word first; what it is silent about, the index may know.
             purl=_purl_of(content) or (hint.purl if hint is not None else None),
             status=hint.status if hint is not None else None,
+            statements=[
+                StatementRef(index=each.index, type=each.kind)
+                for each in (hint.statements if hint is not None else ())
+            ],
             block=BlockPosition(height=leaf.height, time_ms=leaf.time_ms),
             files=_files_of(content),
             proof=proof,
@@ -114,6 +185,16 @@ class LogAnswers:
 
     async def _in_thread(self, work: Callable[[], _T]) -> _T:
         return await asyncio.get_running_loop().run_in_executor(self._executor, work)
+
+
+def _block_line(block: Block, header: Entry) -> BlockLine:
+    return BlockLine(
+        height=block.height,
+        first=block.first,
+        end=block.end,
+        time_ms=header.block.time_ms,
+        header=header,
+    )
 
 
 def _content(leaf: ProvedLeaf) -> dict[str, object]:

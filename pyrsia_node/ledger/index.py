@@ -185,7 +185,7 @@ class IndexWriter:
             try:
                 leaf = read_leaf(data)
                 block = block_at(leaf, position, block)
-                self._batch.add(rows_of(leaf, position, block, network_id=self._network))
+                self._batch.add(rows_of(data, leaf, position, block, network_id=self._network))
             except InvalidInputError as error:
                 raise CorruptStateError(f"leaf {position} cannot be indexed: {error}") from None
             position += 1

@@ -21,9 +21,6 @@ from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 from urllib.parse import unquote
 
-from packaging.requirements import InvalidRequirement, Requirement
-
-from pyrsia_node.model import canonical
 from pyrsia_node.model.errors import InvalidInputError
 from pyrsia_node.model.purl import Purl
 from pyrsia_node.model.signing import TRANSACTION_TAG
@@ -54,12 +51,20 @@ UNIT_TYPES: Final = frozenset(
 )
 """Types of the leaves that a search finds."""
 
-_REQUIREMENT_NAME: Final = re.compile(r"\s*([A-Za-z0-9][A-Za-z0-9._-]*)")
+_REQUIREMENT_NAME: Final = re.compile(r"\s*([A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?)")
+_SIGNATURES: Final = re.compile(rb',"sigs":\[\{[^\]]*\}\]')
+"""The signatures in the canonical bytes of a transaction.
+
+Inside a text the quotation marks would be escaped, and no other array holds objects under that key.
+"""
 _ADDRESS: Final = re.compile(
     r"(?:[a-z][a-z0-9+.-]*:(?://)?)?(?:[^/@]*@)?(?:www\.)?"
     r"([a-z0-9-]+(?:\.[a-z0-9-]+)+)(?::[0-9]+)?[:/]?([^?#]*)"
 )
 _ADDRESS_LENGTH_MAX: Final = 300
+
+
+_DECODER: Final = json.JSONDecoder()
 
 
 class Row(NamedTuple):
@@ -90,7 +95,7 @@ def read_leaf(leaf: bytes) -> Leaf:
         InvalidInputError: It is no object with a schema.
     """
     try:
-        value = json.loads(leaf)
+        value = _DECODER.decode(leaf.decode())
     except (ValueError, RecursionError) as error:
         raise InvalidInputError(f"leaf is not JSON: {error}") from None
     if not isinstance(value, dict) or not isinstance(value.get("t"), str):
@@ -122,11 +127,14 @@ def block_at(leaf: Leaf, position: int, before: Block | None) -> Block:
         raise InvalidInputError(f"leaf {position} should open a block: {error}") from None
 
 
-def rows_of(leaf: Leaf, position: int, block: Block, *, network_id: bytes) -> list[Row]:
+def rows_of(
+    data: bytes, leaf: Leaf, position: int, block: Block, *, network_id: bytes
+) -> list[Row]:
     """Return the rows of one leaf, its request before what is said of it.
 
     Args:
-        leaf: The leaf, of the chain.
+        data: The bytes of a leaf of the chain.
+        leaf: What ``read_leaf`` says of them.
         position: Its index in the log.
         block: The block that it belongs to.
         network_id: The network's id, which is part of transaction ids.
@@ -135,24 +143,23 @@ def rows_of(leaf: Leaf, position: int, block: Block, *, network_id: bytes) -> li
         InvalidInputError: Not a leaf of rules 1.
     """
     try:
-        return list(_rows(leaf, position, block, network_id))
+        return list(_rows(data, leaf, position, block, network_id))
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise InvalidInputError(f"leaf is none of rules 1: {error!r}") from None
 
 
-@functools.lru_cache(maxsize=16_384)
 def dependency_project(requirement: str) -> str | None:
     """Return the ``pkg:pypi/...`` of the project that a requirement names; None if it names none.
 
-    Source: PEP 508. A requirement that today's parser refuses still counts by its name.
+    Source: PEP 508, whose every form begins with the name. So a requirement that no parser takes
+    any more still counts by its name.
     """
-    try:
-        name = Requirement(requirement).name
-    except InvalidRequirement:
-        match = _REQUIREMENT_NAME.match(requirement)
-        if match is None:
-            return None
-        name = match[1]
+    match = _REQUIREMENT_NAME.match(requirement)
+    return None if match is None else _pypi_project(match[1])
+
+
+@functools.lru_cache(maxsize=16_384)
+def _pypi_project(name: str) -> str | None:
     try:
         return str(Purl.pypi(name))
     except InvalidInputError:
@@ -173,7 +180,7 @@ def repository_key(address: str) -> str | None:
     return f"{match[1]}/{path}" if path else match[1]
 
 
-def _rows(leaf: Leaf, position: int, block: Block, network_id: bytes) -> Iterator[Row]:
+def _rows(data: bytes, leaf: Leaf, position: int, block: Block, network_id: bytes) -> Iterator[Row]:
     match leaf["t"]:
         case "attest_batch" as kind:
             yield Row("entry", (position, kind, None))
@@ -182,11 +189,11 @@ def _rows(leaf: Leaf, position: int, block: Block, network_id: bytes) -> Iterato
             yield Row("block", (block.height, block.first, block.end, block.time_ms))
             yield Row("entry", (position, kind, None))
         case "build_request":
-            yield from _request_rows(leaf, position, network_id)
+            yield from _request_rows(data, leaf, position, network_id)
         case "accepted" | "diverged" | "failed" | "expired":
             yield from _outcome_rows(leaf, position)
         case "result" | "level" | "late_divergence" as kind:
-            yield from _later_rows(leaf, kind, position)
+            yield from _later_rows(data, leaf, kind, position)
         case kind if kind in STATEMENTS:
             yield from _statement_rows(leaf, kind, position)
         case kind:
@@ -207,10 +214,10 @@ def _batch_rows(leaf: Leaf, position: int) -> Iterator[Row]:
             yield Row("fact", ("builder", voter, position, request))
 
 
-def _request_rows(leaf: Leaf, position: int, network_id: bytes) -> Iterator[Row]:
+def _request_rows(data: bytes, leaf: Leaf, position: int, network_id: bytes) -> Iterator[Row]:
     purl = leaf["purl"]
-    signed = {key: value for key, value in leaf.items() if key != "sigs"}
-    request = hashlib.sha256(TRANSACTION_TAG + network_id + canonical.dumps(signed))
+    signed = _SIGNATURES.sub(b"", data, count=1)
+    request = hashlib.sha256(TRANSACTION_TAG + network_id + signed)
     yield Row("request", (position, request.hexdigest()))
     yield Row("entry", (position, "build_request", request.hexdigest()))
     yield Row("unit", (position, "build_request", purl, _project(purl), request.hexdigest()))
@@ -237,11 +244,13 @@ def _outcome_rows(leaf: Leaf, position: int) -> Iterator[Row]:
         yield from _document_rows(document, position)
 
 
-def _later_rows(leaf: Leaf, kind: str, position: int) -> Iterator[Row]:
+def _later_rows(data: bytes, leaf: Leaf, kind: str, position: int) -> Iterator[Row]:
     request = leaf["req"]
     yield Row("entry", (position, kind, request))
     if kind == "result":
-        digest = hashlib.sha256(canonical.dumps(leaf["doc"])).digest()
+        # "doc" is the first member of the canonical bytes, "req" the next.
+        document = data[len(b'{"doc":') : data.rindex(b',"req":"')]
+        digest = hashlib.sha256(document).digest()
         yield Row("fact", ("sha256", digest, position, request))
     elif kind == "late_divergence":
         yield Row("unit", (position, kind, None, None, request))

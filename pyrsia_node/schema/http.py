@@ -60,6 +60,13 @@ class EntryFile(Answer):
     sha256: Sha256
 
 
+class StatementRef(Answer):
+    """A statement about an entry: its leaf, and ``withdraw``, ``revoke`` and so on."""
+
+    index: Count
+    type: Text
+
+
 class Entry(Answer):
     """A leaf of the log. With ``proof=1`` it carries its ``.tlog-proof`` text."""
 
@@ -70,23 +77,54 @@ class Entry(Answer):
     status: Text | None = None
     block: BlockPosition
     files: list[EntryFile] = Field(default_factory=list)
+    statements: list[StatementRef] = Field(default_factory=list)
     proof: LongText | None = None
 
 
-class InspectLog(Answer):
-    """``GET /api/v1/inspect-log``: every leaf about a purl, in log order, as of a checkpoint."""
+class Stamped(Answer):
+    """What an answer holds for: the first ``as_of`` leaves of the log of ``size`` and ``root``.
+
+    ``complete`` is False if something may be missing: the index is behind, or a row was dropped.
+    """
 
     as_of: Count
+    size: Count
     root: Sha256
     complete: bool
+
+
+class InspectLog(Stamped):
+    """``GET /api/v1/inspect-log``: every leaf about a purl, in log order."""
+
     entries: list[Entry]
 
 
-class Search(Answer):
-    """``GET /api/v1/search``: newest first; ``next`` is the cursor of the next page."""
+class Search(Stamped):
+    """``GET /api/v1/search``: a page in ``order``; ``next`` is the cursor of the next page."""
 
-    as_of: Count
-    root: Sha256
-    complete: bool
+    order: Literal["newest", "log", "rank"]
     hits: list[Entry]
     next: Count | None = None
+
+
+class Entries(Stamped):
+    """``GET /api/v1/entries``: leaves in a row; ``next`` is the first of the next page."""
+
+    entries: list[Entry]
+    next: Count | None = None
+
+
+class BlockLine(Answer):
+    """A block: leaves [first, end), the header at ``first``."""
+
+    height: Count
+    first: Count
+    end: Count
+    time_ms: Count
+    header: Entry
+
+
+class Blocks(Stamped):
+    """``GET /api/v1/blocks``: newest first."""
+
+    blocks: list[BlockLine]

@@ -144,6 +144,8 @@ async def _check_openapi(it: Setting) -> None:
         "/api/v1/builds/{build_id}",
         "/api/v1/inspect-log",
         "/api/v1/search",
+        "/api/v1/blocks",
+        "/api/v1/entries",
         "/api/v1/entries/{index}",
         "/api/v1/entries/{index}/proof",
         "/api/v1/trust",
