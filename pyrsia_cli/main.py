@@ -10,7 +10,7 @@ from importlib import metadata
 
 import click
 
-from pyrsia_cli.commands import building, configuring, log, networks, node, trust
+from pyrsia_cli.commands import auditing, building, configuring, log, networks, node, trust
 from pyrsia_node.model.errors import PyrsiaError
 from pyrsia_node.schema.exit_codes import INVALID, exit_code_of
 
@@ -45,6 +45,7 @@ for command in (
     log.inspect_log,
     log.search,
     log.verify,
+    auditing.audit,
     configuring.configure,
     networks.network,
     networks.devnet,

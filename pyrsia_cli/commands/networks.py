@@ -10,29 +10,36 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Final
 
 import click
 
 from pyrsia_node.model.errors import UnavailableError
 
-_PASS_ON = {"ignore_unknown_options": True, "help_option_names": []}
+PASS_ON: Final = {"ignore_unknown_options": True, "help_option_names": []}
+"""Settings of a command that hands everything on, its ``--help`` too."""
 
 
-@click.command(context_settings=_PASS_ON, add_help_option=False)
+@click.command(context_settings=PASS_ON, add_help_option=False)
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 def network(arguments: Sequence[str]) -> None:
     """Make a network's genesis from member records (same as `pyrsia-node network`)."""
-    _node("network", arguments)
+    run_node_command("network", arguments)
 
 
-@click.command(context_settings=_PASS_ON, add_help_option=False)
+@click.command(context_settings=PASS_ON, add_help_option=False)
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 def devnet(arguments: Sequence[str]) -> None:
     """Run a whole network on this machine (same as `pyrsia-node devnet`)."""
-    _node("devnet", arguments)
+    run_node_command("devnet", arguments)
 
 
-def _node(command: str, arguments: Sequence[str]) -> None:
+def run_node_command(command: str, arguments: Sequence[str]) -> None:
+    """Run a subcommand of ``pyrsia-node`` in the place of this one, and end with its exit code.
+
+    Raises:
+        UnavailableError: ``pyrsia-node`` is not installed beside this command.
+    """
     program = Path(sys.executable).with_name("pyrsia-node")
     if not program.exists():
         raise UnavailableError(f"{program} is not installed beside this command")

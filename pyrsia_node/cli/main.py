@@ -25,6 +25,7 @@ _COMMANDS: Final[Mapping[str, str]] = {
     "join": "making",
     "network": "making",
     "run": "running",
+    "audit": "auditing",
     "doctor": "examining",
     "fsck": "repairing",
     "reindex": "repairing",

@@ -1,0 +1,101 @@
+"""``pyrsia audit``: a real log over real HTTP, a folder, and what the exit codes say."""
+
+from __future__ import annotations
+
+import functools
+import json
+import shutil
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from pyrsia_node.tlog.trust import TrustFile
+from tests.fakes.audited_log import AuditedLog
+
+PYRSIA = Path(sys.executable).with_name("pyrsia")
+OK, CONTRADICTED, INVALID, NOT_FOUND, UNAVAILABLE = 0, 1, 2, 4, 5
+
+
+class Quiet(SimpleHTTPRequestHandler):
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> AuditedLog:
+    return AuditedLog(tmp_path_factory.mktemp("audited") / "node")
+
+
+@pytest.fixture
+def address(made: AuditedLog) -> Iterator[str]:
+    """The log behind a static file server: what any mirror could offer."""
+    handler = functools.partial(Quiet, directory=str(made.root))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+        server.shutdown()
+        thread.join()
+
+
+def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    command = [str(PYRSIA), "audit", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+
+
+def test_a_folder_is_audited_with_its_index(made: AuditedLog) -> None:
+    done = run(made.root, "--network-id", made.network_id.hex(), "--strict", "--format", "json")
+    assert done.returncode == OK, done.stderr + done.stdout
+    document = json.loads(done.stdout)
+    assert document["holds"] is True
+    assert document["checked"]["index"] > 5
+    assert document["checked"]["execution"] == document["height"]
+
+
+def test_a_log_behind_http_is_audited_and_the_lack_of_an_index_is_told(
+    made: AuditedLog, address: str
+) -> None:
+    done = run(address, "--network-id", made.network_id.hex())
+    assert done.returncode == OK, done.stderr + done.stdout
+    assert "not checked  index: only a data directory has one" in done.stdout
+    assert done.stdout.endswith("holds\n")
+    assert run(address + "/log/", "--strict").returncode == UNAVAILABLE
+
+
+def test_what_is_tampered_with_ends_with_one(made: AuditedLog, tmp_path: Path) -> None:
+    shutil.copytree(made.root, tmp_path / "copy")
+    (path,) = (tmp_path / "copy/log/tile/0").glob("*/*")
+    data = bytearray(path.read_bytes())
+    data[40] ^= 1
+    path.write_bytes(data)
+    done = run(tmp_path / "copy")
+    assert done.returncode == CONTRADICTED, done.stderr + done.stdout
+    assert "contradiction  tree: tile/0/000.p/" in done.stdout
+    assert "does not hold" in done.stdout
+
+
+def test_the_genesis_of_another_network_ends_with_one(made: AuditedLog) -> None:
+    done = run(made.root, "--network-id", "00" * 32)
+    assert done.returncode == CONTRADICTED
+    assert "the genesis is of network" in done.stdout
+
+
+def test_a_trust_file_names_the_network(made: AuditedLog, tmp_path: Path) -> None:
+    genesis = made.story.local.genesis.encode()
+    (tmp_path / "net.trust").write_bytes(TrustFile(genesis).encode())
+    assert run(made.root, "--trust", tmp_path / "net.trust").returncode == OK
+    both = run(made.root, "--trust", tmp_path / "net.trust", "--network-id", "00" * 32)
+    assert both.returncode == INVALID
+    assert "not 0000" in both.stderr
+
+
+def test_what_cannot_be_read_is_no_contradiction(tmp_path: Path, address: str) -> None:
+    assert run(tmp_path).returncode == NOT_FOUND
+    assert run("http://127.0.0.1:9/").returncode == UNAVAILABLE
+    assert run(address, "--network-id", "xyz").returncode == INVALID
+    assert run("http://").returncode == INVALID
