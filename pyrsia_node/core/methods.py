@@ -9,6 +9,7 @@ from consensus.quorum import faults, quorum
 from consensus.replica import Replica
 from pyrsia_node.builds.context import Submit
 from pyrsia_node.builds.service import BuildService
+from pyrsia_node.core.member_methods import note_on
 from pyrsia_node.core.router import CoreRouter
 from pyrsia_node.ledger.chain import Chain
 from pyrsia_node.ledger.publish import Publisher
@@ -208,14 +209,3 @@ class CoreMethods:
         else:
             self._state.faults[params.fault] = str(params.value)
         return Done()
-
-
-def note_on(n: int) -> str:
-    """Return what the loss of a node would cost a network of ``n`` authorized nodes."""
-    f, q = faults(n), quorum(n)
-    if f == 0:
-        return (
-            f"f=0: one node down halts the log ({q} of {n} must be up); four authorized nodes or"
-            " more survive a loss"
-        )
-    return f"the log goes on while {q} of {n} authorized nodes are up ({n - q} may be lost)"

@@ -14,19 +14,22 @@ from typing import Final
 
 import trio
 
-from consensus.types import NodeId
 from pyrsia_node.builds.context import BuildContext, Identity
 from pyrsia_node.builds.links import Vault, Worker
 from pyrsia_node.builds.records import BuildRecords
 from pyrsia_node.builds.service import BuildService
+from pyrsia_node.core.assembly import Assembly
+from pyrsia_node.core.candidacy import Candidacy
 from pyrsia_node.core.known_peers import KnownPeers
 from pyrsia_node.core.link_client import LinkClient
 from pyrsia_node.core.link_server import LinkServer
 from pyrsia_node.core.member import MemberPart
+from pyrsia_node.core.member_methods import MemberMethods
 from pyrsia_node.core.methods import CoreMethods, CoreState
 from pyrsia_node.core.opened import Opened
 from pyrsia_node.core.peer_methods import PeerMethods
 from pyrsia_node.core.relay import BlobServer, RelayServer
+from pyrsia_node.core.rotation import is_rotated, keys_in_force, member_id
 from pyrsia_node.core.router import CoreRouter
 from pyrsia_node.core.trust_keeper import TrustKeeper
 from pyrsia_node.ledger.certificates import CertificateWriter
@@ -37,7 +40,6 @@ from pyrsia_node.ledger.tiles import TileWriter
 from pyrsia_node.model.errors import NotFoundError, PyrsiaError, UnavailableError
 from pyrsia_node.model.genesis import Genesis
 from pyrsia_node.model.leaves import Header
-from pyrsia_node.model.peer_id import peer_id_of
 from pyrsia_node.p2p.config import NetworkConfig
 from pyrsia_node.p2p.network import Network
 from pyrsia_node.ports import Clock, Hint
@@ -48,7 +50,7 @@ from pyrsia_node.replica.watch import HeightWatch
 from pyrsia_node.schema.config import Config
 from pyrsia_node.schema.layout import Layout
 from pyrsia_node.schema.sections import WORKER_UID_DEFAULT
-from pyrsia_node.store.keys import KeyUse, load_keys
+from pyrsia_node.store.keys import KeyUse
 from pyrsia_node.store.leveldb import LevelDbStore
 
 _LOG = logging.getLogger("pyrsia.core")
@@ -65,10 +67,10 @@ async def run_core(layout: Layout, config: Config, clock: Clock) -> None:
         CorruptStateError: our own data contradicts itself.
     """
     genesis = _read_genesis(layout)
-    keys = load_keys(layout.node_key)
     settings = _network_config(config, genesis)
     with LevelDbStore(layout.chain) as store:
         chain = Chain.open(store, genesis)
+        keys = keys_in_force(layout, chain)
         async with (
             Network.open(settings, keys.p2p_seed(), clock=clock) as network,
             trio.open_nursery() as nursery,
@@ -83,7 +85,7 @@ async def run_core(layout: Layout, config: Config, clock: Clock) -> None:
                 network=network,
                 gateway=LinkClient(layout.gateway_socket, nursery),
                 worker=LinkClient(layout.build_socket, nursery, server_uid=_worker_uid(config)),
-                me=NodeId(peer_id_of(keys.public(KeyUse.P2P))),
+                me=member_id(chain, keys),
             )
             await CoreNode(opened).run()
 
@@ -159,6 +161,10 @@ class CoreNode:
         if self._member is not None:
             self._member.driver.on_catchup = self._follower.hint
         self._builds = self._make_builds()
+        self._assembly = Assembly(
+            opened, submit=self._submit, is_pending=self._is_pending, beyond=self._watch.beyond
+        )
+        self._rotated = trio.Event()
 
     def _make_builds(self) -> BuildService:
         opened, build = self._opened, self._opened.config.build
@@ -206,7 +212,7 @@ class CoreNode:
         return self._member is not None and self._member.pending.is_pending(transaction_id)
 
     async def run(self) -> None:
-        """Serve until cancelled."""
+        """Serve until cancelled, or until a block puts other keys of this node in force."""
         network, layout = self._opened.network, self._opened.layout
         router = CoreRouter(
             network,
@@ -216,15 +222,18 @@ class CoreNode:
         )
         self._peer_methods().serve_on(network)
         self._builds.serve_on(network)
+        self._assembly.serve_on(network)
+        Candidacy(self._opened).serve_on(network)
         network.serve_pieces(BlobServer(self._stat_blob).answer)
         known = KnownPeers(self._opened.store, network)
         known.load()
         network.set_height(self._watch.height)
         # Derived files first: whoever asks after this start sees the tip that was committed.
         self._projection.catch_up()
-        methods = CoreMethods(self._state(), self._builds, router)
+        methods = CoreMethods(self._state(), self._builds, router).table()
+        methods |= MemberMethods(self._opened, self._assembly).table()
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(LinkServer(layout.core_socket, methods.table()).serve)
+            nursery.start_soon(LinkServer(layout.core_socket, methods).serve)
             nursery.start_soon(RelayServer(layout.relay_socket, network).serve)
             nursery.start_soon(self._follower.run)
             nursery.start_soon(self._projection.run, self._watch)
@@ -233,10 +242,14 @@ class CoreNode:
             nursery.start_soon(self._announce_data_listener)
             nursery.start_soon(known.keep)
             nursery.start_soon(self._builds.run)
+            nursery.start_soon(self._assembly.run)
             if self._member is not None:
                 nursery.start_soon(self._member.run)
             self._projection.cosign_tip()
             _LOG.info("core of %s is up at height %d", self._opened.me, self._watch.height)
+            await self._rotated.wait()
+            _LOG.warning("this node's keys were rotated: the core starts again with the new ones")
+            nursery.cancel_scope.cancel()
 
     def _state(self) -> CoreState:
         member = self._member
@@ -293,6 +306,8 @@ class CoreNode:
             self._publisher.follow(self._trust.trust)
             if self._member is not None:
                 self._member.set_changed()
+            if is_rotated(self._opened):
+                self._rotated.set()
         self._opened.network.set_height(height)
         self._projection.cosign_tip()
         self._watch.advance(height)

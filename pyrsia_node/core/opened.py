@@ -41,8 +41,9 @@ class Opened:
 
     @property
     def is_member(self) -> bool:
-        """Whether this node is in the member set of the next height."""
-        return self.chain.tip.set_leaf.record_of(self.me) is not None
+        """Whether this node is in the member set of the next height, with the keys that it has."""
+        record = self.chain.tip.set_leaf.record_of(self.me)
+        return record is not None and record.keys == self.keys.member_keys()
 
     @property
     def may_become_member(self) -> bool:

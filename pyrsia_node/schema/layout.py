@@ -37,6 +37,15 @@ class Layout:
         return self.keys / "node.key"
 
     @property
+    def next_key(self) -> Path:
+        """The seed that a rotation of keys will put in force."""
+        return self.keys / "node.key.next"
+
+    def kept_key(self, epoch: int) -> Path:
+        """Where the seed goes that ``epoch`` put out of force."""
+        return self.keys / f"node.key.before-epoch-{epoch}"
+
+    @property
     def member_record(self) -> Path:
         """What the network's founder, or its members, need to admit this node."""
         return self.root / "member.record"

@@ -1,0 +1,103 @@
+"""New keys for a member that stays: made beside the old ones, used once the log says so.
+
+``pyrsia-node rotate-key`` writes ``keys/node.key.next``. The member's admin brings the motion, the
+others approve, a block orders the rotation; then the core stops, and its next start finds that the
+set names the next keys: it renames the files and goes on as the same member.
+
+Order of the durable steps, and what a crash leaves: (1) the next keys are durable before anybody
+approves them; (2) the block commits; (3) the old key is linked to ``node.key.<n>``, never deleted;
+(4) the next key is renamed over ``node.key``. A crash between (2) and (4) leaves both: the next
+start asks the committed set again, and (3) and (4) are done again without harm.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from typing import Final
+
+from consensus.types import NodeId
+from pyrsia_node.core.opened import Opened
+from pyrsia_node.ledger.chain import Chain
+from pyrsia_node.model.errors import InvalidInputError
+from pyrsia_node.model.members import KEY_NAMES, MemberRecord, SignedMember
+from pyrsia_node.model.peer_id import peer_id_of
+from pyrsia_node.schema.layout import Layout
+from pyrsia_node.store.files import sync_directory
+from pyrsia_node.store.keys import KeyUse, NodeKeys, load_keys
+
+_LOG: Final = logging.getLogger("pyrsia.core.rotation")
+
+
+def next_keys(layout: Layout) -> NodeKeys | None:
+    """Return the keys that wait to be used, or None if there are none."""
+    return load_keys(layout.next_key) if layout.next_key.exists() else None
+
+
+def keys_in_force(layout: Layout, chain: Chain) -> NodeKeys:
+    """Return the keys that the committed set names for this node, after renaming if need be.
+
+    Raises:
+        NotFoundError, InvalidInputError: As ``load_keys``.
+    """
+    keys, later = load_keys(layout.node_key), next_keys(layout)
+    if later is None or _record_of(chain, later) is None:
+        return keys
+    if _record_of(chain, keys) is not None:
+        return keys  # Two members, one data directory: somebody copied files. Change nothing.
+    kept = layout.kept_key(chain.tip.set_leaf.epoch)
+    if not kept.exists():
+        os.link(layout.node_key, kept)
+    layout.next_key.replace(layout.node_key)
+    sync_directory(layout.keys)
+    _LOG.warning("the rotated keys are in force; the old ones are kept in %s", kept)
+    return later
+
+
+def is_rotated(opened: Opened) -> bool:
+    """Tell whether the newest block put the next keys in force, so that a restart is due."""
+    record = opened.chain.tip.set_leaf.record_of(opened.me)
+    if record is None or record.keys == opened.keys.member_keys():
+        return False
+    later = next_keys(opened.layout)
+    return later is not None and record.keys == later.member_keys()
+
+
+def rotated_record(opened: Opened) -> SignedMember:
+    """Return this member's record with the next keys, signed by all of them.
+
+    Raises:
+        InvalidInputError: There are no next keys, or this node is no member.
+    """
+    record = opened.chain.tip.set_leaf.record_of(opened.me)
+    if record is None:
+        raise InvalidInputError("this node is no member: it has no keys to rotate in the log")
+    later = next_keys(opened.layout)
+    if later is None:
+        raise InvalidInputError(
+            f"there are no new keys: `pyrsia-node rotate-key --data {opened.layout.root}` makes"
+            " them; then bring the motion again"
+        )
+    after = MemberRecord(id=record.id, label=record.label, keys=later.member_keys())
+    message, signers = after.signed_bytes(), later.member_signers()
+    return SignedMember(after, tuple(signers[name](message) for name in KEY_NAMES))
+
+
+def member_id(chain: Chain, keys: NodeKeys) -> NodeId:
+    """Return the id of the member whose ``p2p`` key this is; of a node that is none, its peer id.
+
+    An id is the peer id of the key at admission, and outlives it.
+    """
+    p2p = keys.public(KeyUse.P2P)
+    for record in chain.tip.set_leaf.members:
+        if record.keys.p2p == p2p:
+            return record.id
+    return NodeId(peer_id_of(p2p))
+
+
+def _record_of(chain: Chain, keys: NodeKeys) -> MemberRecord | None:
+    wanted = keys.member_keys()
+    for record in chain.tip.set_leaf.members:
+        if record.keys == wanted:
+            return record
+    return None
