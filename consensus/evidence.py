@@ -44,6 +44,10 @@ class VoteBook:
         """Note every vote of a verified certificate."""
         return [pair for vote in votes_of(certificate) for pair in self.add(vote)]
 
+    def votes_of(self, voter: int) -> list[Vote]:
+        """Return every vote of one member that is in the book."""
+        return [vote for (by, _), votes in self._votes.items() if by == voter for vote in votes]
+
     def has(self, voter: int, view: View, kind: VoteKind, block_hash: Digest) -> bool:
         """Say whether this very statement is in the book."""
         known = self._votes.get((voter, view), ())

@@ -158,6 +158,11 @@ class Replica:
         body = self._state.valid.get(block_hash)
         return None if body is None else body.block
 
+    def votes_of(self, node: NodeId) -> list[Vote]:
+        """Return every vote of a member that was seen at the working height."""
+        index = self._state.members.index_of(node)
+        return [] if index is None else self._state.book.votes_of(index)
+
     def leader(self, view: View) -> NodeId:
         """Return the leader of a view of the working height."""
         return self._state.leader(view)

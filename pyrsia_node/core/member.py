@@ -14,25 +14,20 @@ from typing import Final
 import trio
 
 from consensus import ed25519
-from consensus.effects import Effect
 from consensus.ingress import Ingress
-from consensus.recovery import recover
-from consensus.replica import Replica
-from consensus.signer import Signer
-from consensus.timing import Timing
 from consensus.types import Digest, NodeId
 from pyrsia_node.core.opened import Opened
+from pyrsia_node.core.voting import recover_voter
 from pyrsia_node.ledger.chain import Committed
 from pyrsia_node.ledger.mempool import Mempool
 from pyrsia_node.model.errors import CorruptStateError, InvalidInputError, PyrsiaError
 from pyrsia_node.ports import PeerId
 from pyrsia_node.replica.budget import Budget, CheckCounter, SeldomLog
-from pyrsia_node.replica.driver import MemberDriver, Surroundings
 from pyrsia_node.replica.catchup_wire import join_prefixed, split_prefixed
+from pyrsia_node.replica.driver import MemberDriver, Surroundings
 from pyrsia_node.replica.frames import CONSENSUS_KINDS, FrameKind, frame_kind, pack_frame
 from pyrsia_node.replica.pending import PendingTransactions
-from pyrsia_node.replica.wal import WriteAheadLog
-from pyrsia_node.store.keys import KeyUse
+from pyrsia_node.replica.wal import StoreAnchor, WriteAheadLog
 
 _LOG = logging.getLogger("pyrsia.core.member")
 
@@ -57,7 +52,7 @@ class MemberPart:
         """Recover the replica from the write-ahead log; nothing is sent before ``run``."""
         self._opened = opened
         self._mempool = Mempool()
-        self._wal = WriteAheadLog(opened.layout.wal)
+        wal = WriteAheadLog(opened.layout.wal, StoreAnchor(opened.store))
         self.pending = PendingTransactions(
             store=opened.store,
             chain=opened.chain,
@@ -66,7 +61,8 @@ class MemberPart:
             push=self._push,
         )
         self._peers: dict[PeerId, NodeId] = {}
-        self.replica, self._first_effects = self._recover()
+        self.voter = recover_voter(opened, wal)
+        self.replica = self.voter.replica
         self._refusals = SeldomLog(_log_refusal)
         # Transactions and cosignatures cost a signature check each; a correct member that has more
         # to say says it again.
@@ -78,10 +74,11 @@ class MemberPart:
             chain=opened.chain,
             mempool=self._mempool,
             pending=self.pending,
-            wal=self._wal,
+            wal=wal,
             links=opened.network,
             requests=opened.network,
             checks=checks,
+            gate=self.voter.gate,
             clock=opened.clock,
             peer_of=opened.peer_of,
             committed=committed,
@@ -92,43 +89,16 @@ class MemberPart:
         self.pending.work = self.driver.work_arrived
         self.on_cosignature: Take = lambda _payload: None
 
-    def _recover(self) -> tuple[Replica, list[Effect]]:
-        opened = self._opened
-        records, self.damage = self._wal.read()
-        if self.damage:
-            _LOG.error(
-                "%s. This node may have forgotten votes and stays silent in consensus; it goes on"
-                " serving. Keep the folder for inspection, restore it from this machine's own"
-                " disk if you can, and see docs/guides/recover.md",
-                self.damage,
-            )
-        start = opened.chain.start()
-        sign = opened.keys.signer(KeyUse.VOTE)
-        signer = (
-            Signer(opened.chain_id, sign, first_height=None)
-            if self.damage
-            else Signer(opened.chain_id, sign)
-        )
-        try:
-            return recover(
-                records,
-                me=opened.me,
-                chain_id=opened.chain_id,
-                start=start,
-                signer=signer,
-                timing=Timing(),
-            )
-        except ValueError as error:
-            raise CorruptStateError(f"{opened.layout.wal}: {error}") from error
-
     async def run(self) -> None:
         """Vote until cancelled."""
         self.set_changed()
+        self._opened.network.serve("recall", self._recall, request_bytes_max=8)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._read_frames)
             nursery.start_soon(self._pull_pending)
             nursery.start_soon(self._watch_deadlines)
-            await self.driver.run(self._first_effects)
+            nursery.start_soon(self.voter.gate.run)
+            await self.driver.run(self.voter.first_effects)
 
     def set_changed(self) -> None:
         """Keep links with the members of the next height, if this node is one of them."""
@@ -140,6 +110,9 @@ class MemberPart:
         for peer in self._peers:
             if peer != self._opened.network.peer_id:
                 self._opened.network.send(peer, frame)
+
+    async def _recall(self, peer: PeerId, question: bytes) -> bytes:
+        return self.voter.recall(peer, question)
 
     def find_body(self, block_hash: Digest) -> bytes | None:
         """Return a certified body of the working height, for a member that lacks it."""

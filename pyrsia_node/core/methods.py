@@ -60,7 +60,7 @@ class CoreState:
     network: Network
     publisher: Publisher
     replica: Replica | None
-    silence: str
+    silence: Callable[[], str]
     labels: Callable[[], Mapping[str, str]]
     open_pending: Callable[[], int]
     submit: Submit
@@ -143,8 +143,8 @@ class CoreMethods:
         ]
         if state.replica is not None and state.replica.is_halted:
             alarms.append("HALTED: two contradicting final certificates of one height were seen")
-        if state.silence:
-            alarms.append(f"SILENT in consensus: {state.silence}")
+        if silence := state.silence():
+            alarms.append(f"SILENT in consensus: {silence}")
         alarms += [
             f"{peer} is of another network, genesis {genesis}"
             for peer, genesis in sorted(state.network.statistics().foreign.items())

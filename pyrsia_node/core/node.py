@@ -259,7 +259,7 @@ class CoreNode:
             network=self._opened.network,
             publisher=self._publisher,
             replica=member.replica if member is not None else None,
-            silence=member.damage if member is not None else "",
+            silence=lambda: member.voter.gate.words if member is not None else "",
             labels=self._opened.labels,
             open_pending=lambda: len(member.pending.known()) if member is not None else 0,
             submit=self._submit,

@@ -63,6 +63,7 @@ from pyrsia_node.ledger.chain import Chain, Committed
 from pyrsia_node.ledger.mempool import Mempool
 from pyrsia_node.model.errors import CorruptStateError, PyrsiaError
 from pyrsia_node.ports import Clock, MemberLinks, PeerId, PeerRequests
+from pyrsia_node.replica.amnesia import VotingGate
 from pyrsia_node.replica.apply import apply_decision
 from pyrsia_node.replica.budget import CHECKS_PER_S, Budget, CheckCounter
 from pyrsia_node.replica.frames import FrameKind, pack_frame
@@ -107,7 +108,8 @@ _Input = Event | _Frame | _DecisionFound
 class Surroundings:
     """What the driver works with; all of it made by the composition root.
 
-    ``checks`` is the verifier that the ingress uses. ``peer_of`` maps a member to the peer id of
+    ``checks`` is the verifier that the ingress uses. ``gate`` keeps the signer silent until this
+    node may vote. ``peer_of`` maps a member to the peer id of
     its current p2p key. ``committed`` is called once for every block, in order, after it is
     durable.
     """
@@ -119,6 +121,7 @@ class Surroundings:
     links: MemberLinks
     requests: PeerRequests
     checks: CheckCounter
+    gate: VotingGate
     clock: Clock
     peer_of: Callable[[NodeId], PeerId]
     committed: Callable[[Committed], None]
@@ -135,6 +138,7 @@ class MemberDriver:
         self._replica = replica
         self._ingress = ingress
         self._around = around
+        around.gate.resumed = self.voting_resumed
         self._timers = Timers()
         self._send, self._receive = trio.open_memory_channel[_Input](QUEUE_MAX)
         self._checks = Budget(per_s=CHECKS_PER_S, burst=CHECKS_PER_S)
@@ -159,6 +163,13 @@ class MemberDriver:
         # With a full queue nothing is lost: the loop looks for work after each input.
         with contextlib.suppress(trio.WouldBlock):
             self._send.send_nowait(WorkPending(self._replica.height))
+
+    def voting_resumed(self) -> None:
+        """Let the core look at its height again, now that its signer signs."""
+        # With a full queue nothing is lost: the next input has the same effect.
+        retry = TimerFired(TimerKind.RETRY, self._replica.height, self._replica.view)
+        with contextlib.suppress(trio.WouldBlock):
+            self._send.send_nowait(retry)
 
     async def apply_decision(self, decision: bytes, *, is_proved: bool = False) -> bool:
         """Commit a decision found by catch-up; True if it was the next height.
@@ -235,9 +246,16 @@ class MemberDriver:
         for effect in effects or []:
             events.extend(await self._perform(effect))
         while events:
-            for effect in self._replica.step(events.popleft()):
+            event = events.popleft()
+            self._look_through(event)
+            for effect in self._replica.step(event):
                 events.extend(await self._perform(effect))
         self._ingress.set_view(self._replica.view)
+
+    def _look_through(self, event: Event) -> None:
+        """Have what others say at our height searched for votes that we never cast."""
+        if isinstance(event, MessageReceived) and _height_of(event.message) == self._replica.height:
+            self._around.gate.look_through(event.message, self._replica.members)
 
     async def _perform(self, effect: Effect) -> list[Event]:
         match effect:
@@ -334,6 +352,7 @@ class MemberDriver:
         self._around.pending.committed(committed.transaction_ids)
         self._around.wal.discard(committed.tip.height)
         self._around.committed(committed)
+        self._around.gate.entered(committed.tip.members)
         self._said_work = False
         self._checks.renew()
         return self._ingress.enter(Height(committed.tip.height + 1), committed.tip.members)
@@ -355,6 +374,7 @@ class MemberDriver:
             return
         if applied is not None:
             committed, certificate = applied
+            self._around.gate.look_through(certificate, self._replica.members)
             entered = DecisionApplied(
                 Height(committed.tip.height),
                 committed.tip.block_hash,

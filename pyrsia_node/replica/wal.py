@@ -10,6 +10,10 @@ folder is fsynced, then the first batch goes in. A crash leaves a file that the 
 or a whole file without a batch; so a file shorter than ``FILE_BYTES`` has lost something.
 Files go oldest first, each removal durable before the next: a crash between two leaves a log that
 starts later, never one with a gap. A log that is damaged keeps what was found, as evidence.
+
+A folder alone cannot show that its newest file is gone. So the number of the newest file is also
+kept elsewhere, in an ``Anchor``, written after the file is there and before its first batch: a
+crash between leaves a file that no anchor names, which is no loss.
 """
 
 from __future__ import annotations
@@ -17,18 +21,49 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
 from consensus import wire
 from consensus.effects import Record, RecordKind
 from consensus.errors import DecodeError
 from consensus.wal import PAGE_BYTES, ScanState, encode_batch, scan
+from pyrsia_node.ports import KeyValueStore
 
 FILE_BYTES: Final = 8 * 1024 * 1024
 """Size of a fresh file; a single larger batch gets a file of its own size."""
 
+_ANCHOR_KEY: Final = b"replica/newest-log-file"
+
 _DAMAGE_GAP: Final = 1 << 32
 """Batch numbers left out after damage: more than any file holds."""
+
+
+class Anchor(Protocol):
+    """Remembers, outside the folder and durably, which file of the log is the newest."""
+
+    def newest(self) -> int:
+        """Return the number of the newest file's first batch; 0 where there was never a file."""
+        ...
+
+    def moved(self, first_batch: int) -> None:
+        """Note a new newest file; durable on return."""
+        ...
+
+
+class StoreAnchor:
+    """The anchor in the core's own store: who loses the folder alone still has this."""
+
+    def __init__(self, store: KeyValueStore) -> None:
+        """Keep one row in ``store``."""
+        self._store = store
+
+    def newest(self) -> int:
+        """Return the number of the newest file, 0 for none."""
+        return int.from_bytes(self._store.get(_ANCHOR_KEY) or b"", "big")
+
+    def moved(self, first_batch: int) -> None:
+        """Note a new newest file."""
+        self._store.write([(_ANCHOR_KEY, first_batch.to_bytes(8, "big"))], sync=True)
 
 
 class WriteAheadLog:
@@ -37,9 +72,11 @@ class WriteAheadLog:
     ``read`` comes first, exactly once; ``append`` may run in a worker thread, one at a time.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, anchor: Anchor) -> None:
         """Use ``folder``, which must exist."""
         self._folder = folder
+        self._anchor = anchor
+        self._found: list[Path] = []
         self._fd: int | None = None
         self._offset = 0
         self._size = 0
@@ -59,7 +96,8 @@ class WriteAheadLog:
         damage = ""
         for unfinished in self._folder.glob("*.new"):
             unfinished.unlink()
-        for position, path in enumerate(sorted(self._folder.glob("*.wal"))):
+        self._found = sorted(self._folder.glob("*.wal"))
+        for position, path in enumerate(self._found):
             first = int(path.stem, 16)
             # A torn batch N was never sent: the next start dropped it and wrote another batch N
             # into a new file. Any other gap means that batches are gone.
@@ -72,7 +110,8 @@ class WriteAheadLog:
             records += found.records
             self._next_number = found.next_number
             # Nothing is appended to an old file: a torn tail stays behind in a file of its own.
-            self._sealed.append((path, _height_in(found.records)))
+            self._sealed.append((path, height_in(found.records)))
+        damage = damage or self._what_is_gone()
         if damage:
             # Evidence is neither deleted nor written over, and the hole in the numbers tells every
             # later start that this log has lost something.
@@ -104,17 +143,46 @@ class WriteAheadLog:
         Raises:
             OSError: the disk failed; the caller must stop the process.
         """
-        while self._sealed and self._sealed[0][1] <= committed:
+        # The newest file stays, whatever is in it: an empty folder is a log that was lost.
+        spare = 0 if self._fd is not None else 1
+        while len(self._sealed) > spare and self._sealed[0][1] <= committed:
             path, _ = self._sealed[0]
             path.unlink(missing_ok=True)
             self._sync_folder()
             del self._sealed[0]
+
+    def set_aside(self) -> None:
+        """Move the files that ``read`` found into a folder of their own, as evidence.
+
+        For a log with damage, once nothing in it matters any more. A crash on the way leaves a
+        log that still shows a gap.
+
+        Raises:
+            OSError: the disk failed; the caller must stop the process.
+        """
+        here = [path for path in self._found if path.exists() and path != self._current]
+        if here:
+            aside = self._folder / f"forgotten-{self._next_number:016x}"
+            aside.mkdir(mode=0o700, exist_ok=True)
+            for path in here:
+                path.rename(aside / path.name)
+            self._sync_folder()
+        self._sealed = [each for each in self._sealed if each[0] not in here]
+        if self._current is None:
+            self._anchor.moved(0)
 
     def close(self) -> None:
         """Close the current file."""
         if self._fd is not None:
             os.close(self._fd)
             self._fd = None
+
+    def _what_is_gone(self) -> str:
+        """Return what the anchor knows of and the folder has not, or ""."""
+        newest = self._anchor.newest()
+        if newest and (not self._found or int(self._found[-1].stem, 16) < newest):
+            return f"{self._folder}: the file {newest:016x}.wal, the newest, is gone"
+        return ""
 
     def _rotate(self, needed: int) -> None:
         if self._fd is not None and self._current is not None:
@@ -135,6 +203,7 @@ class WriteAheadLog:
         os.fsync(self._fd)
         fresh.rename(self._current)
         self._sync_folder()
+        self._anchor.moved(self._next_number)
         self._offset = 0
         self._height_max = 0
 
@@ -146,7 +215,7 @@ class WriteAheadLog:
             os.close(folder)
 
 
-def _height_in(records: Sequence[Record]) -> int:
+def height_in(records: Sequence[Record]) -> int:
     """Return the greatest height that a vote, certificate or proposal among the records names.
 
     A body is only ever written beside one of them. What does not decode is the recovery's to judge.

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import trio
 
-from consensus import ed25519
+from consensus import ed25519, wire
 from consensus.ingress import Ingress
 from consensus.recovery import recover
 from consensus.signer import Signer
@@ -26,13 +26,16 @@ from pyrsia_node.ports import (
     PeerRequests,
     RequestHandler,
 )
+from pyrsia_node.replica.amnesia import Asking, VotingGate, what_the_chain_lacks
 from pyrsia_node.replica.budget import CheckCounter
 from pyrsia_node.replica.driver import MemberDriver, Surroundings
 from pyrsia_node.replica.follow import Follower
 from pyrsia_node.replica.frames import FrameKind, frame_kind, pack_frame
 from pyrsia_node.replica.pending import PendingTransactions
+from pyrsia_node.replica.recall import Recall
 from pyrsia_node.replica.serving import ChainAnswers
-from pyrsia_node.replica.wal import WriteAheadLog
+from pyrsia_node.replica.silence import SilenceFile
+from pyrsia_node.replica.wal import StoreAnchor, WriteAheadLog
 from pyrsia_node.replica.watch import HeightWatch
 from tests.fakes.memory_store import MemoryKeyValueStore
 from tests.strategies.identities import GENESIS_TIME_MS, Identity, genesis_of, identities
@@ -93,15 +96,34 @@ class MemberNode(MemberLinks, PeerRequests):
         chain_id = Digest(genesis.network_id)
         wal_folder = network.folder / f"wal-{index}"
         wal_folder.mkdir(exist_ok=True)
-        self.wal = WriteAheadLog(wal_folder)
-        records, self.damage = self.wal.read()
+        self.wal = WriteAheadLog(wal_folder, StoreAnchor(network.stores[index]))
+        records, damage = self.wal.read()
+        self.damage = damage or what_the_chain_lacks(records, self.chain.tip.height)
+        signer = Signer(chain_id, self.identity.sign["vote"], first_height=None)
         self.replica, self.first_effects = recover(
             records,
             me=self.me,
             chain_id=chain_id,
             start=self.chain.start(),
-            signer=Signer(chain_id, self.identity.sign["vote"]),
+            signer=signer,
             timing=Timing(),
+        )
+        self.recall = Recall(chain=self.chain, replica=self.replica)
+        self.gate = VotingGate(
+            me=self.me,
+            vote_key=self.identity.member.record.keys.vote,
+            signer=signer,
+            file=SilenceFile(wal_folder),
+            asking=Asking(
+                chain=self.chain,
+                requests=self,
+                peer_of=PeerId,
+                labels=lambda: {
+                    member.id: member.member.record.label for member in network.members
+                },
+                set_aside=self.wal.set_aside,
+            ),
+            damage=self.damage,
         )
         checks = CheckCounter(ed25519.verify)
         ingress = Ingress(
@@ -120,6 +142,7 @@ class MemberNode(MemberLinks, PeerRequests):
                 links=self,
                 requests=self,
                 checks=checks,
+                gate=self.gate,
                 clock=self.clock,
                 peer_of=PeerId,
                 committed=self._committed,
@@ -139,6 +162,7 @@ class MemberNode(MemberLinks, PeerRequests):
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._read)
                 nursery.start_soon(self.follower.run)
+                nursery.start_soon(self.gate.run)
                 nursery.start_soon(self.driver.run, self.first_effects)
         finally:
             self.wal.close()
@@ -203,6 +227,13 @@ class MemberNode(MemberLinks, PeerRequests):
             if body is None:
                 raise NotFoundError("not here")
             return body
+        if method == "recall":
+            if not other.gate.may_answer:
+                raise UnavailableError("it has forgotten votes itself")
+            return other.recall.answer(self.me, payload)
+        if method == "tip":
+            newest = other.chain.decision(other.chain.tip.height)
+            return b"" if newest is None else wire.join_decision(*newest)
         answers = ChainAnswers(other.chain)
         by_method = {
             "head": answers.head,

@@ -29,7 +29,7 @@ from pyrsia_node.p2p.config import NetworkConfig
 from pyrsia_node.p2p.network import Network
 from pyrsia_node.ports import PeerId
 from pyrsia_node.replica.catchup_wire import encode_range, join_prefixed, split_prefixed
-from pyrsia_node.replica.wal import WriteAheadLog
+from pyrsia_node.replica.wal import StoreAnchor, WriteAheadLog
 from pyrsia_node.schema.config import Config
 from pyrsia_node.schema.layout import Layout
 from pyrsia_node.schema.links import Status
@@ -41,6 +41,7 @@ from pyrsia_node.schema.sections import (
     P2pSection,
 )
 from pyrsia_node.store.keys import KeyUse, load_keys
+from tests.fakes.memory_store import MemoryKeyValueStore
 from tests.strategies.build_bodies import request
 
 
@@ -208,7 +209,7 @@ async def test_a_log_of_votes_that_is_damaged_is_an_alarm_and_the_node_serves_on
 
 async def test_a_log_of_votes_of_another_version_stops_the_start(tmp_path: Path) -> None:
     layout = founded(tmp_path)
-    log = WriteAheadLog(layout.wal)
+    log = WriteAheadLog(layout.wal, StoreAnchor(MemoryKeyValueStore()))
     log.read()
     log.append([Record(RecordKind.VOTE, b"of another version")], height=1)
     log.close()

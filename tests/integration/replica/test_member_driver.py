@@ -17,6 +17,7 @@ from pyrsia_node.model.errors import VerificationError
 from pyrsia_node.model.purl import Purl
 from pyrsia_node.model.transactions import sign_transaction
 from pyrsia_node.replica.frames import FrameKind, frame_kind
+from pyrsia_node.replica.wal import StoreAnchor
 from tests.fakes.member_network import MemberNetwork, MemberNode
 from tests.strategies.build_bodies import request
 from tests.strategies.identities import GENESIS_TIME_MS
@@ -122,14 +123,19 @@ async def test_all_members_killed_together_go_on_from_their_logs(
 async def test_what_leaves_is_durable_first(tmp_path: Path, fast_clock: MockClock) -> None:
     """Every vote and proposal that was sent stands in the sender's log, or is committed."""
     network, nodes = started(tmp_path, 4)
-    network.down.update(node.me for node in nodes[2:])  # no quorum: nothing is committed
     async with running(*nodes):
+        for node in nodes:
+            while node.gate.words:
+                await trio.sleep(0.1)
+        network.down.update(node.me for node in nodes[2:])  # no quorum: nothing is committed
         for node in nodes:
             await node.pending.submit(transaction(network, 1 + nodes.index(node)))
         await trio.sleep(30)
     for index, node in enumerate(nodes):
         spoken = {frame[1:] for _, frame in node.sent if frame_kind(frame) is FrameKind.VOTE}
-        records, _ = type(node.wal)(tmp_path / f"wal-{index}").read()
+        records, _ = type(node.wal)(
+            tmp_path / f"wal-{index}", StoreAnchor(network.stores[index])
+        ).read()
         assert spoken
         assert spoken <= {record.payload for record in records}
 

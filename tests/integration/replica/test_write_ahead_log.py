@@ -10,7 +10,8 @@ from consensus.effects import Record, RecordKind
 from consensus.types import Digest, Height, View, Vote, VoteKind
 from consensus.wal import PAGE_BYTES
 from consensus.wire import encode_vote
-from pyrsia_node.replica.wal import FILE_BYTES, WriteAheadLog
+from pyrsia_node.replica.wal import FILE_BYTES, StoreAnchor, WriteAheadLog
+from tests.fakes.memory_store import MemoryKeyValueStore
 
 
 def vote(number: int, size: int = 40) -> Record:
@@ -18,7 +19,7 @@ def vote(number: int, size: int = 40) -> Record:
 
 
 def write(folder: Path, batches: int, *, first: int = 0) -> list[Record]:
-    wal = WriteAheadLog(folder)
+    wal = WriteAheadLog(folder, StoreAnchor(MemoryKeyValueStore()))
     wal.read()
     records = [vote(first + number) for number in range(batches)]
     for record in records:
@@ -28,7 +29,7 @@ def write(folder: Path, batches: int, *, first: int = 0) -> list[Record]:
 
 
 def read(folder: Path) -> tuple[list[Record], str]:
-    return WriteAheadLog(folder).read()
+    return WriteAheadLog(folder, StoreAnchor(MemoryKeyValueStore())).read()
 
 
 def files(folder: Path) -> list[Path]:
@@ -79,7 +80,7 @@ def test_damage_is_found_again_by_every_later_start(tmp_path: Path, batch: int) 
         file.write(b"\xff" * 8)
     evidence = files(tmp_path)[0].read_bytes()
     for run in range(2):
-        wal = WriteAheadLog(tmp_path)
+        wal = WriteAheadLog(tmp_path, StoreAnchor(MemoryKeyValueStore()))
         assert wal.read()[1] != ""
         wal.append([vote(run)], height=7)
         wal.discard(100)
@@ -108,7 +109,7 @@ def test_a_file_whose_making_was_interrupted_is_ignored(tmp_path: Path) -> None:
 
 
 def test_files_rotate_and_go_once_their_heights_are_committed(tmp_path: Path) -> None:
-    wal = WriteAheadLog(tmp_path)
+    wal = WriteAheadLog(tmp_path, StoreAnchor(MemoryKeyValueStore()))
     wal.read()
     big = FILE_BYTES // 2
     for height in range(1, 6):
@@ -125,7 +126,7 @@ def test_files_rotate_and_go_once_their_heights_are_committed(tmp_path: Path) ->
 
 
 def test_a_batch_larger_than_a_file_gets_a_file_of_its_size(tmp_path: Path) -> None:
-    wal = WriteAheadLog(tmp_path)
+    wal = WriteAheadLog(tmp_path, StoreAnchor(MemoryKeyValueStore()))
     wal.read()
     record = vote(7, FILE_BYTES + 8000)
     wal.append([record], height=1)
@@ -137,7 +138,7 @@ def test_a_file_left_without_a_batch_does_not_take_its_successor_with_it(tmp_pat
     write(tmp_path, 1)
     with files(tmp_path)[0].open("r+b") as file:
         file.write(bytes(PAGE_BYTES))  # the first batch never reached the disk
-    wal = WriteAheadLog(tmp_path)
+    wal = WriteAheadLog(tmp_path, StoreAnchor(MemoryKeyValueStore()))
     assert wal.read() == ([], "")
     big = FILE_BYTES // 2
     for number in range(3):  # the third rotates
@@ -149,22 +150,26 @@ def test_a_file_left_without_a_batch_does_not_take_its_successor_with_it(tmp_pat
 
 def test_files_found_at_start_stay_while_their_votes_may_matter(tmp_path: Path) -> None:
     ballot = Vote(VoteKind.NOTARIZE, Height(9), View(0), Digest(b"b" * 32), 0, bytes(64))
-    wal = WriteAheadLog(tmp_path)
+    wal = WriteAheadLog(tmp_path, StoreAnchor(MemoryKeyValueStore()))
     wal.read()
     wal.append([Record(RecordKind.VOTE, encode_vote(ballot))], height=9)
     wal.close()
-    again = WriteAheadLog(tmp_path)
+    again = WriteAheadLog(tmp_path, StoreAnchor(MemoryKeyValueStore()))
     assert len(again.read()[0]) == 1
     again.discard(8)
     assert len(files(tmp_path)) == 1
     again.discard(9)
-    assert files(tmp_path) == []
+    assert len(files(tmp_path)) == 1, "the newest stays until another is there"
+    again.append([vote(1)], height=10)
+    again.discard(9)
+    again.close()
+    assert read(tmp_path)[0] == [vote(1)]
 
 
 def test_the_oldest_files_go_first_so_a_crash_never_leaves_a_gap(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    wal = WriteAheadLog(tmp_path)
+    wal = WriteAheadLog(tmp_path, StoreAnchor(MemoryKeyValueStore()))
     wal.read()
     for number in range(4):
         wal.append([vote(number, FILE_BYTES - PAGE_BYTES)], height=number)
@@ -192,6 +197,66 @@ def test_what_an_interrupted_start_left_is_removed(tmp_path: Path) -> None:
 
 
 def test_a_disk_that_refuses_a_write_is_an_error_not_a_loss(tmp_path: Path) -> None:
-    wal = WriteAheadLog(tmp_path / "gone")
+    wal = WriteAheadLog(tmp_path / "gone", StoreAnchor(MemoryKeyValueStore()))
     with pytest.raises(OSError, match="gone"):
         wal.append([vote(1)], height=1)
+
+
+def test_a_newest_file_that_is_gone_is_missed_by_the_anchor_elsewhere(tmp_path: Path) -> None:
+    anchor = StoreAnchor(MemoryKeyValueStore())
+    for number in (1, 2):
+        wal = WriteAheadLog(tmp_path, anchor)
+        wal.read()
+        wal.append([vote(number)], height=number)
+        wal.close()
+    first, second = files(tmp_path)
+    second.unlink()
+    assert "the newest, is gone" in WriteAheadLog(tmp_path, anchor).read()[1]
+    first.unlink()
+    assert "the newest, is gone" in WriteAheadLog(tmp_path, anchor).read()[1]
+
+
+def test_a_start_that_writes_nothing_leaves_no_false_alarm(tmp_path: Path) -> None:
+    anchor = StoreAnchor(MemoryKeyValueStore())
+    wal = WriteAheadLog(tmp_path, anchor)
+    assert wal.read() == ([], "")
+    wal.append([vote(1)], height=1)
+    wal.close()
+    for _ in range(3):
+        again = WriteAheadLog(tmp_path, anchor)
+        assert again.read() == ([vote(1)], "")
+        again.discard(50)
+        again.close()
+
+
+def test_damaged_files_are_kept_aside_once_they_matter_no_more(tmp_path: Path) -> None:
+    anchor = StoreAnchor(MemoryKeyValueStore())
+    wal = WriteAheadLog(tmp_path, anchor)
+    wal.read()
+    wal.append([vote(1)], height=1)
+    wal.close()
+    with files(tmp_path)[0].open("r+b") as file:
+        file.truncate(PAGE_BYTES)
+    hurt = WriteAheadLog(tmp_path, anchor)
+    assert hurt.read()[1]
+    hurt.append([vote(2)], height=2)
+    hurt.set_aside()
+    hurt.append([vote(3)], height=2)
+    hurt.close()
+    assert len(list(tmp_path.glob("forgotten-*/*.wal"))) == 1
+    assert WriteAheadLog(tmp_path, anchor).read() == ([vote(2), vote(3)], "")
+
+
+def test_setting_all_files_aside_leaves_a_fresh_log(tmp_path: Path) -> None:
+    anchor = StoreAnchor(MemoryKeyValueStore())
+    wal = WriteAheadLog(tmp_path, anchor)
+    wal.read()
+    wal.append([vote(1)], height=1)
+    wal.close()
+    with files(tmp_path)[0].open("r+b") as file:
+        file.truncate(PAGE_BYTES)
+    hurt = WriteAheadLog(tmp_path, anchor)
+    assert hurt.read()[1]
+    hurt.set_aside()
+    hurt.close()
+    assert WriteAheadLog(tmp_path, anchor).read() == ([], "")

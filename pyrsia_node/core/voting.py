@@ -1,0 +1,79 @@
+"""Brings one core's replica back from its log of votes, silent until its gate lets it vote."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from consensus.effects import Effect
+from consensus.recovery import recover
+from consensus.replica import Replica
+from consensus.signer import Signer
+from consensus.timing import Timing
+from pyrsia_node.core.opened import Opened
+from pyrsia_node.model.errors import CorruptStateError, UnavailableError
+from pyrsia_node.ports import PeerId
+from pyrsia_node.replica.amnesia import Asking, VotingGate, what_the_chain_lacks
+from pyrsia_node.replica.recall import Recall
+from pyrsia_node.replica.silence import SilenceFile
+from pyrsia_node.replica.wal import WriteAheadLog
+from pyrsia_node.store.keys import KeyUse
+
+
+@dataclass(frozen=True, slots=True)
+class Voter:
+    """A recovered replica, what it says first, and who lets it vote."""
+
+    replica: Replica
+    first_effects: list[Effect]
+    gate: VotingGate
+    _recall: Recall
+    _opened: Opened
+
+    def recall(self, peer: PeerId, question: bytes) -> bytes:
+        """Answer another member's start question.
+
+        Raises:
+            UnavailableError: this node has forgotten votes itself, or the asker is far behind.
+            InvalidInputError: the question is malformed.
+        """
+        if not self.gate.may_answer:
+            raise UnavailableError("this node may have forgotten votes itself; ask the others")
+        member = self._opened.member_peers().get(peer)
+        return b"" if member is None else self._recall.answer(member, question)
+
+
+def recover_voter(opened: Opened, wal: WriteAheadLog) -> Voter:
+    """Read the log and rebuild the replica.
+
+    Raises:
+        CorruptStateError: the log is of another version or another chain.
+    """
+    records, damage = wal.read()
+    damage = damage or what_the_chain_lacks(records, opened.chain.tip.height)
+    signer = Signer(opened.chain_id, opened.keys.signer(KeyUse.VOTE), first_height=None)
+    try:
+        replica, effects = recover(
+            records,
+            me=opened.me,
+            chain_id=opened.chain_id,
+            start=opened.chain.start(),
+            signer=signer,
+            timing=Timing(),
+        )
+    except ValueError as error:
+        raise CorruptStateError(f"{opened.layout.wal}: {error}") from error
+    gate = VotingGate(
+        me=opened.me,
+        vote_key=opened.keys.public(KeyUse.VOTE),
+        signer=signer,
+        file=SilenceFile(opened.layout.wal),
+        asking=Asking(
+            chain=opened.chain,
+            requests=opened.network,
+            peer_of=opened.peer_of,
+            labels=opened.labels,
+            set_aside=wal.set_aside,
+        ),
+        damage=damage,
+    )
+    return Voter(replica, effects, gate, Recall(chain=opened.chain, replica=replica), opened)

@@ -1,0 +1,339 @@
+"""Lost, cut, rotten and restored logs of votes; a key on two machines: nobody votes twice.
+
+Real files, real chains and replicas; links in memory. Every test ends with all frames that ever
+left any node being searched for two votes of one member that contradict each other.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from itertools import combinations
+from pathlib import Path
+
+import pytest
+import trio
+from trio.testing import MockClock
+
+from consensus import wire
+from consensus.amnesia import encode_question, encode_recollection
+from consensus.evidence import contradicts
+from consensus.types import Certificate, Digest, Height, NodeId, Vote
+from pyrsia_node.model.errors import InvalidInputError, UnavailableError
+from pyrsia_node.ports import PeerId
+from pyrsia_node.replica.frames import FrameKind, frame_kind
+from tests.fakes.member_network import MemberNetwork, MemberNode
+from tests.fakes.memory_store import MemoryKeyValueStore
+from tests.integration.replica.orders import order
+
+OWN = 3
+"""The member of four that things happen to."""
+
+
+@pytest.fixture
+def fast_clock() -> MockClock:
+    # Not one that jumps: it would jump whenever a log is being synced, and every timer would fire.
+    return MockClock(rate=25)
+
+
+class Story:
+    """Four members, their lives, and every frame that any of them sent."""
+
+    def __init__(self, folder: Path, n: int = 4) -> None:
+        self.network = MemberNetwork(folder, n)
+        self.wal = folder / f"wal-{OWN}"
+        self.lives: list[MemberNode] = []
+        self.orders = 0
+
+    @asynccontextmanager
+    async def life(self, *indexes: int) -> AsyncIterator[list[MemberNode]]:
+        """Run members until the block ends; then all of them are killed."""
+        nodes = [self.network.node(index) for index in indexes]
+        self.lives += nodes
+        with trio.fail_after(900):
+            async with trio.open_nursery() as nursery:
+                for node in nodes:
+                    nursery.start_soon(node.run)
+                yield nodes
+                nursery.cancel_scope.cancel()
+
+    async def commit(self, nodes: list[MemberNode], count: int = 1) -> None:
+        """Have transactions ordered, one a block, until all ``nodes`` have them."""
+        for _ in range(count):
+            self.orders += 1
+            height = max(node.chain.tip.height for node in nodes) + 1
+            await nodes[0].pending.submit(order(self.network, self.orders))
+            for node in nodes:
+                await node.until(height)
+
+    def assert_nobody_contradicted_itself(self) -> None:
+        votes: dict[tuple[NodeId, int, int], set[Vote]] = {}
+        for node in self.lives:
+            for _, frame in node.sent:
+                if frame_kind(frame) is FrameKind.VOTE:
+                    vote = wire.decode_vote(frame[1:])
+                    votes.setdefault((node.me, vote.height, vote.view), set()).add(vote)
+        assert votes
+        for cast in votes.values():
+            assert not any(contradicts(one, two) for one, two in combinations(cast, 2))
+
+
+def lose(folder: Path) -> None:
+    shutil.rmtree(folder)
+
+
+def lose_the_newest_file(folder: Path) -> None:
+    max(folder.glob("*.wal")).unlink()
+
+
+def cut_short(folder: Path) -> None:
+    with max(folder.glob("*.wal")).open("r+b") as file:
+        file.truncate(4096)
+
+
+def rot(folder: Path) -> None:
+    with min(folder.glob("*.wal")).open("r+b") as file:
+        file.seek(100)
+        file.write(b"\xff" * 64)
+
+
+@pytest.mark.parametrize("harm", [lose, lose_the_newest_file, cut_short, rot])
+async def test_member_whose_log_was_harmed_waits_and_then_votes_again(
+    harm: Callable[[Path], None], tmp_path: Path, fast_clock: MockClock
+) -> None:
+    story = Story(tmp_path)
+    async with story.life(0, 1, 2, OWN) as nodes:
+        await story.commit(nodes, 3)
+    harm(story.wal)
+    async with story.life(0, 1, 2, OWN) as nodes:
+        own = nodes[OWN]
+        assert "may have forgotten votes" in own.gate.words
+        while not own.gate.words.startswith("it has forgotten votes and votes again by itself"):
+            await trio.sleep(0.1)
+        tip = own.chain.tip.height
+        # W = tip + 1: it is silent at tip + 1 and tip + 2.
+        await story.commit(nodes, 2)
+        assert heights_voted(own) == set()
+        assert own.gate.words == ""
+        # With another one down every later block needs its vote.
+        story.network.down.add(nodes[1].me)
+        others = [nodes[0], nodes[2], own]
+        await story.commit(others, 2)
+        assert heights_voted(own) >= {tip + 3, tip + 4}
+        story.network.down.clear()
+    async with story.life(0, 1, 2, OWN) as nodes:  # and the next start asks as any other does
+        await trio.sleep(5)
+        assert nodes[OWN].gate.words == ""
+        assert not nodes[OWN].damage
+    story.assert_nobody_contradicted_itself()
+
+
+def heights_voted(node: MemberNode) -> set[int]:
+    return {
+        wire.decode_vote(frame[1:]).height
+        for _, frame in node.sent
+        if frame_kind(frame) is FrameKind.VOTE
+    }
+
+
+async def test_restored_image_is_noticed_by_what_the_others_remember(
+    tmp_path: Path, fast_clock: MockClock
+) -> None:
+    """Chain and log are both an older copy: nothing on this machine can show it."""
+    story = Story(tmp_path)
+    async with story.life(0, 1, 2, OWN) as nodes:
+        await story.commit(nodes, 1)
+    image = tmp_path / "image"
+    shutil.copytree(story.wal, image)
+    rows = list(story.network.stores[OWN].scan(b""))
+    async with story.life(0, 1, 2, OWN) as nodes:
+        await story.commit(nodes, 3)
+    shutil.rmtree(story.wal)
+    shutil.copytree(image, story.wal)
+    story.network.stores[OWN] = MemoryKeyValueStore()
+    story.network.stores[OWN].write(rows, sync=True)
+    async with story.life(0, 1, 2, OWN) as nodes:
+        own = nodes[OWN]
+        assert own.damage == ""
+        while "our log does not" not in json.dumps(silence(story)):
+            await trio.sleep(0.1)
+        assert heights_voted(own) == set()
+        await own.until(4)
+        await story.commit(nodes, 4)
+        assert own.gate.words == ""
+    story.assert_nobody_contradicted_itself()
+
+
+def silence(story: Story) -> object:
+    path = story.wal / "silence.json"
+    return json.loads(path.read_text()) if path.exists() else None
+
+
+async def test_older_copy_of_the_chain_beside_a_whole_log_is_noticed_at_once(
+    tmp_path: Path, fast_clock: MockClock
+) -> None:
+    story = Story(tmp_path)
+    async with story.life(0, 1, 2, OWN) as nodes:
+        await story.commit(nodes, 1)
+        rows = list(story.network.stores[OWN].scan(b""))
+        await story.commit(nodes, 3)
+    story.network.stores[OWN] = MemoryKeyValueStore()
+    story.network.stores[OWN].write(rows, sync=True)
+    own = story.network.node(OWN)
+    assert "the chain database is an older copy" in own.gate.words
+    own.wal.close()
+
+
+async def test_nobody_votes_before_the_others_have_been_asked(
+    tmp_path: Path, fast_clock: MockClock
+) -> None:
+    story = Story(tmp_path)
+    async with story.life(0) as (alone,):
+        await alone.pending.submit(order(story.network, 1))
+        await trio.sleep(60)
+        assert heights_voted(alone) == set()
+        assert "votes once 2 more of" in alone.gate.words
+        async with story.life(1):
+            await trio.sleep(20)
+            assert heights_voted(alone) == set(), "one of three others is no q - 1"
+            async with story.life(2):
+                await alone.until(1)
+                assert alone.gate.words == ""
+    story.assert_nobody_contradicted_itself()
+
+
+@pytest.mark.parametrize("n", [1, 2, 3])
+async def test_small_network_that_lost_votes_stays_silent_and_says_what_to_do(
+    n: int, tmp_path: Path, fast_clock: MockClock
+) -> None:
+    story = Story(tmp_path, n)
+    everybody = range(n)
+    async with story.life(*everybody) as nodes:
+        await story.commit(nodes, 1)
+    cut_short(tmp_path / "wal-0")
+    async with story.life(*everybody) as nodes:
+        await nodes[0].pending.submit(order(story.network, 99))
+        await trio.sleep(60)
+        assert heights_voted(nodes[0]) == set()
+        assert nodes[0].chain.tip.height == 1
+        assert f"A log of {n} authorized nodes needs its vote" in nodes[0].gate.words
+        assert "continuation of the log by hand" in nodes[0].gate.words
+
+
+async def test_key_that_runs_on_a_second_machine_is_noticed_and_votes_no_more(
+    tmp_path: Path, fast_clock: MockClock
+) -> None:
+    """A copy of the whole data directory goes on voting; the first sign of it ends our votes."""
+    story = Story(tmp_path)
+    async with story.life(0, 1, 2, OWN) as nodes:
+        await story.commit(nodes, 1)
+        own = nodes[OWN]
+        # What the copy did: it is in the certificate that the others made of its vote.
+        story.network.down.add(own.me)
+        await story.commit(nodes[:OWN], 1)
+        decision = nodes[0].chain.decision(2)
+        assert decision is not None
+        block, certificate = decision
+        held = wire.decode_certificate(certificate, n=4)
+        copy = forged_by_the_copy(story, held)
+        await own.driver.apply_decision(
+            wire.join_decision(block, wire.encode_certificate(copy, n=4))
+        )
+        story.network.down.clear()
+        assert "KEY IN USE TWICE" in own.gate.words
+        assert "rotate-key" in own.gate.words
+        before = heights_voted(own)
+        await story.commit(nodes, 2)
+        assert heights_voted(own) == before
+    async with story.life(OWN) as (again,):  # the next start does not forget it
+        assert "KEY IN USE TWICE" in again.gate.words
+    (story.wal / "silence.json").unlink()  # as the guide says, once the other machine is stopped
+    async with story.life(0, 1, 2, OWN) as nodes:
+        await trio.sleep(10)
+        assert nodes[OWN].gate.words == ""
+
+
+def forged_by_the_copy(story: Story, held: Certificate) -> Certificate:
+    members = story.network.nodes[story.network.members[0].id].replica.members_of(Height(2))
+    assert members is not None
+    signed = wire.vote_bytes(
+        held.kind,
+        held.height,
+        held.view,
+        held.block_hash,
+        chain_id=Digest(story.network.genesis.network_id),
+        set_hash=members.set_hash,
+    )
+    signature = story.network.members[OWN].sign["vote"](signed)
+    return type(held)(
+        held.kind,
+        held.height,
+        held.view,
+        held.block_hash,
+        (*held.signers, OWN),
+        (*held.signatures, signature),
+    )
+
+
+async def test_a_liar_cannot_silence_a_member_by_votes_it_never_cast(
+    tmp_path: Path, fast_clock: MockClock
+) -> None:
+    story = Story(tmp_path)
+    async with story.life(0, 1, 2, OWN) as nodes:
+        await story.commit(nodes, 1)
+        known = nodes[0].recall.answer(nodes[1].me, encode_question(Height(0)))
+    lie = known[:-64] + bytes(64)
+    async with story.life(0, 1, 2, OWN) as nodes:
+        nodes[0].recall.answer = lambda _member, _question: lie  # type: ignore[method-assign,assignment]  # the liar
+        await story.commit(nodes, 2)
+        assert [node.gate.words for node in nodes] == [""] * 4
+
+
+def test_recall_answers_only_what_it_can_know(tmp_path: Path) -> None:
+    story = Story(tmp_path)
+    node = story.network.node(0)
+    assert node.recall.answer(node.me, encode_question(Height(0))) == encode_recollection(None)
+    for nonsense in (b"", b"x" * 7, b"x" * 9):
+        with pytest.raises(InvalidInputError):
+            node.recall.answer(node.me, nonsense)
+    node.wal.close()
+
+
+async def test_member_far_behind_catches_up_before_it_is_answered(
+    tmp_path: Path, fast_clock: MockClock
+) -> None:
+    story = Story(tmp_path)
+    async with story.life(0, 1, 2) as nodes:
+        await story.commit(nodes, 34)
+        with pytest.raises(UnavailableError, match="catch up"):
+            nodes[0].recall.answer(nodes[1].me, encode_question(Height(1)))
+        async with story.life(OWN) as (late,):
+            await late.until(34)
+            while late.gate.words:
+                await trio.sleep(0.1)
+
+
+def test_member_that_has_forgotten_vouches_for_nobody(tmp_path: Path) -> None:
+    story = Story(tmp_path)
+    node = story.network.node(OWN)
+    assert node.gate.may_answer
+    node.wal.close()
+    (story.wal / "silence.json").write_bytes(b"not ours")
+    again = story.network.node(OWN)
+    assert not again.gate.may_answer
+    assert "cannot be read" in again.gate.words
+    with pytest.raises(UnavailableError):
+        trio.run(ask_recall, story, again)
+    again.wal.close()
+
+
+async def ask_recall(story: Story, node: MemberNode) -> bytes:
+    other = story.network.node(0)
+    try:
+        return await other.ask(
+            PeerId(node.me), "recall", encode_question(Height(0)), timeout_s=1, answer_bytes_max=200
+        )
+    finally:
+        other.wal.close()
