@@ -18,6 +18,8 @@ from consensus.sim.gate import Caught, hunt
 from consensus.sim.mutants import MUTANTS
 from consensus.sim.report import gate_section, runs_section, write_section
 from consensus.sim.schedule import Signatures
+from consensus.sim.stage import Stage
+from consensus.sim.twins import Cast
 
 PROGRESS_S = 10.0
 
@@ -30,6 +32,8 @@ def main(arguments: list[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     if options.mutants:
         return _hunt_all(options)
+    if options.twins is not None:
+        return _play_one(options)
     if options.schedules is None and options.seed is not None:
         return _tell_one(options)
     return _run_many(options)
@@ -51,6 +55,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="real|keyed",
         help="Ed25519, or the keyed hash in its place",
     )
+    parser.add_argument("--twins", metavar="N,PAIRS,ROUNDS", help="play Twins scenario --seed")
     parser.add_argument("--mutant", choices=sorted(MUTANTS), help="plant this bug")
     parser.add_argument("--mutants", action="store_true", help="hunt every planted bug")
     parser.add_argument(
@@ -86,6 +91,19 @@ def _tell_one(options: argparse.Namespace) -> int:
     )
     if outcome.violation is not None:
         print(f"VIOLATION {outcome.violation}")
+        return 1
+    return 0
+
+
+def _play_one(options: argparse.Namespace) -> int:
+    n, pairs, rounds = (int(part) for part in options.twins.split(","))
+    cast, number = Cast(n, pairs, rounds), options.seed or 0
+    for view, one in enumerate(cast.scenario(number)):
+        print(f"round {view}: n{one.leader} leads; copies are in parts {one.parts}")
+    played = Stage(cast, number, print if options.trace else None).play()
+    print(f"{played.frames} frames, highest view {played.view_max}; digest {played.digest}")
+    if played.violation is not None:
+        print(f"VIOLATION {played.violation}")
         return 1
     return 0
 

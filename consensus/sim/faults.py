@@ -274,13 +274,13 @@ class WrongBody(Actor):
     """Sends other transactions under true headers: in proposals, in answers, in decisions."""
 
     def view_began(self, height: Height, view: View) -> None:
-        """Propose the true body to one half and a swapped one to the other."""
+        """Propose the true body to one part, often the smallest that will do; swap the rest's."""
         hand = self.hand
         if not hand.leads(self.me, height, view):
             return
         block = hand.block(self.me, height, view)
         nullifications = self.justification(height, view)
-        sides = hand.halves()
+        sides = hand.just_enough(height) if hand.chance.random() < 0.7 else hand.halves()
         for body, side in ((block, sides[0]), (self._swap(block), sides[1])):
             proposal = hand.proposal(self.me, height, view, body, nullifications=nullifications)
             hand.say(self.me, proposal, side)

@@ -310,6 +310,14 @@ class Hand:
         """Return the honest nodes in two parts of equal size, the same each time."""
         return self.honest[::2], self.honest[1::2]
 
+    def just_enough(self, height: Height) -> tuple[list[NodeId], list[NodeId]]:
+        """Return as many honest members as make a quorum with the traitors, and the others."""
+        members = self.members(height)
+        inside = [node for node in self.honest if members.index_of(node) is not None]
+        need = quorum(len(members.members)) - (len(members.members) - len(inside))
+        shuffled = self.chance.sample(inside, len(inside))
+        return sorted(shuffled[: max(0, need)]), sorted(shuffled[max(0, need) :])
+
     def halves(self) -> tuple[list[NodeId], list[NodeId]]:
         """Return the honest nodes in two random parts."""
         shuffled = self.chance.sample(self.honest, len(self.honest))

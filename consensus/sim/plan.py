@@ -259,8 +259,8 @@ def _wrongness(chance: random.Random) -> Wrongness:
 def _work(
     chance: random.Random, nodes: tuple[NodeId, ...], gst_us: int, *, set_changes: int
 ) -> tuple[Submission, ...]:
-    early = [chance.randint(0, gst_us) for _ in range(chance.randint(2, 6))]
-    late = [gst_us + chance.randint(1, 5_000) * MILLISECOND for _ in range(chance.randint(1, 2))]
+    early = [chance.randint(0, gst_us) for _ in range(chance.randint(1, 5))]
+    late = [gst_us + chance.randint(1, 5_000) * MILLISECOND for _ in range(chance.randint(1, 4))]
     times = sorted(early + late)
     forced = set(chance.sample(range(len(times)), min(set_changes, len(times))))
     return tuple(

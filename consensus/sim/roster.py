@@ -17,6 +17,7 @@ from consensus.sim.faults import (
     WrongBody,
 )
 from consensus.sim.forgers import Flooder, Forger, PageForger
+from consensus.sim.puppet import Puppeteer
 from consensus.sim.revenant import Revenant
 from consensus.sim.twin import Twin
 
@@ -36,6 +37,7 @@ ACTORS: Final[dict[str, type[Actor]]] = {
         Flooder,
         PageForger,
         Revenant,
+        Puppeteer,
     )
 }
 """Actors that need nothing but a hand."""
