@@ -5,7 +5,7 @@ from __future__ import annotations
 from consensus.types import NodeId
 from pyrsia_node.ledger.machine.context import BlockContext, Head, RecordCache
 from pyrsia_node.ledger.machine.execute import Execution, execute
-from pyrsia_node.ledger.machine.params import read_params
+from pyrsia_node.ledger.machine.params import InForce, read_params
 from pyrsia_node.ledger.request_view import RequestView, read_request
 from pyrsia_node.model.digest import ZERO_SHA256, Sha256, sha256_of
 from pyrsia_node.model.genesis import DEFAULT_PARAMS, Params
@@ -66,6 +66,10 @@ class BlockRunner:
 
     # ------------------------------------------------------------ blocks
 
+    def in_force(self) -> InForce:
+        """Return the parameters of the next block."""
+        return read_params(self.params, self.state)
+
     def run(self, *bodies: Transaction, after_ms: int = 1_000) -> Execution:
         """Execute a block ``after_ms`` later and keep what it changes."""
         time_ms = self.time_ms + after_ms
@@ -77,7 +81,7 @@ class BlockRunner:
             first_leaf=len(self.leaves),
             voters=voters,
             members=self.members,
-            in_force=read_params(self.params, self.state),
+            in_force=self.in_force(),
         )
         signed = [unsigned(body) for body in bodies]
         execution = execute(self.state, context, signed, history=self, known=self._known)
