@@ -37,12 +37,15 @@ from pyrsia_node.ledger.index_schema import (
 )
 from pyrsia_node.ledger.rows import Block, block_at, read_leaf, rows_of
 from pyrsia_node.ledger.tiles import LeafSource
-from pyrsia_node.model.errors import CorruptStateError, InvalidInputError
+from pyrsia_node.model.errors import CorruptStateError, DiskError, InvalidInputError
 from pyrsia_node.store.files import write_atomic
 
 POINTER: Final = "index.current"
 REPAIR: Final = "pyrsia-node reindex"
 _FILE_NAME: Final = re.compile(r"index-([1-9][0-9]{0,8})\.sqlite", re.ASCII)
+_DISK_CODES: Final = frozenset({sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR})
+"""Primary codes with which SQLite says that the disk, not the file, is at fault."""
+
 _BATCH_LEAVES: Final = 2000
 
 BULK_LEAVES_MIN: Final = 20_000
@@ -257,7 +260,8 @@ class IndexWriter:
             yield
             self._db.execute("COMMIT")
         except BaseException:
-            self._db.execute("ROLLBACK")
+            if self._db.in_transaction:  # where the disk was full, SQLite has rolled back already
+                self._db.execute("ROLLBACK")
             raise
 
     def _set_meta(self, values: dict[str, str]) -> None:
@@ -323,6 +327,10 @@ def _table_sha256(db: sqlite3.Connection, table: str) -> str:
 def _told(path: Path) -> Iterator[None]:
     try:
         yield
+    except sqlite3.OperationalError as error:
+        if getattr(error, "sqlite_errorcode", 0) & 0xFF in _DISK_CODES:
+            raise DiskError(f"{path} cannot be written: {error}") from None
+        raise CorruptStateError(f"{path} cannot be used ({error}): run '{REPAIR}'") from None
     except sqlite3.Error as error:
         raise CorruptStateError(f"{path} cannot be used ({error}): run '{REPAIR}'") from None
 

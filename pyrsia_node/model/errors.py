@@ -9,6 +9,7 @@
     ├─ PeerMisbehaviorError   a remote broke the protocol  -> score, maybe ban, try another peer
     ├─ UnavailableError       retryable: timeout, full queue, no quorum -> 503, exit 5
     └─ CorruptStateError      our own data is wrong        -> stop the process; operator runs fsck
+       └─ DiskError           the disk refused a write     -> stop the process, start again, exit 5
     AssertionError            our code is wrong            -> crash with the event trace
 
 Decoders raise only ``InvalidInputError``; ``p2p`` turns it into ``PeerMisbehaviorError`` with the
@@ -49,3 +50,11 @@ class UnavailableError(PyrsiaError):
 
 class CorruptStateError(PyrsiaError):
     """Our own durable data contradicts itself; the process must stop."""
+
+
+class DiskError(CorruptStateError):
+    """The disk refused a write, for instance because it is full; what is durable is whole.
+
+    This process can not know what is on the disk now and must stop. One that starts anew reads it,
+    and goes on once the disk takes writes again.
+    """

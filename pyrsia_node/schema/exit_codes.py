@@ -6,6 +6,7 @@ from typing import Final
 
 from pyrsia_node.model.errors import (
     CorruptStateError,
+    DiskError,
     InvalidInputError,
     NotFoundError,
     UnavailableError,
@@ -38,7 +39,7 @@ def exit_code_of(error: BaseException) -> int:
             return VERIFICATION
         case NotFoundError():
             return NOT_FOUND
-        case UnavailableError():
+        case UnavailableError() | DiskError():
             return UNAVAILABLE
         case CorruptStateError():
             return CORRUPT

@@ -16,7 +16,7 @@ from typing import Protocol, Self
 
 import plyvel
 
-from pyrsia_node.model.errors import CorruptStateError, UnavailableError
+from pyrsia_node.model.errors import CorruptStateError, DiskError, UnavailableError
 from pyrsia_node.ports import KeyValueReader, KeyValueStore
 
 _WRITE_BUFFER_BYTES = 8 * 1024 * 1024
@@ -92,7 +92,8 @@ class LevelDbStore(KeyValueStore):
         """Apply all changes or none; None deletes. With ``sync`` durable on return.
 
         Raises:
-            CorruptStateError: The disk refused; the process must not go on with this state.
+            DiskError: The disk refused; the process must not go on with this state.
+            CorruptStateError: The database is damaged.
         """
         assert os.getpid() == self._process, "the database was opened before a fork"
         batch = self._db.write_batch(sync=sync)
@@ -103,8 +104,10 @@ class LevelDbStore(KeyValueStore):
                 batch.put(key, value)
         try:
             batch.write()
-        except plyvel.Error as error:
+        except plyvel.IOError as error:
             # After a failed fsync nobody can tell what is on disk: stop, restart, look.
+            raise DiskError(f"{self._path} cannot be written: {error}") from None
+        except plyvel.Error as error:
             raise CorruptStateError(f"{self._path} cannot be written: {error}") from None
 
     @contextmanager
