@@ -10,16 +10,19 @@ checkpoint is replaced, durably. A crash between any two leaves an older checkpo
 there; cosignatures that were only in memory are asked for again.
 
 A valid cosignature of a head that this chain does not have is a *split view*: its maker stands
-behind two histories. It is kept, with the signature, and reported.
+behind two histories. It is kept, with the signature, and reported (``ledger.split_views``).
+
+Members cosign an unchanged head again from time to time; the published file then carries the newer
+times, so that a reader can tell a quiet log from one that is kept from it.
 """
 
 from __future__ import annotations
 
-import logging
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Protocol
 
+from pyrsia_node.ledger.split_views import SplitView, SplitViews
 from pyrsia_node.model.errors import (
     CorruptStateError,
     InvalidInputError,
@@ -34,8 +37,6 @@ from pyrsia_node.tlog.checkpoint import Checkpoint, SignedCheckpoint
 from pyrsia_node.tlog.note import NOTE_BYTES_MAX, SignatureLine, VerifierKey
 from pyrsia_node.tlog.trust import Trust, cosigner_keys
 
-_LOG: Final = logging.getLogger("pyrsia.ledger.publish")
-
 CHECKPOINT_FILE: Final = "checkpoint"
 WAITING_MAX: Final = 16
 """Heads beyond our own tip for which a member's cosignatures are kept; its nearest stay.
@@ -45,9 +46,6 @@ Counted for each member, so that nobody can push out what others signed.
 
 RECENT_MAX: Final = 64
 """Heads at or below the tip whose cosignatures are kept for those who ask."""
-
-SPLIT_VIEWS_MAX: Final = 16
-"""Split views kept in memory; one is proof enough, the rest only name more culprits."""
 
 
 class HasSize(Protocol):
@@ -70,15 +68,6 @@ class Heads(Protocol):
     def root_at(self, size: int) -> bytes:
         """Return the root where a block ends; raises NotFoundError where none does."""
         ...
-
-
-@dataclass(frozen=True, slots=True)
-class SplitView:
-    """A member's signature under a head that contradicts the chain of this node."""
-
-    label: str
-    theirs: SignedCheckpoint
-    our_root: bytes | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +131,14 @@ class Publisher:
     """Owns ``log/checkpoint``. Not for use from two tasks at once; nothing here waits."""
 
     def __init__(
-        self, folder: Path, *, trust: Trust, chain: Heads, log_key: bytes, log_signer: Sign
+        self,
+        folder: Path,
+        *,
+        trust: Trust,
+        chain: Heads,
+        log_key: bytes,
+        log_signer: Sign,
+        evidence: Path | None = None,
     ) -> None:
         """Load what is published.
 
@@ -152,6 +148,7 @@ class Publisher:
             chain: What this node has committed.
             log_key: The public ``log`` key of this node.
             log_signer: Signs with it.
+            evidence: Where split views are kept; None keeps them in memory.
 
         Raises:
             CorruptStateError: The published checkpoint is damaged or contradicts the chain.
@@ -164,13 +161,44 @@ class Publisher:
         self._heads: dict[tuple[int, bytes], _Head] = {}
         self._published: _Head | None = None
         self._written: tuple[SignatureLine, ...] = ()
-        self.split_views: list[SplitView] = []
+        self._split_views = SplitViews(evidence)
         self._load()
+
+    @property
+    def split_views(self) -> list[SplitView]:
+        """What members signed that contradicts the chain, oldest first."""
+        return self._split_views.views
+
+    @property
+    def contradictions(self) -> SplitViews:
+        """The same with its proofs."""
+        return self._split_views
 
     @property
     def published(self) -> Checkpoint | None:
         """The published head, or None before the first."""
         return self._published.checkpoint if self._published else None
+
+    @property
+    def published_note(self) -> SignedCheckpoint | None:
+        """The published head with every cosignature held, or None before the first."""
+        return self._published.signed() if self._published else None
+
+    @property
+    def published_time_s(self) -> int:
+        """Unix time at or after which a quorum stood behind the published head; 0 before it.
+
+        The q-th newest of the cosignatures' times, so f liars cannot make an old head look fresh.
+        """
+        if self._published is None:
+            return 0
+        size = self._published.checkpoint.size
+        needed = self._trust.epoch_at(size).members.quorum
+        times = sorted(
+            (int.from_bytes(line.payload[:8], "big") for line in self._published.lines.values()),
+            reverse=True,
+        )
+        return times[needed - 1] if len(times) >= needed else 0
 
     @property
     def published_size(self) -> int:
@@ -189,7 +217,7 @@ class Publisher:
         Lines of keys that are not the epoch's, and lines held already, are ignored unverified.
 
         Returns:
-            How many members' lines are new.
+            How many members' lines are new, or newer than the ones held.
 
         Raises:
             InvalidInputError: The head is of another log.
@@ -332,20 +360,13 @@ class Publisher:
                 self._report(head.signed())
 
     def _report(self, theirs: SignedCheckpoint) -> None:
-        head = theirs.checkpoint
-        our_root = self._our_root(head.size)
-        for line in theirs.signatures:
-            _LOG.error(
-                "split view: %s cosigned size %d root %s, the chain has %s",
-                line.name,
-                head.size,
-                head.root.hex(),
-                our_root.hex() if our_root else "no block that ends there",
-            )
-            if len(self.split_views) < SPLIT_VIEWS_MAX:
-                self.split_views.append(
-                    SplitView(line.name, SignedCheckpoint(head, (line,)), our_root)
-                )
+        size = theirs.checkpoint.size
+        our_root = self._our_root(size)
+        held = self._heads.get((size, our_root)) if our_root is not None else None
+        ours = held if held is not None and held.lines else self._published
+        self._split_views.add(
+            theirs, ours=ours.signed() if ours is not None else None, our_root=our_root
+        )
 
     def _forget_surplus(self) -> None:
         tip = self._chain.tip.size
@@ -384,12 +405,12 @@ def read_checkpoint(path: Path) -> SignedCheckpoint | None:
 
 
 def _merge(head: _Head, lines: tuple[SignatureLine, ...]) -> int:
-    """Keep each member's newest line; return how many members had none before."""
-    added = 0
+    """Keep each member's newest line; return how many are news."""
+    news = 0
     for line in lines:
         held = head.lines.get(line.name)
-        added += held is None
         # The payload starts with the big-endian time, so byte order is time order.
         if held is None or held.payload[:8] < line.payload[:8]:
             head.lines[line.name] = line
-    return added
+            news += 1
+    return news

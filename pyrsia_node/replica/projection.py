@@ -29,6 +29,15 @@ from pyrsia_node.tlog.checkpoint import Checkpoint, SignedCheckpoint
 _LOG = logging.getLogger("pyrsia.replica.projection")
 
 PULL_INTERVAL_S: Final = 1.0
+RECOSIGN_INTERVAL_S: Final = 600.0
+"""How long after its cosignature a member cosigns a head again that has not changed."""
+
+STALE_S: Final = 660.0
+"""Age of a published head from which a node asks others for newer cosignatures."""
+
+STALE_PULL_INTERVAL_S: Final = 30.0
+"""How often it asks: perhaps there is no quorum that could cosign."""
+
 NOTE_BYTES_MAX: Final = 64 * 1024
 
 
@@ -63,6 +72,8 @@ class Projection:
         self._broadcast = broadcast
         self._clock = clock
         self._wanted = trio.Event()
+        self._cosigned_s: float | None = None
+        self._asked_stale_s = -STALE_PULL_INTERVAL_S
 
     def catch_up(self) -> None:
         """Derive everything up to the tip. May run in a worker thread: it only reads the chain."""
@@ -73,6 +84,7 @@ class Projection:
 
     def cosign_tip(self) -> None:
         """Cosign the tip, which is durable, and tell the other members."""
+        self._cosigned_s = self._clock.monotonic_s()
         tip = self._chain.tip
         cosigner = self._cosigner(tip.size)
         if cosigner is None or not self._chain.may_cosign(tip.size, tip.root):
@@ -86,6 +98,7 @@ class Projection:
         """Follow ``watch`` for ever: derive, then publish what a quorum stands behind."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._wake_on_growth, watch)
+            nursery.start_soon(self._cosign_again)
             while True:
                 await self._wanted.wait()
                 self._wanted = trio.Event()
@@ -97,6 +110,21 @@ class Projection:
         while True:
             height = await watch.beyond(height)
             self._wanted.set()
+
+    async def _cosign_again(self) -> None:
+        """Cosign a head that does not change once more every ten minutes: "still the newest".
+
+        What is cosigned is the tip, so the guard holds as ever: no smaller head, no other root.
+        """
+        while True:
+            now_s = self._clock.monotonic_s()
+            self._cosigned_s = now_s if self._cosigned_s is None else self._cosigned_s
+            age = now_s - self._cosigned_s
+            if age >= RECOSIGN_INTERVAL_S:
+                self.cosign_tip()
+                self._wanted.set()
+            else:
+                await trio.sleep(RECOSIGN_INTERVAL_S - age)
 
     async def _publish(self) -> None:
         """Move the checkpoint, its fsyncs in a thread; then partial tiles before it may go."""
@@ -127,9 +155,17 @@ class Projection:
             await trio.sleep(PULL_INTERVAL_S * (0.5 + secrets.randbelow(1000) / 1000))
             tip = self._chain.tip
             connected = self._requests.connected()
-            if not connected or self._publisher.published_size >= tip.size:
-                continue
-            await self._pull_from(secrets.choice(connected), tip.size)
+            if connected and (self._publisher.published_size < tip.size or self._is_stale()):
+                await self._pull_from(secrets.choice(connected), tip.size)
+
+    def _is_stale(self) -> bool:
+        """Tell whether the published head should have newer cosignatures; true now and then."""
+        now_s = self._clock.monotonic_s()
+        age = self._clock.now_ms() // 1000 - self._publisher.published_time_s
+        if age < STALE_S or now_s < self._asked_stale_s + STALE_PULL_INTERVAL_S:
+            return False
+        self._asked_stale_s = now_s
+        return True
 
     async def _pull_from(self, peer: PeerId, size: int) -> None:
         try:
