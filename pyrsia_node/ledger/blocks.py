@@ -7,7 +7,7 @@ Specification: docs/spec/leaves.md, "Blocks".
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -15,8 +15,9 @@ from consensus import wire
 from consensus.errors import DecodeError
 from consensus.ingress import verify_certificate
 from consensus.types import ZERO_DIGEST, Certificate, Digest, MemberSet, NodeId, VoteKind
+from pyrsia_node.ledger import commitment
 from pyrsia_node.ledger.machine.execute import Execution
-from pyrsia_node.ledger.machine.view import state_root
+from pyrsia_node.ledger.machine.view import Change, state_root
 from pyrsia_node.model.digest import ZERO_SHA256, Sha256, sha256_of
 from pyrsia_node.model.errors import InvalidInputError, VerificationError
 from pyrsia_node.model.leaves import Header
@@ -102,9 +103,16 @@ class ExecutedBlock:
 
 
 def derive_header(
-    tip: Tip, claims: Claims, transactions: Sequence[SignedTransaction], execution: Execution
+    tip: Tip,
+    claims: Claims,
+    transactions: Sequence[SignedTransaction],
+    execution: Execution,
+    *,
+    snapshot_root: Callable[[Iterable[Change]], Sha256],
 ) -> Header:
     """Return the one header that a block of these parts has.
+
+    ``snapshot_root`` gives the root over the state after changes; it is asked only when due.
 
     Raises:
         InvalidInputError: The block holds no transaction and no outcome is due.
@@ -114,6 +122,7 @@ def derive_header(
     body = [transaction.encoded for transaction in transactions] + list(execution.leaves)
     certificate = claims.parent_certificate
     members = Sha256(tip.members.set_hash.hex())
+    has_snapshot = commitment.is_due(tip.height + 1, changes_set=execution.next_set is not None)
     return Header(
         network=claims.network,
         height=tip.height + 1,
@@ -130,6 +139,7 @@ def derive_header(
         next_set=members if execution.next_set is None else execution.next_set.digest(),
         prev_epoch_height=tip.epoch_height,
         parent_cert=sha256_of(certificate) if certificate else ZERO_SHA256,
+        snapshot_root=snapshot_root(execution.changes) if has_snapshot else None,
     )
 
 

@@ -77,6 +77,7 @@ class Chain(CommittedChain):
         self._admission = Admission(self._network, verify)
         # Blocks of the working height that were executed, by body id: checked once, not thrice.
         self._executed: dict[Digest, ExecutedBlock] = {}
+        self._buckets = storage.BucketReader(store)
         # Decoded records of the tip's state; every commit forgets what it changes.
         self._known = RecordCache()
         self._in_force = read_params(genesis.params, self._state)
@@ -233,7 +234,9 @@ class Chain(CommittedChain):
             time_ms=time_ms,
             parent_certificate=parent_certificate,
         )
-        header = derive_header(self._tip, claims, chosen, execution)
+        header = derive_header(
+            self._tip, claims, chosen, execution, snapshot_root=self._buckets.root_after
+        )
         header_bytes = header.encode()
         block = wire.encode_block(
             header_bytes, parent_certificate, [each.encoded for each in chosen]
@@ -286,7 +289,8 @@ class Chain(CommittedChain):
                 f"block {block_hash.hex()} of height {header.height} is final but not valid: "
                 f"{error}"
             ) from None
-        changes = commit_changes(tip, executed, certificate)
+        sums = self._buckets.after(executed.execution.changes)
+        changes = commit_changes(tip, executed, certificate, sums=sums)
         # One synced write. A crash before it leaves the tip as it was, and consensus replays the
         # block from its log or from peers; a crash after it leaves the block and all that follows
         # from it. Tiles and index are derived later and catch up by themselves.
@@ -371,7 +375,10 @@ class Chain(CommittedChain):
             verify=self._verify,
         )
         claims = Claims(network, header.view, header.proposer, header.time_ms, certificate)
-        check_derived(header, derive_header(self._tip, claims, transactions, execution))
+        derived = derive_header(
+            self._tip, claims, transactions, execution, snapshot_root=self._buckets.root_after
+        )
+        check_derived(header, derived)
         executed = ExecutedBlock(
             header, parts.header, certificate, signers, transactions, execution
         )

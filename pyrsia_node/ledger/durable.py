@@ -6,12 +6,14 @@ Layout: ``ledger.storage``.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
 from consensus.types import Digest, NodeId
 from pyrsia_node.ledger import storage
 from pyrsia_node.ledger.blocks import ExecutedBlock, Tip
+from pyrsia_node.ledger.commitment import is_empty
 from pyrsia_node.ledger.machine.view import ZERO_ROOT, state_root
 from pyrsia_node.ledger.storage import BlockRecord, ChainReader
 from pyrsia_node.model import canonical
@@ -75,8 +77,13 @@ def height_zero(genesis: Genesis) -> Changes:
     return changes
 
 
-def commit_changes(tip: Tip, executed: ExecutedBlock, certificate: bytes) -> Changes:
-    """Return all that committing a block after ``tip`` changes."""
+def commit_changes(
+    tip: Tip, executed: ExecutedBlock, certificate: bytes, *, sums: Mapping[str, bytes]
+) -> Changes:
+    """Return all that committing a block after ``tip`` changes.
+
+    ``sums`` are the new sums of the buckets of the state that the block touches.
+    """
     header = executed.header
     leaves = executed.leaves()
     frontier = tip.frontier.extend(tree.leaf_hash(leaf) for leaf in leaves)
@@ -107,6 +114,8 @@ def commit_changes(tip: Tip, executed: ExecutedBlock, certificate: bytes) -> Cha
         changes.append((storage.transaction_key(transaction.id), index))
     for change in executed.execution.changes:
         changes.append((storage.STATE_PREFIX + change.key.encode("ascii"), change.value))
+    for name, value in sums.items():
+        changes.append((storage.bucket_key(name), None if is_empty(value) else value))
     return changes
 
 

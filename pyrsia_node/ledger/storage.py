@@ -18,18 +18,21 @@ key under ``chain/``        value
 ``frontier``                frontier of the tree
 ``guard``                   canonical {root, size} that may be cosigned
 ``state/<key>``             the replicated state (``ledger.machine.records``)
+``bucket/<name>``           sum over one bucket of the state (``ledger.commitment``)
 ==========================  ===========================================================
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final, cast
 
 from consensus import wire
 from consensus.types import NodeId
+from pyrsia_node.ledger import commitment
 from pyrsia_node.ledger.machine.context import Head
+from pyrsia_node.ledger.machine.view import Change
 from pyrsia_node.model import canonical
 from pyrsia_node.model.canonical import JsonValue
 from pyrsia_node.model.digest import Sha256
@@ -43,6 +46,7 @@ STATE_PREFIX: Final = PREFIX + b"state/"
 TIP_KEY: Final = PREFIX + b"tip"
 FRONTIER_KEY: Final = PREFIX + b"frontier"
 GUARD_KEY: Final = PREFIX + b"guard"
+BUCKET_PREFIX: Final = PREFIX + b"bucket/"
 _END_PREFIX: Final = PREFIX + b"end/"
 _RECORD_BYTES_MAX: Final = 64_000
 
@@ -75,6 +79,11 @@ def certificate_key(height: int) -> bytes:
 def end_key(last_leaf: int) -> bytes:
     """Return the key that leads from a block's last leaf to its height."""
     return _END_PREFIX + encode_number(last_leaf)
+
+
+def bucket_key(name: str) -> bytes:
+    """Return the key of the sum over one bucket of the state."""
+    return BUCKET_PREFIX + name.encode("ascii")
 
 
 def transaction_key(transaction_id: Sha256) -> bytes:
@@ -278,6 +287,33 @@ class ChainReader:
         if value is None:
             raise CorruptStateError(f"the chain database lacks {what}")
         return value
+
+
+class BucketReader:
+    """The sums over the state's buckets, and what a block's changes make of them."""
+
+    def __init__(self, store: KeyValueReader) -> None:
+        """Read from ``store``."""
+        self._store = store
+        self._state = StateReader(store)
+
+    def after(self, changes: Iterable[Change]) -> dict[str, bytes]:
+        """Return the new sums of the buckets that ``changes`` touch."""
+        return commitment.changed_sums(
+            changes,
+            read_value=lambda key: self._state.get(key.encode("ascii")),
+            read_sum=lambda name: self._store.get(bucket_key(name)),
+        )
+
+    def sums(self) -> dict[str, bytes]:
+        """Return the sums of all buckets that are not empty, by name."""
+        start = len(BUCKET_PREFIX)
+        found = self._store.scan(BUCKET_PREFIX)
+        return {key[start:].decode("ascii"): value for key, value in found}
+
+    def root_after(self, changes: Iterable[Change]) -> Sha256:
+        """Return the snapshot root over the state after ``changes``."""
+        return Sha256(commitment.root_of_sums(self.sums() | self.after(changes)).hex())
 
 
 class StateReader(KeyValueReader):

@@ -31,7 +31,8 @@ class Header:
     """The first leaf of a block; its leaf hash is the block's identity.
 
     ``view`` and ``proposer`` are those of the first proposal; a re-proposal keeps them.
-    ``n_leaves`` counts the leaves after the header. ``time_ms`` is Unix time.
+    ``n_leaves`` counts the leaves after the header. ``time_ms`` is Unix time. ``snapshot_root``
+    stands exactly in headers that end an epoch and at every 10,000th height.
     """
 
     network: Sha256
@@ -49,6 +50,7 @@ class Header:
     next_set: Sha256
     prev_epoch_height: int
     parent_cert: Sha256
+    snapshot_root: Sha256 | None = None
 
     @property
     def size(self) -> int:
@@ -57,8 +59,11 @@ class Header:
 
     def encode(self) -> bytes:
         """Return the bytes of the leaf."""
+        snapshot = self.snapshot_root
+        optional: JsonObject = {} if snapshot is None else {"snapshot_root": snapshot}
         return canonical.dumps(
             {
+                **optional,
                 "body_root": self.body_root,
                 "height": self.height,
                 "n_leaves": self.n_leaves,
@@ -87,7 +92,10 @@ class Header:
         Raises:
             InvalidInputError: Not a legal header, or of rules that this code does not know.
         """
-        got = Fields(canonical.loads(data, bytes_max=LEAF_BYTES_MAX), "block", _HEADER_MEMBERS)
+        value = canonical.loads(data, bytes_max=LEAF_BYTES_MAX)
+        has_snapshot = isinstance(value, dict) and "snapshot_root" in value
+        members = _HEADER_MEMBERS | {"snapshot_root"} if has_snapshot else _HEADER_MEMBERS
+        got = Fields(value, "block", members)
         got.schema("block")
         rules = got.integer("rules", low=1, high=INTEGER_MAX)
         if rules != RULES:
@@ -108,6 +116,7 @@ class Header:
             next_set=got.sha256("next_set"),
             prev_epoch_height=got.integer("prev_epoch_height", low=0, high=INTEGER_MAX),
             parent_cert=got.sha256("parent_cert"),
+            snapshot_root=got.sha256("snapshot_root") if has_snapshot else None,
         )
 
 
