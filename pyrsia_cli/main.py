@@ -10,7 +10,17 @@ from importlib import metadata
 
 import click
 
-from pyrsia_cli.commands import auditing, building, configuring, log, networks, node, trust
+from pyrsia_cli.commands import (
+    auditing,
+    building,
+    configuring,
+    log,
+    members,
+    networks,
+    node,
+    statements,
+    trust,
+)
 from pyrsia_node.model.errors import PyrsiaError
 from pyrsia_node.schema.exit_codes import INVALID, exit_code_of
 
@@ -47,6 +57,16 @@ for command in (
     log.verify,
     auditing.audit,
     configuring.configure,
+    members.nodes,
+    members.authorize,
+    members.remove,
+    members.rotate_key,
+    members.set_param,
+    members.approve,
+    statements.withdraw,
+    statements.revoke,
+    statements.deprecate,
+    statements.vulnerable,
     networks.network,
     networks.devnet,
     trust.trust,

@@ -22,6 +22,7 @@ from pyrsia_node.gateway.core_link import CoreLink
 from pyrsia_node.gateway.errors import body_of, headers_of, status_of
 from pyrsia_node.gateway.log_answers import LogAnswers
 from pyrsia_node.gateway.log_formats import MEDIA, Format, encode, stamp_of
+from pyrsia_node.gateway.member_routes import add_member_routes
 from pyrsia_node.ledger.search import Order
 from pyrsia_node.model.errors import InvalidInputError, NotFoundError, PyrsiaError, UnavailableError
 from pyrsia_node.model.purl import Purl
@@ -99,6 +100,7 @@ def make_control_app(parts: ControlParts) -> FastAPI:
     )
     _add_node_routes(app, parts)
     _add_build_routes(app, parts)
+    add_member_routes(app, parts.core, parts.gate)
     _add_log_routes(app, parts)
     handlers: dict[type[Exception], ExceptionHandler] = {
         PyrsiaError: _on_error,

@@ -27,11 +27,22 @@ from pyrsia_node.schema.links import (
     Peers,
     SetFaultParams,
     Status,
+    TransactionParams,
+    TransactionState,
+)
+from pyrsia_node.schema.motions import (
+    AdviceBody,
+    AdviceTaken,
+    ApproveParams,
+    Members,
+    MotionBody,
+    MotionTaken,
 )
 
 STATUS_SECONDS_MAX: Final = 3.0
 HOLDERS_SECONDS_MAX: Final = 5.0
 BUILD_SECONDS_MAX: Final = 30.0
+MOTION_SECONDS_MAX: Final = 15.0
 
 _A = TypeVar("_A", bound=Answer)
 
@@ -68,6 +79,27 @@ class CoreLink:
     async def set_fault(self, params: SetFaultParams) -> Done:
         """Make this node lie, in a development network."""
         return await self._call("set_fault", params, Done, STATUS_SECONDS_MAX)
+
+    async def members(self) -> Members:
+        """Return who votes, and the motions under way."""
+        return await self._call("members", NoParams(), Members, STATUS_SECONDS_MAX)
+
+    async def propose(self, params: MotionBody) -> MotionTaken:
+        """Bring a motion and approve it."""
+        return await self._call("propose", params, MotionTaken, MOTION_SECONDS_MAX)
+
+    async def approve(self, params: ApproveParams) -> MotionTaken:
+        """Approve a motion that somebody else brought."""
+        return await self._call("approve", params, MotionTaken, MOTION_SECONDS_MAX)
+
+    async def advise(self, params: AdviceBody) -> AdviceTaken:
+        """State something about a package, alone."""
+        return await self._call("advise", params, AdviceTaken, MOTION_SECONDS_MAX)
+
+    async def transaction(self, transaction_id: str) -> TransactionState:
+        """Return whether a block holds a transaction."""
+        params = TransactionParams.parse({"id": transaction_id})
+        return await self._call("transaction", params, TransactionState, STATUS_SECONDS_MAX)
 
     async def holders(self, sha256: str) -> list[Holder]:
         """Return who may have an artifact (``ports.Router``)."""

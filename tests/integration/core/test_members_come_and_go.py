@@ -155,8 +155,9 @@ async def test_one_node_admits_a_second_which_votes_without_a_restart(tmp_path: 
         (motion,) = shown.motions
         assert (motion.title, motion.missing) == ("set open_max = 99", ["south"])
         await nodes.links["south"].call("approve", {"subject": motion.subject})
-        while (await nodes.members("south")).params["open_max"] != 99:
-            await trio.sleep(0.02)
+        for label in ("north", "south"):
+            while (await nodes.members(label)).params["open_max"] != 99:
+                await trio.sleep(0.02)
         assert (await nodes.members("north")).motions == []
 
 

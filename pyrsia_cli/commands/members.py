@@ -1,0 +1,255 @@
+"""``nodes``, ``authorize``, ``remove``, ``rotate-key``, ``set-param``, ``approve``: who votes.
+
+An admin speaks through the admin's own node: the node signs, and the log counts. Nothing happens
+before a quorum of the authorized nodes said the same.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Final
+
+import click
+
+from pyrsia_cli.api import NodeApi
+from pyrsia_cli.output import Row, console, emit, format_option, progress_console
+from pyrsia_cli.settings import load_settings, settings_path
+from pyrsia_node.model.errors import InvalidInputError, UnavailableError
+from pyrsia_node.model.members import SignedMember
+from pyrsia_node.schema.links import TransactionState
+from pyrsia_node.schema.motions import HEIGHTS_DEFAULT, Members, MotionTaken
+
+RECORD_BYTES_MAX: Final = 8_000
+PATIENCE_S: Final = 30.0
+POLL_S: Final = 0.2
+
+NODE_COLUMNS: Final = ("label", "standing", "connected", "height", "approved", "missing", "id")
+MOTION_COLUMNS: Final = ("motion", "approved", "missing", "expires", "subject", "detail")
+
+heights_option = click.option(
+    "--heights",
+    type=click.IntRange(1, 100_000),
+    default=HEIGHTS_DEFAULT,
+    show_default=True,
+    help="After how many more blocks the approval lapses.",
+)
+
+
+@click.command()
+@format_option
+def nodes(output_format: str) -> None:
+    """List authorized nodes, candidates, who approved them and who is missing.
+
+    Below them stand the other motions under way: removals, rotations, parameters, statements.
+    `pyrsia approve SUBJECT` adds this node's approval to any of them.
+    """
+    with NodeApi(load_settings(settings_path())) as api:
+        found = api.get("/api/v1/members", Members)
+    rows = node_rows(found)
+    if output_format != "table":
+        emit(rows, NODE_COLUMNS, output_format, document=found.dump())
+        return
+    emit(rows, NODE_COLUMNS, output_format)
+    others = [row for row in motion_rows(found) if row["op"] != "add_node"]
+    if others:
+        console().print()
+        emit(others, MOTION_COLUMNS, output_format)
+    console().print(f"\nepoch {found.epoch} at height {found.height}: {found.note}")
+
+
+@click.command()
+@click.option("--peer", default="", help="The candidate's peer id; it must be running.")
+@click.option(
+    "--record",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="The candidate's member.record, if it is not reachable yet.",
+)
+@heights_option
+def authorize(peer: str, record: Path | None, heights: int) -> None:
+    """Approve that a node becomes an authorized one.
+
+    It does once a quorum of the authorized nodes approved the same record, and the candidate
+    showed that it holds its keys and has caught up with the log.
+
+    \b
+    pyrsia authorize --peer 12D3KooW...
+    pyrsia authorize --record south.record
+    """  # noqa: D301 - click reads the backspace character
+    if bool(peer) == (record is not None):
+        raise InvalidInputError("give the candidate's --peer, or its --record")
+    content: dict[str, object] = {"peer": peer} if record is None else {"record": _read(record)}
+    bring("add_node", content, heights)
+
+
+@click.command()
+@click.option("--peer", required=True, help="Id or label of an authorized node.")
+@heights_option
+def remove(peer: str, heights: int) -> None:
+    """Approve that an authorized node votes no more.
+
+    Its copy of the log stays, and it goes on serving packages.
+    """
+    with NodeApi(load_settings(settings_path())) as api:
+        found = api.get("/api/v1/members", Members)
+    named = [each.id for each in found.members if peer in (each.id, each.label)]
+    if not named:
+        labels = ", ".join(each.label for each in found.members)
+        raise InvalidInputError(f"{peer} is no authorized node; there are {labels}")
+    bring("remove_node", {"node": named[0]}, heights)
+
+
+@click.command("rotate-key")
+@heights_option
+def rotate_key(heights: int) -> None:
+    """Ask the others to let this authorized node go on with new keys.
+
+    `pyrsia-node rotate-key` makes the new keys first. The node keeps its id; once a quorum
+    approved, it starts to use the new keys by itself.
+    """
+    bring("rotate_key", {}, heights)
+
+
+@click.command("set-param")
+@click.argument("name")
+@click.argument("value", type=int)
+@heights_option
+def set_param(name: str, value: int, heights: int) -> None:
+    """Approve another value of one of the network's parameters.
+
+    \b
+    pyrsia set-param min_authorized 4
+    pyrsia set-param k.pypi 3
+    pyrsia set-param class_ms.S 900000
+
+    `pyrsia nodes --format json` shows the values in force.
+    """  # noqa: D301 - click reads the backspace character
+    bring("set_param", {"name": name, "value": value}, heights)
+
+
+@click.command()
+@click.argument("subject")
+@heights_option
+@click.option("--yes", is_flag=True, help="Do not ask.")
+def approve(subject: str, heights: int, *, yes: bool) -> None:
+    """Approve a motion that another admin brought; `pyrsia nodes` lists them.
+
+    SUBJECT may be shortened to its first characters. What it stands for is shown first.
+    """
+    with NodeApi(load_settings(settings_path())) as api:
+        motions = api.get("/api/v1/members", Members).motions
+        matches = [each for each in motions if each.subject.startswith(subject.lower())]
+        if len(matches) != 1 or not subject:
+            what = "more than one motion" if len(matches) > 1 else "no motion"
+            raise InvalidInputError(f"{what} begins with {subject!r}; see `pyrsia nodes`")
+        (motion,) = matches
+        if not yes:
+            console().print(f"{motion.title}\n{json.dumps(motion.content, indent=2)}")
+            click.confirm("Approve it in the name of this node?", abort=True)
+        path = f"/api/v1/motions/{motion.subject}/approve"
+        taken = api.post(path, MotionTaken, {"heights": heights})
+        _follow(api, taken)
+
+
+def bring(op: str, content: dict[str, object], heights: int) -> None:
+    """Bring a motion through the node, and say how it stands once its approval is in the log."""
+    with NodeApi(load_settings(settings_path())) as api:
+        body = {"op": op, "content": content, "heights": heights}
+        _follow(api, api.post("/api/v1/motions", MotionTaken, body))
+
+
+def until_committed(api: NodeApi, transaction: str) -> TransactionState | None:
+    """Return where a transaction stands in the log; None if it takes longer than half a minute."""
+    deadline = time.perf_counter() + PATIENCE_S
+    while time.perf_counter() < deadline:
+        state = api.get(f"/api/v1/transactions/{transaction}", TransactionState)
+        if state.committed:
+            return state
+        time.sleep(POLL_S)
+    return None
+
+
+def _follow(api: NodeApi, taken: MotionTaken) -> None:
+    console().print(f"{taken.title}\nsubject {taken.subject}")
+    if until_committed(api, taken.transaction) is None:
+        progress_console().print(
+            "this node's approval is not in the log yet; the node repeats it until it is"
+            " (`pyrsia status` says whether enough nodes are up)"
+        )
+        return
+    motions = api.get("/api/v1/members", Members).motions
+    found = [each for each in motions if each.subject == taken.subject]
+    if not found:
+        console().print("approved, and carried out")
+        return
+    (motion,) = found
+    given = len(motion.approvals)
+    if given >= motion.needed:
+        console().print(f"approved by {given}, which is enough: the nodes carry it out now")
+    else:
+        missing = ", ".join(motion.missing)
+        console().print(f"approved by {given} of {motion.needed}; not yet by {missing}")
+
+
+def _read(path: Path) -> object:
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise InvalidInputError(f"{path} cannot be read: {error.strerror}") from error
+    if len(data) > RECORD_BYTES_MAX:
+        raise InvalidInputError(f"{path} is no member.record: it has {len(data)} bytes")
+    return SignedMember.decode(data).to_json()
+
+
+def node_rows(found: Members) -> list[Row]:
+    """Return a row for each authorized node, then one for each candidate."""
+    rows: list[Row] = [
+        {
+            "label": each.label,
+            "standing": "authorized",
+            "connected": each.connected,
+            "height": each.height,
+            "id": each.id,
+        }
+        for each in found.members
+    ]
+    rows += (
+        {
+            "label": motion.title,
+            "standing": "candidate",
+            "approved": _approved(motion.needed, [each.label for each in motion.approvals]),
+            "missing": motion.missing,
+            "id": motion.candidate,
+        }
+        for motion in found.motions
+        if motion.op == "add_node"
+    )
+    return rows
+
+
+def motion_rows(found: Members) -> list[Row]:
+    """Return a row for each motion."""
+    return [
+        {
+            "op": motion.op,
+            "motion": motion.title,
+            "approved": _approved(motion.needed, [each.label for each in motion.approvals]),
+            "missing": motion.missing,
+            "expires": min((each.expiry for each in motion.approvals), default=None),
+            "subject": motion.subject[:16],
+            "detail": motion.detail,
+        }
+        for motion in found.motions
+    ]
+
+
+def _approved(needed: int, labels: list[str]) -> str:
+    return f"{len(labels)} of {needed}: {', '.join(labels)}"
+
+
+def require_answer(state: TransactionState | None) -> TransactionState:
+    """Return the state of a committed transaction; raises UnavailableError where there is none."""
+    if state is None:
+        raise UnavailableError("it is not in the log yet; the node repeats it until it is")
+    return state
