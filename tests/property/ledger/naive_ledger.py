@@ -1,13 +1,15 @@
 """The ledger's rules once more, as slowly and plainly as possible. The product is not imported.
 
 Everything is recomputed from the full history of items with plain dicts. Transactions and leaves
-are JSON objects. Written from docs/spec/leaves.md, not from the code it checks.
+are JSON objects. Approvals are taken as given here. Written from docs/spec/leaves.md, not from the
+code it checks.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -87,14 +89,15 @@ class NaiveLedger:
         self.time = time_ms
         self.size = size
         self.requests: dict[str, Request] = {}
-        self.seqs = dict.fromkeys(members, 0)
+        self.next_members = self.members
+        self.seqs: dict[str, int] = defaultdict(int)
         self.documents: dict[str, Json] = {}
         self.opened: list[tuple[str, str, int]] = []  # sponsor, purl, time
 
     # ------------------------------------------------------------ a block
 
     def block(self, transactions: list[tuple[str, Json]], time_ms: int) -> list[Json]:
-        """Execute (id, transaction without sigs) pairs that are all valid; return the leaves."""
+        """Execute (id, transaction without sigs) pairs that are all valid; return the outcomes."""
         self.time = time_ms
         leaf = self.size + 1
         touched: set[str] = set()
@@ -104,7 +107,9 @@ class NaiveLedger:
             self.apply(tx_id, body, leaf, touched, late)
             leaf += 1
         leaves = self.finish(touched) + self.late(late)
-        self.size = leaf + len(leaves)
+        has_set = self.next_members != self.members
+        self.size = leaf + len(leaves) + has_set
+        self.members = self.next_members
         return leaves
 
     def apply(
@@ -132,9 +137,13 @@ class NaiveLedger:
                     touched.add(request.id)
                 else:
                     late.setdefault(request.id, set()).add(body["voter"])
-        else:
+        elif body["t"] == "result":
             self.documents[sha(body["doc"])] = body["doc"]
             touched.add(body["req"])
+        elif body["t"] == "add_node":
+            self.next_members = sorted([*self.members, body["record"]["id"]])
+        elif body["t"] == "remove_node":
+            self.next_members = [each for each in self.members if each != body["node"]]
 
     def k(self) -> int:
         n = len(self.members)
@@ -146,7 +155,12 @@ class NaiveLedger:
 
     def check(self, tx_id: str, body: Json, time_ms: int) -> None:
         kind = body["t"]
+        author = body.get("sponsor") or body.get("voter") or body["by"]
+        if author not in self.members:
+            raise Refused
         if kind == "build_request":
+            if len(self.members) < self.params["min_authorized"] or self.k() > len(self.members):
+                raise Refused
             self.check_request(tx_id, body, time_ms)
         elif kind == "attest_batch":
             last = self.seqs[body["voter"]]
@@ -156,7 +170,7 @@ class NaiveLedger:
                 raise NotYet
             for item in body["items"]:
                 self.check_item(body["voter"], item)
-        else:
+        elif kind == "result":
             self.check_result(body)
 
     def check_request(self, tx_id: str, body: Json, time_ms: int) -> None:
@@ -198,6 +212,8 @@ class NaiveLedger:
         request = self.requests.get(item["req"])
         if request is None:
             raise NotYet
+        if voter not in request.members:
+            raise Refused
         earlier = request.by(voter)
         is_open = request.outcome == "OPEN"
         if not earlier:
@@ -222,6 +238,8 @@ class NaiveLedger:
         digest = sha(body["doc"])
         if request.outcome != "OPEN" or digest in self.documents:
             raise Refused
+        if body["voter"] not in request.members:
+            raise Refused
         if body["doc"]["purl"] != request.body["purl"]:
             raise Refused
         last = request.by(body["voter"])[-1:]
@@ -232,7 +250,10 @@ class NaiveLedger:
 
     def finish(self, touched: set[str]) -> list[Json]:
         waiting = [r for r in self.requests.values() if r.outcome == "OPEN"]
-        chosen = [r for r in waiting if r.id in touched or r.due <= self.time]
+        lost = set(self.members) - set(self.next_members)
+        chosen = [
+            r for r in waiting if r.id in touched or r.due <= self.time or lost & set(r.members)
+        ]
         leaves = []
         for request in sorted(chosen, key=lambda r: (r.due, r.id)):
             leaf = self.decide(request)
@@ -241,9 +262,9 @@ class NaiveLedger:
         return leaves
 
     def decide(self, r: Request) -> Json | None:
-        said = r.latest()
+        said = [s for s in r.latest() if s.voter in self.next_members]
         built = [s for s in said if s.built]
-        left = [m for m in r.members if not r.by(m)]
+        left = [m for m in r.members if m in self.next_members and not r.by(m)]
         names: dict[str, list[Spoken]] = {}
         for s in built:
             names.setdefault(s.item["result"], []).append(s)
@@ -339,7 +360,9 @@ class NaiveLedger:
             levels = sorted(
                 s.item["level"]
                 for s in r.latest()
-                if s.built and s.item["result"] == r.accepted["result"]
+                if s.voter in self.next_members
+                and s.built
+                and s.item["result"] == r.accepted["result"]
             )
             if len(levels) >= r.k and levels[r.k - 1] < r.accepted["level"]:
                 r.accepted["level"] = levels[r.k - 1]
@@ -347,7 +370,7 @@ class NaiveLedger:
             for voter in sorted(late[req]):
                 last = r.by(voter)[-1]
                 known = any(s.built and s.was_open for s in r.by(voter))
-                if not last.built or known:
+                if not last.built or known or voter not in self.next_members:
                     continue
                 own = r.accepted["own"]
                 if all(last.item["own"][x] not in own[x] for x in (0, 1, 2)):

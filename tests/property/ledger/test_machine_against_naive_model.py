@@ -1,7 +1,7 @@
 """The state machine against a naive model: every leaf, every refusal, every due time is the same.
 
 Hypothesis plays members that are honest, that fail, that are silent or late, and up to two that
-tamper, in any order and over any block times.
+tamper, in any order and over any block times, in a set that members leave and join.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from hypothesis.stateful import (
     rule,
 )
 
+from consensus.types import NodeId
 from pyrsia_node.ledger.machine.context import NotYetValidError
 from pyrsia_node.model.errors import InvalidInputError
 from pyrsia_node.model.genesis import DEFAULT_PARAMS
@@ -28,12 +29,16 @@ from pyrsia_node.model.transactions import AttestBatch, Item, Transaction
 from tests.fakes.block_runner import BlockRunner, unsigned
 from tests.property.ledger.naive_ledger import Json, NaiveLedger, NotYet, Refused
 from tests.strategies import build_bodies as make
+from tests.strategies.identities import identities, identity
 
 DOCUMENTS = [make.document(f".{n}") for n in range(3)]
 PURLS = [make.PURL, Purl.parse("pkg:pypi/seven@1.0")]
 FOREIGN = make.document(purl=PURLS[1])
 
-members = st.integers(0, 3)
+NEWCOMERS = [identity(number) for number in (100, 101)]
+MEMBERS_MIN = 2
+
+members = st.sampled_from([*range(4)] * 3 + [4, 5])
 numbers = st.sampled_from([0, 0, 0, 0, 1, 1, 2, 3, 5])
 documents = st.sampled_from([0, 0, 0, 0, 1, 1, 2])
 levels = st.sampled_from([0, 0, 1, 2])
@@ -50,6 +55,9 @@ class LedgerAgainstModel(RuleBasedStateMachine):
         self.naive = NaiveLedger(
             list(self.runner.members), params.to_json(), self.runner.time_ms, size=2
         )
+        # Everybody who may be a member, by the number that rules draw; two come only later.
+        self.people = {one.id: one for one in (*identities(4), *NEWCOMERS)}
+        self.names = list(self.people)
         self.ids: list[str] = []
         self.opened_ms: dict[str, int] = {}
         self.nonce = 0
@@ -91,7 +99,11 @@ class LedgerAgainstModel(RuleBasedStateMachine):
         return self.ids[-1 - number % len(self.ids)] if number < 5 else "0" * 64
 
     def next_seq(self, voter: int) -> int:
-        return self.naive.seqs[self.runner.members[voter]] + 1
+        return self.naive.seqs[self.names[voter]] + 1
+
+    def current(self) -> list[tuple[int, NodeId]]:
+        """Return (number, id) of the members."""
+        return [(n, name) for n, name in enumerate(self.names) if name in self.runner.members]
 
     # -------------------------------------------------------------- rules
 
@@ -108,7 +120,7 @@ class LedgerAgainstModel(RuleBasedStateMachine):
     ) -> None:
         self.nonce += 1
         body = make.request(
-            self.runner.members[sponsor],
+            self.names[sponsor],
             purl=purl,
             lock=f"{lock}",
             nonce=self.nonce,
@@ -153,7 +165,7 @@ class LedgerAgainstModel(RuleBasedStateMachine):
         req = self.pick(number)
         seq = max(1, self.next_seq(voter) + skip)
         item = self.item(voter, req, word, document, level)
-        self.block([make.batch(self.runner.members[voter], seq, item)], pause)
+        self.block([make.batch(self.names[voter], seq, item)], pause)
 
     @precondition(lambda self: bool(self.ids))
     @rule(
@@ -179,11 +191,11 @@ class LedgerAgainstModel(RuleBasedStateMachine):
         bodies: list[Transaction] = []
         for voter, word, document, level in words:
             item = self.item(voter, req, word, document, level)
-            name = self.runner.members[voter]
+            name = self.names[voter]
             bodies.append(AttestBatch(name, self.next_seq(voter), (item,), {}))
         if with_result:
             voter, _, document, _ = words[0]
-            bodies.append(make.result(self.runner.members[voter], req, DOCUMENTS[document]))
+            bodies.append(make.result(self.names[voter], req, DOCUMENTS[document]))
         self.block(bodies, pause)
 
     @precondition(lambda self: bool(self.ids))
@@ -198,10 +210,10 @@ class LedgerAgainstModel(RuleBasedStateMachine):
     ) -> None:
         req = self.pick(number)
         bodies: list[Transaction] = []
-        for voter, name in enumerate(self.runner.members):
+        for voter, name in self.current():
             spoken = req in self.naive.requests and self.naive.requests[req].by(name)
             if voter != silent and not spoken:
-                item = make.built(req, DOCUMENTS[0], level=levels[voter])
+                item = make.built(req, DOCUMENTS[0], level=levels[voter % 4])
                 bodies.append(make.batch(name, self.next_seq(voter), item))
         if bodies and DOCUMENTS[0].digest() not in self.naive.documents:
             bodies.append(make.result(bodies[0].author, req, DOCUMENTS[0]))
@@ -216,7 +228,7 @@ class LedgerAgainstModel(RuleBasedStateMachine):
         chosen = request.slots["candidates"][0]
         doc = next(each for each in (*DOCUMENTS, FOREIGN) if each.digest() == chosen)
         bodies: list[Transaction] = []
-        for voter, name in enumerate(self.runner.members):
+        for voter, name in self.current():
             last = request.by(name)[-1:]
             if last and last[0].built and last[0].item["result"] != chosen:
                 own = (
@@ -232,8 +244,8 @@ class LedgerAgainstModel(RuleBasedStateMachine):
         closed = [r for r in self.naive.requests.values() if r.accepted is not None]
         bodies: list[Transaction] = []
         for request in closed[-1:]:
-            for name in self.runner.members:
-                if not request.by(name):
+            for _, name in self.current():
+                if name in request.members and not request.by(name):
                     own = f"tampered by {name}" if tampers else ""
                     item = make.built(request.id, DOCUMENTS[0], level=level, own=own)
                     seq = self.naive.seqs[name] + 1
@@ -246,7 +258,38 @@ class LedgerAgainstModel(RuleBasedStateMachine):
     )
     def publish(self, *, voter: int, number: int, document: int, pause: int) -> None:
         doc = [*DOCUMENTS, FOREIGN][document]
-        self.block([make.result(self.runner.members[voter], self.pick(number), doc)], pause)
+        self.block([make.result(self.names[voter], self.pick(number), doc)], pause)
+
+    @rule(number=st.integers(0, 5), pause=pauses)
+    def one_joins(self, *, number: int, pause: int) -> None:
+        name = self.names[number]
+        if name not in self.runner.members:
+            self.block(self.runner.add(self.people[name]), pause)
+            assert name in self.runner.members
+
+    @precondition(lambda self: len(self.runner.members) > MEMBERS_MIN)
+    @rule(voter=members, number=numbers, document=documents, pause=pauses)
+    def one_leaves_with_a_last_word(
+        self, *, voter: int, number: int, document: int, pause: int
+    ) -> None:
+        name = self.names[voter]
+        if name not in self.runner.members:
+            return
+        bodies: list[Transaction] = []
+        if self.ids and number < 3:
+            item = make.built(self.pick(number), DOCUMENTS[document])
+            bodies.append(make.batch(name, self.next_seq(voter), item))
+        self.block([*bodies, *self.runner.remove(name)], pause)
+
+    @precondition(lambda self: bool(self.ids) and len(self.runner.members) > MEMBERS_MIN)
+    @rule(voter=members, publisher=members, number=numbers, pause=pauses)
+    def one_leaves_as_the_document_comes(
+        self, *, voter: int, publisher: int, number: int, pause: int
+    ) -> None:
+        name = self.names[voter]
+        if name in self.runner.members:
+            result = make.result(self.names[publisher], self.pick(number), DOCUMENTS[0])
+            self.block([result, *self.runner.remove(name)], pause)
 
     @rule(pause=pauses)
     def wait(self, pause: int) -> None:
@@ -262,6 +305,11 @@ class LedgerAgainstModel(RuleBasedStateMachine):
             assert before != after, "what is due closes"
 
     # -------------------------------------------------------------- laws
+
+    @invariant()
+    def sets_agree_with_the_model(self) -> None:
+        assert list(self.runner.members) == self.naive.members
+        assert len(self.runner.leaves) == self.naive.size
 
     @invariant()
     def views_agree_with_the_model(self) -> None:
