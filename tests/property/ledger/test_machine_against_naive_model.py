@@ -291,6 +291,13 @@ class LedgerAgainstModel(RuleBasedStateMachine):
             result = make.result(self.names[publisher], self.pick(number), DOCUMENTS[0])
             self.block([result, *self.runner.remove(name)], pause)
 
+    @rule(voters=st.lists(st.integers(0, 3), min_size=2, max_size=3, unique=True))
+    def some_leave_without_a_word(self, voters: list[int]) -> None:
+        for voter in voters:
+            name = self.names[voter]
+            if name in self.runner.members and len(self.runner.members) > MEMBERS_MIN:
+                self.block(self.runner.remove(name), 1)
+
     @rule(pause=pauses)
     def wait(self, pause: int) -> None:
         self.block([], pause)
