@@ -7,23 +7,37 @@ import string
 from hypothesis import strategies as st
 
 from consensus.types import NodeId
+from pyrsia_node.ledger.machine.context import Head
 from pyrsia_node.model import leaves
+from pyrsia_node.model.approvals import APPROVED_OPERATIONS
 from pyrsia_node.model.canonical import JsonObject, JsonValue
 from pyrsia_node.model.digest import Sha256
 from pyrsia_node.model.documents import Contradiction, Document, FileEntry, Metadata
+from pyrsia_node.model.evidence import STATEMENTS, SignedStatement
 from pyrsia_node.model.purl import Purl
+from pyrsia_node.model.statements import ADVISORY
 from pyrsia_node.model.transactions import (
     FAILURES,
+    Approve,
     AttestBatch,
+    AttestCommit,
     BuildRequest,
     BuiltItem,
+    Deprecate,
+    Evidence,
     FailedItem,
     Item,
     Pipeline,
+    RemoveNode,
     Result,
+    Revoke,
+    SetParam,
     Source,
+    Vulnerable,
+    Withdraw,
 )
-from tests.strategies.identities import identities
+from tests.strategies import member_bodies as change
+from tests.strategies.identities import identities, identity
 from tests.strategies.json_values import texts, values
 
 MEMBERS = tuple(one.id for one in identities(5))
@@ -124,7 +138,86 @@ batches = st.builds(
     ),
 )
 results = st.builds(Result, voter=member_ids, request=digests, document=documents())
-transactions = requests | batches | results
+commits = st.builds(AttestCommit, voter=member_ids, request=digests, commit=digests)
+
+# Proofs and records carry signatures that hold, in the network ``NETWORK``.
+NETWORK = bytes(range(32))
+nonces = st.binary(min_size=16, max_size=16).map(bytes.hex)
+signatures = st.binary(min_size=64, max_size=64)
+reasons = st.text(string.printable, min_size=1, max_size=500)
+heads = st.builds(Head, size=st.integers(2, 2**40), root=digests)
+newcomers = st.integers(100, 103).map(identity)
+approvals = st.builds(
+    Approve,
+    by=member_ids,
+    op=st.sampled_from(APPROVED_OPERATIONS),
+    subject=digests,
+    expiry=st.integers(1, 2**53 - 1),
+)
+additions = st.builds(
+    lambda by, one, height, head: change.add(by, one, NETWORK, height=height, head=head),
+    member_ids,
+    newcomers,
+    counts,
+    heads,
+)
+rotations = st.builds(
+    lambda old, fresh, height, head: change.rotate(
+        change.renewed(old.member.record, fresh), NETWORK, height=height, head=head
+    ),
+    st.sampled_from(identities(5)),
+    newcomers,
+    counts,
+    heads,
+)
+removals = st.builds(RemoveNode, by=member_ids, node=member_ids, nonce=nonces)
+params = st.builds(
+    SetParam,
+    by=member_ids,
+    name=st.sampled_from(["burst", "k.pypi", "class_ms.S", "anything.else"]),
+    value=counts,
+    nonce=nonces,
+)
+signed_statements = st.builds(
+    SignedStatement,
+    kind=st.sampled_from(STATEMENTS),
+    block=digests,
+    signature=signatures,
+)
+evidence = st.builds(
+    Evidence,
+    by=member_ids,
+    culprit=member_ids,
+    height=st.integers(1, 2**53 - 1),
+    view=st.integers(0, 2**32 - 1),
+    set=digests,
+    first=signed_statements,
+    second=signed_statements,
+)
+statements = st.one_of(
+    st.builds(Withdraw, by=member_ids, purl=purls, entry=counts, reason=reasons, nonce=nonces),
+    st.builds(Revoke, by=member_ids, purl=purls, sha256=digests, reason=reasons, nonce=nonces),
+    st.builds(
+        Deprecate,
+        by=member_ids,
+        purl=purls | purls.map(Purl.without_version),
+        reason=reasons,
+        instead=st.none() | purls,
+        nonce=nonces,
+    ),
+    st.builds(
+        Vulnerable,
+        by=member_ids,
+        purl=purls | purls.map(Purl.without_version),
+        advisory=st.from_regex(ADVISORY, fullmatch=True),
+        reason=reasons,
+        nonce=nonces,
+    ),
+)
+transactions = st.one_of(
+    *(requests, batches, results, commits, approvals, additions, rotations, removals, params),
+    *(evidence, statements),
+)
 
 headers = st.builds(
     leaves.Header,

@@ -20,7 +20,7 @@ from pyrsia_node.model.transactions import Transaction, decode_transaction, sign
 from tests.strategies import model_values as model
 from tests.strategies.identities import Identity, genesis_of, identities
 
-NETWORK = bytes(range(32))
+NETWORK = model.NETWORK
 BY_ID: dict[str, Identity] = {one.id: one for one in identities(5)}
 
 
