@@ -45,6 +45,7 @@ from pyrsia_node.p2p.network import Network
 from pyrsia_node.ports import Clock, Hint
 from pyrsia_node.replica.apply import apply_decision
 from pyrsia_node.replica.follow import Contradiction, Follower
+from pyrsia_node.replica.gossip import CHECKPOINT_HINT, HeadGossip
 from pyrsia_node.replica.projection import Projection
 from pyrsia_node.replica.watch import HeightWatch
 from pyrsia_node.schema.config import Config
@@ -136,6 +137,7 @@ class CoreNode:
             chain=chain,
             log_key=keys.public(KeyUse.LOG),
             log_signer=keys.signer(KeyUse.LOG),
+            evidence=opened.layout.evidence,
         )
         self._member = MemberPart(opened, self._on_commit) if opened.may_become_member else None
         self._projection = Projection(
@@ -160,6 +162,14 @@ class CoreNode:
         )
         if self._member is not None:
             self._member.driver.on_catchup = self._follower.hint
+        self._heads = HeadGossip(
+            chain=chain,
+            publisher=self._publisher,
+            log=opened.layout.log,
+            requests=opened.network,
+            publish_hint=opened.network.publish,
+            trust=lambda: self._trust.trust,
+        )
         self._builds = self._make_builds()
         self._assembly = Assembly(
             opened, submit=self._submit, is_pending=self._is_pending, beyond=self._watch.beyond
@@ -222,6 +232,7 @@ class CoreNode:
         )
         self._peer_methods().serve_on(network)
         self._builds.serve_on(network)
+        self._heads.serve_on(network)
         self._assembly.serve_on(network)
         Candidacy(self._opened).serve_on(network)
         network.serve_pieces(BlobServer(self._stat_blob).answer)
@@ -238,6 +249,7 @@ class CoreNode:
             nursery.start_soon(self._follower.run)
             nursery.start_soon(self._projection.run, self._watch)
             nursery.start_soon(self._projection.pull)
+            nursery.start_soon(self._heads.run)
             nursery.start_soon(self._take_hints)
             nursery.start_soon(self._announce_data_listener)
             nursery.start_soon(known.keep)
@@ -321,6 +333,8 @@ class CoreNode:
             self._take_hint(hint)
 
     def _take_hint(self, hint: Hint) -> None:
+        if hint.topic == CHECKPOINT_HINT:
+            self._heads.hint(hint.source, hint.payload)
         if hint.topic != DECISION_HINT or len(hint.payload) != 8:
             return
         height = int.from_bytes(hint.payload, "big")

@@ -71,6 +71,11 @@ class Layout:
         return self.log / "trust"
 
     @property
+    def evidence(self) -> Path:
+        """Split views that this node saw; made when there is one, removed by people alone."""
+        return self.root / "evidence"
+
+    @property
     def blobs(self) -> Path:
         """Artifacts by digest."""
         return self.root / "blobs"
