@@ -4,6 +4,7 @@ VENV ?= .venv
 CLIENTS ?= .clients
 BIN := $(VENV)/bin
 JOBS ?= 2
+NIGHTLY ?= .nightly
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .PHONY: setup demo check test unit sim sim-nightly integration e2e bench docs golden lock clean
@@ -46,6 +47,9 @@ sim: setup ## 10,000 seeded schedules of the consensus core, and the planted bug
 	$(BIN)/python -m consensus.sim --schedules 9500 --n 4,7 --jobs $(JOBS)
 	$(BIN)/python -m consensus.sim --schedules 500 --n 4,7 --jobs $(JOBS) --signatures real --seed 1000000
 	$(BIN)/python -m consensus.sim --mutants --jobs $(JOBS)
+
+sim-nightly: setup ## 100,000 schedules, 100,000 Twins scenarios, forks, planted bugs; killed, it goes on.
+	$(BIN)/python -m consensus.sim.nightly --jobs $(JOBS) $(NIGHTLY)
 
 integration: setup
 	$(BIN)/python -m pytest -q -n $(JOBS) tests/integration
