@@ -61,7 +61,7 @@ SECONDS: Final = {
 }
 """Shortest and longest time between a fault and its end."""
 
-CUT_EVERY: Final = 4
+CUT_EVERY: Final = 3
 """Each so manyth episode is a power cut."""
 
 

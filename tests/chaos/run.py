@@ -30,7 +30,7 @@ from tests.chaos.plan import Episode, Fault, episodes
 from tests.chaos.stage import Stage
 from tests.integration.network.evidence import leaves_on_disk
 
-GO_ON_S: Final = 90.0
+GO_ON_S: Final = 180.0
 """Within that a healed network commits at a node of our choice, and everybody has the block."""
 
 LEVEL_S: Final = 180.0
@@ -131,10 +131,18 @@ class Run:
             faults.perform(episode)
             self._go_on(stage, history, episode.fault.value, episode.seed)
             faults.review_impaired()
+            self._look_for_alarms(stage, episode)
         except (PyrsiaError, OSError) as error:
             if episode.fault is Fault.FULL_DISK and isinstance(error, OSError):
                 raise
             self._stalls.append(f"after {episode}: {error}")
+
+    def _look_for_alarms(self, stage: Stage, episode: Episode) -> None:
+        """No fault of ours may split the log or halt a node."""
+        for label in stage.labels:
+            for alarm in stage.alarms(label):
+                if alarm.startswith(("SPLIT VIEW", "HALTED")):
+                    self._stalls.append(f"after {episode}: alarm of {label}: {alarm}")
 
     def _go_on(self, stage: Stage, history: History, after: str, seed: int) -> None:
         """Have some node commit something new, and wait until all nodes that run have it."""

@@ -159,12 +159,16 @@ class Stage:
 
     def silence(self, label: str) -> str:
         """Return why a node does not vote; "" if it does, or does not answer."""
+        return next((each for each in self.alarms(label) if each.startswith("SILENT")), "")
+
+    def alarms(self, label: str) -> list[str]:
+        """Return what a node wants its operator to look at; [] if it does not answer."""
         try:
             alarms = self.cluster.status(label)["alarms"]
         except PyrsiaError:
-            return ""
+            return []
         assert isinstance(alarms, list)
-        return next((str(each) for each in alarms if str(each).startswith("SILENT")), "")
+        return [str(each) for each in alarms]
 
     # ------------------------------------------------------------ inside
 
