@@ -33,10 +33,12 @@ from pyrsia_node.model.leaves import (
 from pyrsia_node.model.limits import (
     CAUSE_LENGTH_MAX,
     DOC_BYTES_MAX,
+    LABEL_LENGTH_MAX,
     LEAF_BYTES_MAX,
     MEMBER_ID_LENGTH_MAX,
     MEMBERS_MAX,
 )
+from pyrsia_node.model.members import KEY_NAMES, MemberKeys, MemberRecord, SetLeaf
 from pyrsia_node.model.purl import PURL_LENGTH_MAX, Purl
 from pyrsia_node.model.transactions import FAILURES
 from tests.fakes.block_runner import BlockRunner
@@ -105,6 +107,19 @@ LARGEST_OUTCOMES: list[Outcome] = [
 @pytest.mark.parametrize("outcome", LARGEST_OUTCOMES, ids=lambda outcome: type(outcome).__name__)
 def test_no_derived_leaf_can_exceed_the_limit(outcome: Outcome) -> None:
     assert len(encode_outcome(outcome)) <= LEAF_BYTES_MAX
+
+
+def test_set_leaf_of_the_largest_set_fits_with_the_longest_labels() -> None:
+    """Every member record has the same length but for its label: these are the longest."""
+    keys = [bytes([n % 256, n // 256]) * 16 for n in range(5 * MEMBERS_MAX)]
+    members = tuple(
+        MemberRecord(
+            each, f"{n:0{LABEL_LENGTH_MAX}d}", MemberKeys(*keys[5 * n : 5 * n + len(KEY_NAMES)])
+        )
+        for n, each in enumerate(IDS)
+    )
+    leaf = SetLeaf(LARGEST, DIGEST, members).encode()
+    assert len(leaf) <= LEAF_BYTES_MAX
 
 
 def test_largest_document_of_this_test_is_really_the_largest() -> None:

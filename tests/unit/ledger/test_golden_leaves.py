@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from pyrsia_node.model.digest import sha256_of
+from pyrsia_node.ledger.machine.context import Head
+from pyrsia_node.model.digest import ZERO_SHA256, sha256_of
+from pyrsia_node.model.evidence import Evidence, SignedStatement
 from pyrsia_node.model.genesis import DEFAULT_PARAMS
 from pyrsia_node.model.leaves import (
     Accepted,
@@ -28,9 +30,19 @@ from pyrsia_node.model.leaves import (
     encode_outcome,
 )
 from pyrsia_node.model.purl import Purl
+from pyrsia_node.model.transactions import (
+    TRANSACTION_KINDS,
+    AttestCommit,
+    Deprecate,
+    Revoke,
+    Transaction,
+    Vulnerable,
+    Withdraw,
+)
 from tests.fakes.local_chain import LocalChain
 from tests.strategies import build_bodies as make
-from tests.strategies.identities import genesis_of, identities
+from tests.strategies import member_bodies as change
+from tests.strategies.identities import genesis_of, identities, identity
 
 PATH = Path(__file__).parents[2] / "vectors/ledger/golden-leaves.toml"
 D = [make.digest(f"{number}") for number in range(9)]
@@ -61,7 +73,28 @@ def leaves() -> dict[str, bytes]:
         "late_divergence": LateDivergence(D[0], four, D[8]),
     }
     genesis = genesis_of(identities(4))
+    network, head, nonce = genesis.network_id, Head(40, D[1]), "0f" * 16
+    newcomer = identity(100)
+    renewed = change.renewed(local.members[1].member.record, identity(101))
+    bodies: list[Transaction] = [
+        AttestCommit(one, D[0], D[1]),
+        change.approve(two, change.remove(one, four), network, expiry=1_000),
+        change.add(one, newcomer, network, height=7, head=head),
+        change.rotate(renewed, network, height=7, head=head),
+        change.remove(one, four, nonce=1),
+        change.set_param(one, "k.pypi", 3, nonce=2),
+        Evidence(
+            by=one, culprit=three, height=7, view=3, set=D[5],
+            first=SignedStatement("nullify", ZERO_SHA256, bytes(64)),
+            second=SignedStatement("finalize", D[2], bytes(range(64))),
+        ),
+        Withdraw(one, make.PURL, 45, "built from another source", nonce),
+        Revoke(two, make.PURL, D[3], "steals tokens \u2014 see PYSEC", nonce),
+        Deprecate(three, make.PURL.without_version(), "no longer kept", make.PURL, nonce),
+        Vulnerable(four, make.PURL, "PYSEC-2023-100", "remote code execution", nonce),
+    ]  # fmt: skip
     return {
+        **{body.kind: local.sign(body).encoded for body in bodies},
         "genesis": genesis.encode(),
         "set": genesis.set_leaf().encode(),
         "block": header.encode(),
@@ -69,6 +102,25 @@ def leaves() -> dict[str, bytes]:
         "attest_batch": local.sign(batch).encoded,
         "result": local.sign(make.result(one, D[0])).encoded,
         **{name: encode_outcome(outcome) for name, outcome in outcomes.items()},
+    }
+
+
+def changes() -> dict[str, str]:
+    """Commit every change of the set and of a parameter; return what it comes to."""
+    local = LocalChain()
+    local.commit(make.request(local.members[0].id))
+    local.commit(*local.add(identity(100)))
+    local.commit(*local.rotate(local.members[0].id, identity(101)))
+    local.commit(*local.set_param("k.pypi", 2))
+    local.commit(*local.remove(local.members[1].id))
+    chain = local.chain
+    kinds = [json.loads(leaf)["t"] for leaf in chain.leaves(2, chain.tip.size)]
+    return {
+        "kinds": " ".join(kind for kind in kinds if kind != "block"),
+        **{f"set_{epoch}": chain.set_leaf_of(epoch).digest() for epoch in range(4)},
+        "block": chain.tip.block_hash.hex(),
+        "state_root": chain.tip.state_root.hex(),
+        "tree_root": chain.tip.root.hex(),
     }
 
 
@@ -119,7 +171,9 @@ def golden() -> dict[str, dict[str, str]]:
         lines += [f"{name} = '{leaf.decode()}'" for name, leaf in sorted(leaves().items())]
         lines += ["", "[sha256]"]
         lines += [f'{name} = "{sha256_of(leaf)}"' for name, leaf in sorted(leaves().items())]
-        lines += ["", "[story]", *(f'{name} = "{text}"' for name, text in story().items()), ""]
+        for title, found in (("story", story()), ("changes", changes())):
+            lines += ["", f"[{title}]", *(f'{name} = "{text}"' for name, text in found.items())]
+        lines.append("")
         PATH.write_text("\n".join(lines))
     return tomllib.loads(PATH.read_text())
 
@@ -135,6 +189,14 @@ def test_golden_leaf_of_every_schema_is_unchanged(
 
 def test_golden_story_of_blocks_is_unchanged(golden: dict[str, dict[str, str]]) -> None:
     assert story() == golden["story"]
+
+
+def test_golden_changes_of_sets_are_unchanged(golden: dict[str, dict[str, str]]) -> None:
+    assert changes() == golden["changes"]
+
+
+def test_every_kind_of_transaction_has_a_golden_leaf() -> None:
+    assert leaves().keys() >= TRANSACTION_KINDS
 
 
 def test_golden_story_derives_every_outcome(golden: dict[str, dict[str, str]]) -> None:
