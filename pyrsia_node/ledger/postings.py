@@ -31,6 +31,7 @@ _FETCH_MIN: Final = 64
 _FETCH_MAX: Final = 1024
 _FETCH_COST: Final = 10
 _WINDOW_LEAVES: Final = 8192
+_WINDOW: Final = "SELECT u.leaf FROM unit u WHERE u.leaf BETWEEN :window_low AND :window_high"
 
 
 @dataclass(slots=True)
@@ -135,9 +136,8 @@ class Scan:
     def __init__(self, scope: Scope, test: str, values: Mapping[str, SqlValue]) -> None:
         """Test the units ``u`` by the condition ``test``."""
         self._scope = scope
-        self._statement = (
-            f"SELECT u.leaf FROM unit u WHERE u.leaf BETWEEN :low AND :high AND {test}"  # noqa: S608 - constants of ledger.search
-        )
+        # Conditions are constants of ``ledger.term_lists``; every value is a parameter.
+        self._statement = f"{_WINDOW} AND {test}"
         self._values = {**values, "as_of": scope.as_of}
         self._window = range(0)
         self._members: list[int] = []
@@ -156,7 +156,9 @@ class Scan:
         scope = self._scope
         self._window = range(bound, bound + _WINDOW_LEAVES)
         low, high = sorted((scope.leaf(bound), scope.leaf(bound + _WINDOW_LEAVES - 1)))
-        rows = scope.db.execute(self._statement, {**self._values, "low": low, "high": high})
+        rows = scope.db.execute(
+            self._statement, {**self._values, "window_low": low, "window_high": high}
+        )
         self._members = sorted(scope.position(row[0]) for row in rows)
         scope.budget.spend(_WINDOW_LEAVES // 4)
 

@@ -27,10 +27,11 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
-from pyrsia_node.ledger.rows import STATUSES, UNIT_TYPES, repository_key
+from pyrsia_node.ledger.rows import repository_key
 from pyrsia_node.model.digest import is_hex
 from pyrsia_node.model.errors import InvalidInputError
 from pyrsia_node.model.purl import PURL_LENGTH_MAX, Purl
+from pyrsia_node.schema.search_terms import FIELDS, STATUSES, UNIT_TYPES
 
 _EXCERPT: Final = 72
 """Characters of a query that an error shows."""
@@ -129,7 +130,7 @@ def read_term(text: str, word: Word) -> Term:
     field, value = match[1], word.text[match.end() :]
     reader = _READERS.get(field)
     if reader is None:
-        known = ", ".join(f"{each}:" for each in sorted(_READERS))
+        known = ", ".join(f"{each}:" for each in FIELDS)
         raise QueryError(text, word.position, f"unknown field {field!r}; known: {known}")
     place = _Place(text, word.position + len(field) + 1)
     if not value:

@@ -25,31 +25,11 @@ from pyrsia_node.model.errors import InvalidInputError
 from pyrsia_node.model.purl import Purl
 from pyrsia_node.model.signing import TRANSACTION_TAG
 from pyrsia_node.model.transactions import BUILT
+from pyrsia_node.schema.search_terms import STATEMENTS, UNIT_TYPES
 
 SqlValue = str | int | bytes | None
 Leaf = dict[str, Any]
 """A leaf as JSON reads it."""
-
-OUTCOMES: Final = ("accepted", "diverged", "expired", "failed")
-STATEMENTS: Final = ("deprecate", "revoke", "vulnerable", "withdraw")
-"""Leaves that say what to think of packages, entries or bytes."""
-
-STATUSES: Final = (*OUTCOMES, "open", "deprecated", "revoked", "vulnerable", "withdrawn")
-"""Where a request stands, and what statements say of an accepted entry.
-
-``accepted``, ``revoked`` and ``withdrawn`` exclude each other; ``deprecated`` and ``vulnerable``
-only advise and come on top.
-"""
-
-UNIT_TYPES: Final = frozenset(
-    {
-        *OUTCOMES,
-        *STATEMENTS,
-        *("add_node", "approve", "evidence", "remove_node", "rotate_key", "set_param"),
-        *("build_request", "late_divergence", "set"),
-    }
-)
-"""Types of the leaves that a search finds."""
 
 _REQUIREMENT_NAME: Final = re.compile(r"\s*([A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?)")
 _SIGNATURES: Final = re.compile(rb',"sigs":\[\{[^\]]*\}\]')

@@ -12,7 +12,8 @@ from typing import Final
 
 from pyrsia_node.ledger.postings import AllOf, AnyOf, Ordered, Postings, Scan, Scope, Small, Span
 from pyrsia_node.ledger.query_terms import Term, TermKind
-from pyrsia_node.ledger.rows import OUTCOMES, SqlValue
+from pyrsia_node.ledger.rows import SqlValue
+from pyrsia_node.schema.search_terms import OUTCOMES
 
 FEW_MAX: Final = 20_000
 """Leaves of one term that are read at once."""
@@ -29,6 +30,9 @@ _COLUMNS: Final = {
 }
 _TAG: Final = "SELECT leaf FROM tag WHERE kind = :kind AND value = :value AND known < :as_of"
 _UNIT: Final = "SELECT leaf FROM unit WHERE"
+_ACCEPTED: Final = (
+    "SELECT leaf FROM unit INDEXED BY unit_accepted WHERE type = 'accepted' AND project = :value"
+)
 
 _REVOKED: Final = (
     "SELECT t.leaf FROM statement s JOIN tag t ON t.kind = 'blob' AND t.value = s.sha256"
@@ -137,12 +141,12 @@ def _needed_by(scope: Scope, term: Term) -> Postings:
     # Only the constants above are joined here; every value is a parameter.
     needed = scope.db.execute(
         "SELECT DISTINCT value FROM tag WHERE kind = 'dep' AND leaf IN"  # noqa: S608
-        f" (SELECT leaf FROM unit WHERE {column} = :value AND type = 'accepted' AND leaf < :as_of)"
+        # The plus keeps SQLite from looking through all that is accepted.
+        f" (SELECT leaf FROM unit WHERE {column} = :value AND +type = 'accepted' AND leaf < :as_of)"
         f" ORDER BY value LIMIT {NEEDED_MAX}",
         {"value": term.value, "as_of": scope.as_of},
     ).fetchall()
-    accepted = f"{_UNIT} type = 'accepted' AND project = :value"
-    return any_of([Ordered(scope, accepted, {"value": row[0]}) for row in needed])
+    return any_of([Ordered(scope, _ACCEPTED, {"value": row[0]}) for row in needed])
 
 
 def _builder(scope: Scope, term: Term) -> Postings:

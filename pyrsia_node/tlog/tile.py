@@ -17,6 +17,7 @@ from typing import Final, Protocol
 
 from pyrsia_node.model.errors import InvalidInputError
 from pyrsia_node.tlog.tree import (
+    HASH_SIZE,
     SIZE_MAX,
     Subtree,
     node_hash,
@@ -167,12 +168,12 @@ def hash_in_tile(content: bytes, subtree: Subtree) -> bytes:
     Raises:
         InvalidInputError: The content is too short or no row of hashes.
     """
-    hashes = split_hashes(content)
     height = subtree.level % HEIGHT
     start = (subtree.number << height) % WIDTH
-    if len(hashes) < start + (1 << height):
-        raise InvalidInputError(f"tile of {len(hashes)} hashes is shorter than its width")
-    return fold_perfect(hashes[start : start + (1 << height)])
+    end = start + (1 << height)
+    if len(content) % HASH_SIZE or len(content) < end * HASH_SIZE:
+        raise InvalidInputError(f"tile of {len(content)} bytes is shorter than its width")
+    return fold_perfect(split_hashes(content[start * HASH_SIZE : end * HASH_SIZE]))
 
 
 def fold_perfect(hashes: Sequence[bytes]) -> bytes:
