@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from consensus.quorum import quorum
 from pyrsia_node.audit.auditor import audit
 from pyrsia_node.audit.index import audit_index
 from pyrsia_node.audit.report import AREAS, Report
@@ -18,6 +19,7 @@ from pyrsia_node.ledger.certificates import NEWEST
 from pyrsia_node.ledger.tiles import TileWriter
 from pyrsia_node.model import canonical
 from pyrsia_node.model.canonical import JsonValue
+from pyrsia_node.model.digest import sha256_of
 from pyrsia_node.model.errors import NotFoundError
 from pyrsia_node.model.leaves import Header
 from pyrsia_node.model.transactions import decode_transaction
@@ -39,6 +41,18 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> AuditedLog:
 def large(tmp_path_factory: pytest.TempPathFactory) -> AuditedLog:
     """More than one bundle, and a tile of the second level."""
     return AuditedLog(tmp_path_factory.mktemp("large") / "node", more=110)
+
+
+@pytest.fixture(scope="module")
+def changing(tmp_path_factory: pytest.TempPathFactory) -> AuditedLog:
+    """Members come, go and rotate their keys; parameters change; entries are closed."""
+    return AuditedLog(tmp_path_factory.mktemp("changing") / "node", set_changes=True)
+
+
+@pytest.fixture
+def copy_of_changing(changing: AuditedLog, tmp_path: Path) -> Path:
+    shutil.copytree(changing.root, tmp_path / "copy")
+    return tmp_path / "copy"
 
 
 @pytest.fixture
@@ -125,6 +139,16 @@ def test_an_honest_log_holds_in_every_area(large: AuditedLog) -> None:
     assert report.facts["accepted"] == 3
     checked = [area for area in AREAS if report.counted[area]]
     assert checked == [area for area in AREAS if area != "sets"], "no set changed in this log"
+
+
+def test_a_log_whose_members_and_rules_change_holds(changing: AuditedLog) -> None:
+    report = audited(changing.root, changing)
+    assert said(report) == ""
+    assert report.unchecked == {}
+    assert report.epoch == 3
+    done = ("add_node", "rotate_key", "remove_node", "set_param", "withdraw", "revoke")
+    assert [report.facts[kind] for kind in done] == [1, 1, 1, 2, 1, 1]
+    assert report.counted["sets"] == 7
 
 
 FILES = {
@@ -282,6 +306,38 @@ def test_a_transaction_with_a_foreign_signature_is_found(made: AuditedLog, copy:
     found = said(forged.publish())
     assert f"leaf {index}: transaction" in found
     assert "does not hold" in found
+
+
+@pytest.mark.parametrize("kind", ["add_node", "rotate_key", "remove_node", "withdraw", "revoke"])
+def test_an_operation_without_its_quorum_of_approvals_is_found(
+    changing: AuditedLog, copy_of_changing: Path, kind: str
+) -> None:
+    forged = Forged(changing, copy_of_changing)
+    index = forged.find(kind)
+    spoilt = 0
+    for i in range(index):
+        leaf = json.loads(forged.leaves[i])
+        if leaf.get("t") == "approve" and leaf["op"] == kind and spoilt < 2:
+            forged.change(i, subject="cd" * 32)
+            spoilt += 1
+    found = said(forged.publish())
+    assert f"leaf {index}: {kind} has the approvals of" in found
+
+
+def test_a_member_that_slips_into_the_set_is_found(
+    changing: AuditedLog, copy_of_changing: Path
+) -> None:
+    forged = Forged(changing, copy_of_changing)
+    index = forged.find("set", skip=1)
+    leaf = json.loads(forged.leaves[index])
+    slipped = identity(20).member.record
+    members = sorted([*leaf["members"], slipped.to_json()], key=lambda each: str(each["id"]))
+    forged.change(index, members=members, q=quorum(len(members)))
+    at = max(i for i in range(index) if json.loads(forged.leaves[i]).get("t") == "block")
+    forged.change(at, next_set=sha256_of(forged.leaves[index]))
+    found = said(forged.publish())
+    assert "the next set is not what its operations make of the set" in found
+    assert slipped.id in found
 
 
 HEADERS: dict[str, tuple[Callable[[Header], JsonValue], str]] = {
