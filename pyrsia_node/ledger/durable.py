@@ -72,7 +72,7 @@ def height_zero(genesis: Genesis) -> Changes:
         epoch_height=0,
         signers=(),
     )
-    changes = _block_changes(0, record, frontier, leaves)
+    changes = block_changes(0, record, frontier, leaves)
     changes.append((storage.epoch_key(0), storage.encode_number(0)))
     return changes
 
@@ -103,7 +103,7 @@ def commit_changes(
         epoch_height=tip.epoch_height if next_set is None else header.height,
         signers=executed.parent_signers,
     )
-    changes = _block_changes(header.height, record, frontier, list(leaves))
+    changes = block_changes(header.height, record, frontier, list(leaves))
     changes.append((storage.parent_key(header.height), executed.parent_certificate))
     changes.append((storage.certificate_key(header.height), certificate))
     if next_set is not None:
@@ -155,9 +155,10 @@ def read_tip(store: KeyValueReader) -> Tip:
     )
 
 
-def _block_changes(
+def block_changes(
     height: int, record: BlockRecord, frontier: Frontier, leaves: list[bytes]
 ) -> Changes:
+    """Return the rows of a block that is the tip: its leaves, its record, the tree's edge."""
     number = storage.encode_number(height)
     guard = canonical.dumps({"root": record.root, "size": record.size})
     changes: Changes = [

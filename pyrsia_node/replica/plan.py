@@ -159,6 +159,10 @@ class CatchupPlan:
             self._target = max(self._target, height)
             self._ready = {first: last for first, last in self._ready.items() if last > height}
 
+    def aim(self, height: int) -> None:
+        """Note a height that was proved to be final elsewhere."""
+        self._target = max(self._target, height)
+
     # ------------------------------------------------------------ what to ask
 
     def next_asks(self, now: float) -> list[Ask]:

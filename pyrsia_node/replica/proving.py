@@ -10,17 +10,20 @@ Design: docs/design/catchup.md.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from consensus import ed25519, wire
 from consensus.errors import DecodeError
 from consensus.types import Digest
+from pyrsia_node.ledger.adopting import WholeBlock
 from pyrsia_node.ledger.blocks import check_certificate
-from pyrsia_node.model.digest import sha256_of
+from pyrsia_node.model.digest import ZERO_SHA256, sha256_of
 from pyrsia_node.model.errors import InvalidInputError, VerificationError
 from pyrsia_node.model.leaves import Header
 from pyrsia_node.model.members import SetLeaf
-from pyrsia_node.tlog.tree import leaf_hash
+from pyrsia_node.tlog.tree import leaf_hash, root
 from pyrsia_node.tlog.trust import Epoch, Trust
 
 
@@ -100,6 +103,51 @@ def prove_range(trust: Trust, decisions: list[bytes], *, first: int) -> list[Pro
     _check_parent(parts, header)
     proved.reverse()
     return proved
+
+
+def prove_history(trust: Trust, blocks: Sequence[WholeBlock], *, first: int) -> None:
+    """Check consecutive blocks with all their leaves, by the newest one's certificate.
+
+    Unlike the transactions of ``prove_range``, the leaves are certain afterwards: each header
+    names the root over those that follow it.
+
+    Args:
+        trust: The sets proved so far.
+        blocks: At least one, of heights ``first``, ``first`` + 1, …
+        first: The height that was asked for.
+
+    Raises:
+        UnknownSetError: The newest block's set is not known.
+        InvalidInputError: Malformed.
+        VerificationError: A certificate, a link or a leaf does not hold.
+    """
+    prove_head(trust, blocks[-1].leaves[0], blocks[-1].certificate)
+    for block, child in pairwise(blocks):
+        carried = child.parent_certificate
+        _check_link(block.header, block.leaves[0], child.header, carried)
+        if block.certificate != carried:
+            raise VerificationError(
+                f"block {block.header.height} comes with another certificate than the next carries"
+            )
+    for block in blocks:
+        _check_leaves(block)
+    if blocks[0].header.height != first:
+        raise VerificationError(
+            f"history starts at height {blocks[0].header.height}, asked was {first}"
+        )
+
+
+def _check_leaves(block: WholeBlock) -> None:
+    header, body = block.header, block.leaves[1:]
+    found = root(map(leaf_hash, body)).hex()
+    if (len(body), found) != (header.n_leaves, header.body_root):
+        raise VerificationError(
+            f"block {header.height}: {len(body)} leaves with root {found}, its header says "
+            f"{header.n_leaves} with {header.body_root}"
+        )
+    carried = block.parent_certificate
+    if header.parent_cert != (sha256_of(carried) if carried else ZERO_SHA256):
+        raise VerificationError(f"block {header.height} comes with another parent certificate")
 
 
 def _check_link(header: Header, encoded: bytes, child: Header, certificate: bytes) -> None:

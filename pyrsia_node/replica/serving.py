@@ -1,4 +1,4 @@
-"""Answers other nodes' catch-up from the committed chain: head, set changes, decisions.
+"""Answers other nodes' catch-up from the committed chain: heads, set changes, blocks, snapshots.
 
 Every answer is bounded and gives way between blocks, so that a thousand small ones, read in one
 go, do not hold up votes. Wire form: docs/spec/peer-protocols.md, "ask".
@@ -11,6 +11,8 @@ import trio
 from consensus import wire
 from pyrsia_node.ledger.handover import set_changes
 from pyrsia_node.ledger.queries import CommittedChain
+from pyrsia_node.ledger.snapshot import SnapshotKeeper
+from pyrsia_node.model.errors import NotFoundError
 from pyrsia_node.replica.catchup_wire import (
     ANSWER_BYTES_MAX,
     CHANGES_MAX,
@@ -19,6 +21,12 @@ from pyrsia_node.replica.catchup_wire import (
     encode_changes,
     encode_head,
     join_prefixed,
+)
+from pyrsia_node.replica.snapshot_wire import (
+    decode_bucket_request,
+    encode_offer,
+    encode_page,
+    encode_whole_block,
 )
 
 
@@ -59,3 +67,53 @@ class ChainAnswers:
             found.append(encoded)
             await trio.lowlevel.checkpoint()
         return join_prefixed(found)
+
+    async def history(self, payload: bytes) -> bytes:
+        """Return blocks from a height on with all their leaves, as many as fit."""
+        asked = decode_range(payload)
+        found: list[bytes] = []
+        size = 0
+        while len(found) < asked.count:
+            height = asked.first + len(found)
+            decision = self._chain.decision(height)
+            if decision is None:
+                break
+            record = self._chain.block(height)
+            following = self._chain.decision(height + 1)
+            # The certificate that the next block carries: its hash is proved with that block.
+            certificate = (
+                decision[1]
+                if following is None
+                else wire.split_block(following[0]).parent_certificate
+            )
+            parent = wire.split_block(decision[0]).parent_certificate
+            leaves = list(self._chain.leaves(record.first_leaf, record.size))
+            encoded = encode_whole_block(certificate, parent, leaves)
+            size += len(encoded) + 4
+            if found and size > asked.bytes_max:
+                break
+            found.append(encoded)
+            await trio.lowlevel.checkpoint()
+        return join_prefixed(found)
+
+
+class SnapshotAnswers:
+    """Answers those who join, from the newest snapshot."""
+
+    def __init__(self, keeper: SnapshotKeeper) -> None:
+        """Offer what ``keeper`` holds."""
+        self._keeper = keeper
+
+    async def snapshot(self, _payload: bytes) -> bytes:
+        """Return what is offered; raises NotFoundError when nothing is."""
+        await trio.lowlevel.checkpoint()
+        return encode_offer(self._keeper.newest().offer)
+
+    async def bucket(self, payload: bytes) -> bytes:
+        """Return a page of a bucket; raises NotFoundError when another height is offered now."""
+        asked = decode_bucket_request(payload)
+        snapshot = self._keeper.newest()
+        if snapshot.height != asked.height:
+            raise NotFoundError(f"the snapshot of height {asked.height} is not here any more")
+        await trio.lowlevel.checkpoint()
+        return encode_page(snapshot.page(asked.bucket, after=asked.after))

@@ -1,0 +1,239 @@
+"""Makes an empty store the chain at some height without executing any block.
+
+History counts by hashes, the state by its sums. The caller proves blocks (``replica.proving``) and
+hands them over in order, with all their leaves; here the rows are written that committing them
+would have written. The pairs of the state are checked against the bucket hashes under a header's
+``snapshot_root``. The result is, row for row, the store of a node that executed every block.
+
+Order of the durable steps, and what a crash leaves: everything but the genesis leaves and the tip
+is written unsynced; the last write, synced, adds those and makes the store a chain. A crash before
+it leaves a store without a genesis leaf, which ``clear_unfinished`` empties at the next start.
+Specification: docs/spec/leaves.md, "Snapshot root"; design: docs/design/catchup.md, "Snapshots".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import Final
+
+from consensus import wire
+from consensus.types import NodeId
+from pyrsia_node.ledger import storage
+from pyrsia_node.ledger.blocks import signers_of
+from pyrsia_node.ledger.commitment import BucketSum, bucket_hash, bucket_of, is_empty, snapshot_root
+from pyrsia_node.ledger.durable import Changes, block_changes, height_zero
+from pyrsia_node.ledger.storage import BlockRecord
+from pyrsia_node.model import canonical
+from pyrsia_node.model.digest import Sha256, sha256_of
+from pyrsia_node.model.errors import InvalidInputError, VerificationError
+from pyrsia_node.model.fields import schema_of
+from pyrsia_node.model.genesis import Genesis
+from pyrsia_node.model.leaves import Header
+from pyrsia_node.model.limits import LEAF_BYTES_MAX
+from pyrsia_node.model.members import SetLeaf
+from pyrsia_node.model.transactions import decode_transaction
+from pyrsia_node.ports import KeyValueStore
+from pyrsia_node.tlog.tree import EMPTY_FRONTIER, leaf_hash
+
+DERIVED_KINDS: Final = frozenset(
+    {"accepted", "diverged", "failed", "expired", "level", "late_divergence", "set"}
+)
+_CLEARED_AT_ONCE: Final = 10_000
+_LAST_KEYS: Final = frozenset({storage.TIP_KEY, storage.FRONTIER_KEY, storage.GUARD_KEY})
+
+
+@dataclass(frozen=True, slots=True)
+class WholeBlock:
+    """A proved block with all its leaves, those that are derived included."""
+
+    header: Header
+    certificate: bytes
+    parent_certificate: bytes
+    leaves: tuple[bytes, ...]
+
+
+def is_unfinished(store: KeyValueStore) -> bool:
+    """Tell whether a store holds parts of a chain that never became one."""
+    if store.get(storage.leaf_key(0)) is not None:
+        return False
+    return next(store.scan(storage.PREFIX), None) is not None
+
+
+def clear_unfinished(store: KeyValueStore) -> None:
+    """Empty a store of what an interrupted adoption left; changes nothing in any other."""
+    while is_unfinished(store):
+        some = islice(store.scan(storage.PREFIX), _CLEARED_AT_ONCE)
+        store.write([(key, None) for key, _ in some], sync=False)
+
+
+class Adoption:
+    """One adoption, into a store that holds no chain yet."""
+
+    def __init__(
+        self, store: KeyValueStore, genesis: Genesis, target: Header, buckets: Mapping[str, bytes]
+    ) -> None:
+        """Adopt the chain up to ``target``, a proved header that carries a snapshot root.
+
+        Args:
+            store: Holds no chain.
+            genesis: The network's.
+            target: The header of the height to reach.
+            buckets: Names and hashes of its state's buckets, as somebody claims them.
+
+        Raises:
+            VerificationError: The buckets are not those under the header's root.
+        """
+        root = snapshot_root(each for _, each in sorted(buckets.items())).hex()
+        if target.snapshot_root != root:
+            raise VerificationError(
+                f"the buckets have root {root}, header {target.height} says {target.snapshot_root}"
+            )
+        self._store = store
+        self._genesis = genesis
+        self._target = target
+        self._buckets = dict(buckets)
+        self._missing = set(buckets)
+        first = [genesis.encode(), genesis.set_leaf().encode()]
+        self._frontier = EMPTY_FRONTIER.extend(map(leaf_hash, first))
+        self._height = 0
+        self._epoch_height = 0
+        self._set = self._voters = genesis.set_leaf()
+        self._set_index = 1
+        self._last: Changes = []
+
+    @property
+    def height(self) -> int:
+        """The greatest height whose rows are written."""
+        return self._height
+
+    @property
+    def missing(self) -> frozenset[str]:
+        """Buckets whose pairs are not here yet."""
+        return frozenset(self._missing)
+
+    def add_bucket(self, name: str, pairs: Sequence[tuple[bytes, bytes]]) -> None:
+        """Take all pairs of a bucket, in any number; they are checked before one is written.
+
+        Raises:
+            InvalidInputError: A key is not of this bucket, or occurs twice.
+            VerificationError: They are not the pairs that the header commits to.
+        """
+        total = BucketSum()
+        for key, value in pairs:
+            text = key.decode("ascii", "replace")
+            if "/" not in text or bucket_of(text) != name:
+                raise InvalidInputError(f"key {text!r:.60} is not of bucket {name}")
+            total.add(text, value)
+        if len({key for key, _ in pairs}) != len(pairs):
+            raise InvalidInputError(f"bucket {name} brings a key twice")
+        value = total.value()
+        found, wanted = bucket_hash(name, value), self._buckets[name]
+        if is_empty(value) or found != wanted:
+            raise VerificationError(f"bucket {name} has hash {found.hex()}, not {wanted.hex()}")
+        rows: Changes = [(storage.STATE_PREFIX + key, each) for key, each in pairs]
+        self._store.write([*rows, (storage.bucket_key(name), value)], sync=False)
+        self._missing.discard(name)
+
+    def add_blocks(self, blocks: Sequence[WholeBlock]) -> None:
+        """Take proved blocks that follow the last ones.
+
+        Raises:
+            VerificationError: One does not follow: it was not proved, or comes out of order.
+        """
+        rows: Changes = []
+        for block in blocks:
+            changes = self._rows_of(block)
+            self._last = [each for each in changes if each[0] in _LAST_KEYS]
+            rows += [each for each in changes if each[0] not in _LAST_KEYS]
+        self._store.write(rows, sync=False)
+
+    def finish(self) -> None:
+        """Make the store a chain: the one synced write.
+
+        Raises:
+            VerificationError: Blocks or buckets are missing.
+        """
+        if self._height != self._target.height or self._missing:
+            raise VerificationError(
+                f"adopted up to height {self._height} of {self._target.height}, with "
+                f"{len(self._missing)} buckets missing"
+            )
+        first = [each for each in height_zero(self._genesis) if each[0] not in _LAST_KEYS]
+        self._store.write([*first, *self._last], sync=True)
+
+    # ------------------------------------------------------------ inside
+
+    def _rows_of(self, block: WholeBlock) -> Changes:
+        header = block.header
+        for name, found, expected in (
+            ("height", header.height, self._height + 1),
+            ("prev_size", header.prev_size, self._frontier.size),
+            ("prev_root", header.prev_root, self._frontier.root().hex()),
+            ("set", header.set, self._set.digest()),
+            ("prev_epoch_height", header.prev_epoch_height, self._epoch_height),
+        ):
+            if found != expected:
+                raise VerificationError(
+                    f"block {header.height}: {name} is {found}, expected {expected}"
+                )
+        signers = self._signers(block)
+        before = self._set_index
+        transactions = self._transactions(block)
+        self._voters = self._set
+        self._enter(block)
+        self._frontier = self._frontier.extend(map(leaf_hash, block.leaves))
+        record = BlockRecord(
+            hash=Sha256(leaf_hash(block.leaves[0]).hex()),
+            time_ms=header.time_ms,
+            first_leaf=header.prev_size,
+            size=header.size,
+            root=Sha256(self._frontier.root().hex()),
+            transactions=len(transactions),
+            state_root=header.state_root,
+            voters_leaf=before,
+            set_leaf=self._set_index,
+            epoch_height=self._epoch_height,
+            signers=signers,
+        )
+        rows = block_changes(header.height, record, self._frontier, list(block.leaves))
+        rows.append((storage.parent_key(header.height), block.parent_certificate))
+        rows.append((storage.certificate_key(header.height), block.certificate))
+        if self._epoch_height == header.height:
+            number = storage.encode_number(header.height)
+            rows.append((storage.epoch_key(self._set.epoch), number))
+        for number_in_block, each in enumerate(transactions):
+            index = storage.encode_number(header.prev_size + 1 + number_in_block)
+            rows.append((storage.transaction_key(each), index))
+        self._height = header.height
+        return rows
+
+    def _enter(self, block: WholeBlock) -> None:
+        """Take over the set that the block makes, if it makes one."""
+        if block.header.next_set == block.header.set:
+            return
+        leaf = block.leaves[-1]
+        if sha256_of(leaf) != block.header.next_set:
+            raise VerificationError(f"block {block.header.height}: its set leaf is another")
+        self._set = SetLeaf.decode(leaf)
+        self._set_index = block.header.size - 1
+        self._epoch_height = block.header.height
+
+    def _signers(self, block: WholeBlock) -> tuple[NodeId, ...]:
+        if self._height == 0:
+            return ()
+        voters = self._voters.to_consensus()
+        certificate = wire.decode_certificate(block.parent_certificate, n=len(voters.members))
+        return signers_of(certificate, voters)
+
+    def _transactions(self, block: WholeBlock) -> list[Sha256]:
+        """Return the ids of the transactions, which stand before what is derived."""
+        found: list[Sha256] = []
+        network = self._genesis.network_id
+        for leaf in block.leaves[1:]:
+            value = canonical.loads_object(leaf, bytes_max=LEAF_BYTES_MAX)
+            if schema_of(value) in DERIVED_KINDS:
+                break
+            found.append(decode_transaction(leaf, network_id=network).id)
+        return found

@@ -1,0 +1,293 @@
+"""Brings a new node to the newest snapshot of its network without executing the history.
+
+Peers offer a header that carries ``snapshot_root``, and the hashes of the state's buckets. Set
+changes are proved first, then the header, then the hashes under its root; after that every bucket
+and every range of blocks stands by itself, so they come from any peer, several at once, and a liar
+is found at once. Nothing of it is a chain before all is there (``ledger.adopting``). When nobody
+offers a snapshot, or those who did fail, the node executes the history instead, as ever.
+Design: docs/design/catchup.md, "Snapshots"; wire form: docs/spec/peer-protocols.md.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from typing import Final
+
+import trio
+
+from pyrsia_node.ledger.adopting import Adoption, WholeBlock, clear_unfinished
+from pyrsia_node.ledger.commitment import SERVING_KINDS
+from pyrsia_node.ledger.snapshot import Offer
+from pyrsia_node.model.errors import (
+    CorruptStateError,
+    InvalidInputError,
+    PyrsiaError,
+    UnavailableError,
+    VerificationError,
+)
+from pyrsia_node.model.genesis import Genesis
+from pyrsia_node.model.leaves import Header
+from pyrsia_node.ports import KeyValueStore, PeerId, PeerRequests
+from pyrsia_node.replica import catchup_wire, snapshot_wire
+from pyrsia_node.replica.catchup_wire import ANSWER_BYTES_MAX, DECISIONS_MAX
+from pyrsia_node.replica.plan import Ask, CatchupPlan
+from pyrsia_node.replica.proving import UnknownSetError, prove_head, prove_history
+from pyrsia_node.replica.snapshot_wire import BucketRequest
+from pyrsia_node.tlog.trust import Trust
+
+_LOG = logging.getLogger("pyrsia.replica.joining")
+
+OFFERS_MAX: Final = 8
+"""Peers that are asked for an offer."""
+
+PARALLEL_BUCKETS: Final = 4
+ASK_TIMEOUT_S: Final = 20.0
+BUCKET_BYTES_MAX: Final = 256 * 1024 * 1024
+"""Most bytes of one bucket that are kept until it is whole."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Target:
+    """A proved header with the buckets under its root, and who offered them."""
+
+    header: Header
+    buckets: dict[str, bytes]
+    peers: list[PeerId]
+
+
+class Joiner:
+    """One attempt to join from a snapshot."""
+
+    def __init__(
+        self,
+        *,
+        requests: PeerRequests,
+        store: KeyValueStore,
+        genesis: Genesis,
+        trust: Trust,
+        height_min: int,
+    ) -> None:
+        """Join into ``store``, which holds no chain.
+
+        Args:
+            requests: How peers are asked.
+            store: Becomes the chain.
+            genesis: The network's.
+            trust: The sets proved so far; at least that of the genesis.
+            height_min: Snapshots of lower heights are not worth it.
+        """
+        self._requests = requests
+        self._store = store
+        self._genesis = genesis
+        self._trust = trust
+        self._height_min = height_min
+
+    async def run(self) -> int | None:
+        """Join; return the height reached, or None where that was not possible.
+
+        The store then holds a chain of that height, or nothing.
+
+        Raises:
+            CorruptStateError: The store cannot be written.
+        """
+        clear_unfinished(self._store)
+        target = await self._choose()
+        if target is None:
+            return None
+        _LOG.info("joining at height %d from %s", target.header.height, ", ".join(target.peers))
+        problems: list[BaseException] = []
+        try:
+            await self._adopt(target)
+        except* (UnavailableError, VerificationError, InvalidInputError) as group:
+            problems.extend(group.exceptions)
+        if not problems:
+            return target.header.height
+        _LOG.warning("joining from a snapshot failed: %s", problems[0])
+        clear_unfinished(self._store)
+        return None
+
+    async def _adopt(self, target: _Target) -> None:
+        adoption = Adoption(self._store, self._genesis, target.header, target.buckets)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(_Buckets(self._requests, adoption, target).run)
+            nursery.start_soon(_History(self._requests, adoption, target, self._trust).run)
+        adoption.finish()
+
+    # ------------------------------------------------------------ whose snapshot
+
+    async def _choose(self) -> _Target | None:
+        """Return the highest snapshot that is proved."""
+        offers: list[tuple[PeerId, Offer]] = []
+        async with trio.open_nursery() as nursery:
+            for peer in self._requests.connected()[:OFFERS_MAX]:
+                nursery.start_soon(self._ask_offer, peer, offers)
+        targets: dict[bytes, _Target] = {}
+        for peer, offer in sorted(offers, key=lambda each: each[0]):
+            try:
+                header = await self._proved(peer, offer)
+            except (InvalidInputError, VerificationError, UnavailableError) as error:
+                _LOG.warning("the snapshot that %s offers does not hold: %s", peer, error)
+                continue
+            if header.height >= self._height_min:
+                found = _Target(header, dict(offer.buckets), [])
+                targets.setdefault(offer.header, found).peers.append(peer)
+        return max(targets.values(), key=lambda each: each.header.height, default=None)
+
+    async def _ask_offer(self, peer: PeerId, offers: list[tuple[PeerId, Offer]]) -> None:
+        try:
+            answer = await _ask(self._requests, peer, "snapshot", b"")
+            offers.append((peer, snapshot_wire.decode_offer(answer)))
+        except CorruptStateError:
+            raise
+        except PyrsiaError as error:
+            _LOG.debug("no snapshot from %s: %s", peer, error)
+
+    async def _proved(self, peer: PeerId, offer: Offer) -> Header:
+        """Return the offered header, proved; the peer shows set changes that are not known."""
+        header: Header | None = None
+        while header is None:
+            try:
+                header = prove_head(self._trust, offer.header, offer.certificate)
+            except UnknownSetError:
+                request = catchup_wire.encode_first_epoch(self._trust.current.epoch + 1)
+                answer = await _ask(self._requests, peer, "changes", request)
+                changes = catchup_wire.decode_changes(answer)
+                if not changes:
+                    raise
+                self._trust = self._trust.extended(*changes)
+        # Made here so that a made-up list of buckets is its sender's fault, not the snapshot's.
+        Adoption(self._store, self._genesis, header, dict(offer.buckets))
+        return header
+
+
+class _Buckets:
+    """Fetches the state: several buckets at once, what serving needs first."""
+
+    def __init__(self, requests: PeerRequests, adoption: Adoption, target: _Target) -> None:
+        self._requests = requests
+        self._adoption = adoption
+        self._height = target.header.height
+        self._peers = list(target.peers)
+        self._waiting = sorted(target.buckets, key=_serving_first)
+
+    async def run(self) -> None:
+        async with trio.open_nursery() as nursery:
+            for _ in range(PARALLEL_BUCKETS):
+                nursery.start_soon(self._work)
+
+    async def _work(self) -> None:
+        while self._waiting:
+            name = self._waiting.pop(0)
+            while name in self._adoption.missing:
+                await self._fetch(name)
+
+    async def _fetch(self, name: str) -> None:
+        """Fetch a bucket from the peer whose turn it is; one that fails is asked no more."""
+        if not self._peers:
+            raise UnavailableError("nobody is left who sends the state of the snapshot")
+        peer = self._peers.pop(0)
+        self._peers.append(peer)
+        try:
+            self._adoption.add_bucket(name, await self._pages(peer, name))
+        except CorruptStateError:
+            raise
+        except PyrsiaError as error:
+            _LOG.warning("bucket %s from %s: %s", name, peer, error)
+            if peer in self._peers:
+                self._peers.remove(peer)
+
+    async def _pages(self, peer: PeerId, name: str) -> list[tuple[bytes, bytes]]:
+        pairs: list[tuple[bytes, bytes]] = []
+        size = 0
+        while size <= BUCKET_BYTES_MAX:
+            after = pairs[-1][0] if pairs else b""
+            request = snapshot_wire.encode_bucket_request(BucketRequest(self._height, name, after))
+            answer = await _ask(self._requests, peer, "bucket", request)
+            page = snapshot_wire.decode_page(answer)
+            if page.pairs[0][0] <= after:
+                raise InvalidInputError(f"bucket {name}: a page goes back")
+            pairs += page.pairs
+            size += len(answer)
+            if page.is_last:
+                return pairs
+        raise InvalidInputError(f"bucket {name} has more than {BUCKET_BYTES_MAX} bytes")
+
+
+class _History:
+    """Fetches the blocks with all their leaves: several ranges at once, applied in order."""
+
+    def __init__(
+        self, requests: PeerRequests, adoption: Adoption, target: _Target, trust: Trust
+    ) -> None:
+        self._requests = requests
+        self._adoption = adoption
+        self._trust = trust
+        self._plan = CatchupPlan(0)
+        self._plan.aim(target.header.height)
+        self._height = target.header.height
+        self._ranges: dict[int, list[WholeBlock]] = {}
+        self._wake = trio.Event()
+
+    async def run(self) -> None:
+        async with trio.open_nursery() as nursery:
+            while self._adoption.height < self._height:
+                self._plan.connected(self._requests.connected())
+                self._plan.advanced(self._adoption.height)
+                for ask in self._plan.next_asks(trio.current_time()):
+                    nursery.start_soon(self._perform, ask)
+                if not await self._take_next():
+                    with trio.move_on_after(self._plan.wait_s(trio.current_time())):
+                        await self._wake.wait()
+                    self._wake = trio.Event()
+            nursery.cancel_scope.cancel()
+
+    async def _perform(self, ask: Ask) -> None:
+        try:
+            await self._ask_blocks(ask)
+        except CorruptStateError:
+            raise
+        except UnavailableError as error:
+            _LOG.debug("history from %s: %s", ask.peer, error)
+            self._plan.failed(ask, trio.current_time(), lied=False)
+        except PyrsiaError as error:
+            _LOG.warning("history that %s sent does not hold: %s", ask.peer, error)
+            self._plan.failed(ask, trio.current_time(), lied=True)
+        self._wake.set()
+
+    async def _ask_blocks(self, ask: Ask) -> None:
+        request = catchup_wire.encode_range(first=ask.first, count=ask.count)
+        answer = await _ask(self._requests, ask.peer, "history", request)
+        parts = catchup_wire.split_prefixed(answer, items_max=DECISIONS_MAX)
+        if not parts:
+            self._plan.nothing_there(ask, trio.current_time())
+            return
+        blocks = [snapshot_wire.decode_whole_block(each) for each in parts]
+        prove_history(self._trust, blocks, first=ask.first)
+        # Whole ranges of two peers may overlap when one was slow; the longer one is kept.
+        if len(blocks) > len(self._ranges.get(ask.first, [])):
+            self._ranges[ask.first] = blocks
+        last = ask.first + len(blocks) - 1
+        self._plan.blocks_proved(ask, last=last, size=len(answer), now=trio.current_time())
+
+    async def _take_next(self) -> bool:
+        height = self._adoption.height + 1
+        for first, blocks in list(self._ranges.items()):
+            if first + len(blocks) <= height:
+                del self._ranges[first]
+            elif first <= height:
+                rest = blocks[height - first : self._height - first + 1]
+                self._adoption.add_blocks(rest)
+                await trio.lowlevel.checkpoint()
+                return True
+        return False
+
+
+async def _ask(requests: PeerRequests, peer: PeerId, method: str, payload: bytes) -> bytes:
+    return await requests.ask(
+        peer, method, payload, timeout_s=ASK_TIMEOUT_S, answer_bytes_max=2 * ANSWER_BYTES_MAX
+    )
+
+
+def _serving_first(name: str) -> tuple[bool, str]:
+    return name.split("/", maxsplit=1)[0] not in SERVING_KINDS, name
