@@ -171,7 +171,9 @@ def hash_in_tile(content: bytes, subtree: Subtree) -> bytes:
     height = subtree.level % HEIGHT
     start = (subtree.number << height) % WIDTH
     end = start + (1 << height)
-    if len(content) % HASH_SIZE or len(content) < end * HASH_SIZE:
+    if len(content) % HASH_SIZE:
+        raise InvalidInputError(f"tile of {len(content)} bytes holds no whole number of hashes")
+    if len(content) < end * HASH_SIZE:
         raise InvalidInputError(f"tile of {len(content)} bytes is shorter than its width")
     return fold_perfect(split_hashes(content[start * HASH_SIZE : end * HASH_SIZE]))
 
