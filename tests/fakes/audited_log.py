@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from pyrsia_node.ledger.certificates import CertificateWriter
 from pyrsia_node.ledger.index import IndexWriter
 from pyrsia_node.ledger.tiles import TileWriter
 from pyrsia_node.model.statements import Revoke, Withdraw
+from pyrsia_node.model.transactions import Transaction
 from pyrsia_node.store.files import write_atomic
 from pyrsia_node.tlog.checkpoint import Checkpoint, SignedCheckpoint
 from tests.fakes.log_story import DATEUTIL, SIX, LogStory, tell
@@ -50,12 +52,13 @@ def change_the_set(story: LogStory, *, withdrawn: int) -> None:
     """Let every operation that needs approvals happen once, with builds between them."""
     local = story.local
     left = story.ask("pkg:pypi/left-open@1")
-    for block in (
+    blocks: tuple[Callable[[], list[Transaction]], ...] = (
         lambda: local.add(identity(11)),
         lambda: local.rotate(local.members[1].id, identity(12)),
         lambda: local.set_param("k.pypi", 2),
         lambda: local.set_param("class_ms.S", 60_000),
-    ):
+    )
+    for block in blocks:
         local.now_ms += 1000
         local.commit(*block())
         story.ask(f"pkg:pypi/between@{local.chain.tip.height}")
