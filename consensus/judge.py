@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import islice
 from typing import Final
 
 from consensus.contradiction import Contradiction, contradiction_of
@@ -25,6 +26,9 @@ from consensus.wire import certificate_bytes_max, decode_certificate, encode_cer
 
 TRANSCRIPT_CERTIFICATES_MAX: Final = 2_000
 """Most certificates of one height that are encoded or taken in; a thousand views have two each."""
+
+TRANSCRIPT_BYTES_MAX: Final = 4 * 1024 * 1024
+"""Longest encoded transcript; of a large set it holds fewer certificates."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,9 +83,9 @@ def judge(
 
 
 def encode_transcript(certificates: Iterable[Certificate], *, n: int) -> bytes:
-    """Return certificates of one height, each behind its u32 length, within the limit."""
-    kept = list(certificates)[:TRANSCRIPT_CERTIFICATES_MAX]
-    encoded = [encode_certificate(one, n=n) for one in kept]
+    """Return certificates of one height, each behind its u32 length; the first that fit."""
+    room = min(TRANSCRIPT_CERTIFICATES_MAX, TRANSCRIPT_BYTES_MAX // (certificate_bytes_max(n) + 4))
+    encoded = [encode_certificate(one, n=n) for one in islice(certificates, room)]
     return b"".join(len(one).to_bytes(4, "big") + one for one in encoded)
 
 

@@ -13,14 +13,7 @@ from typing import assert_never
 
 from consensus import bodies, rules, wire
 from consensus.below import Below, merged
-from consensus.effects import (
-    BuildBody,
-    Commit,
-    Effect,
-    RecordKind,
-    ReportEvidence,
-    SetTimer,
-)
+from consensus.effects import BuildBody, Commit, Effect, RecordKind, ReportEvidence, SetTimer
 from consensus.errors import SignerRefusal
 from consensus.events import (
     AheadSeen,
@@ -146,6 +139,15 @@ class Replica:
     def is_halted(self) -> bool:
         """Say whether two contradicting final certificates were seen: more than f traitors."""
         return self._state.is_halted
+
+    @property
+    def fork(self) -> tuple[Certificate, ...]:
+        """Return every certificate of the working height, if it was decided twice."""
+        return self._state.fork
+
+    def halt(self) -> None:
+        """Do nothing more: a committed height was decided twice."""
+        self._state.is_halted = True
 
     def members_of(self, height: Height) -> MemberSet | None:
         """Return the set of the working height or of the one below; None for any other."""

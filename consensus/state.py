@@ -91,6 +91,8 @@ class HeightState:
     can_sign: bool = True
     is_halted: bool = False
     """Two final certificates contradict each other: more than f traitors; do nothing more."""
+    fork: tuple[Certificate, ...] = ()
+    """Those two, where they are of this height, and all others known of it."""
     mine: dict[tuple[VoteKind, View], Vote] = field(default_factory=dict)
     refusals: set[tuple[VoteKind, View]] = field(default_factory=set)
     """Votes that the signer would not give; never asked for again."""

@@ -72,6 +72,8 @@ class Tally:
             other.block_hash != certificate.block_hash for other in state.finalizations.values()
         ):
             self._report(state, state.book.add_certificate(certificate))
+            known = (state.finalizations, state.notarizations, state.nullifications)
+            state.fork = (certificate, *(one for kind in known for one in kind.values()))
             state.is_halted = True
 
     def _report(self, state: HeightState, pairs: list[VotePair]) -> None:

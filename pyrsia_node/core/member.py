@@ -16,6 +16,7 @@ import trio
 from consensus import ed25519
 from consensus.ingress import Ingress
 from consensus.types import Digest, NodeId
+from pyrsia_node.core.justice import Justice
 from pyrsia_node.core.opened import Opened
 from pyrsia_node.core.voting import recover_voter
 from pyrsia_node.ledger.chain import Committed
@@ -48,7 +49,9 @@ class MemberPart:
     payload of a member's cosignature frame.
     """
 
-    def __init__(self, opened: Opened, committed: Callable[[Committed], None]) -> None:
+    def __init__(
+        self, opened: Opened, justice: Justice, committed: Callable[[Committed], None]
+    ) -> None:
         """Recover the replica from the write-ahead log; nothing is sent before ``run``."""
         self._opened = opened
         self._mempool = Mempool()
@@ -79,6 +82,9 @@ class MemberPart:
             requests=opened.network,
             checks=checks,
             gate=self.voter.gate,
+            forks=justice.forks,
+            evidence=justice.evidence,
+            transcripts=justice.transcripts,
             clock=opened.clock,
             peer_of=opened.peer_of,
             committed=committed,
@@ -87,6 +93,7 @@ class MemberPart:
             me=opened.me, replica=self.replica, ingress=ingress, around=around
         )
         self.pending.work = self.driver.work_arrived
+        justice.halted = self.replica.halt
         self.on_cosignature: Take = lambda _payload: None
 
     async def run(self) -> None:

@@ -61,6 +61,7 @@ class CoreState:
     publisher: Publisher
     replica: Replica | None
     silence: Callable[[], str]
+    crimes: Callable[[], list[str]]
     labels: Callable[[], Mapping[str, str]]
     open_pending: Callable[[], int]
     submit: Submit
@@ -141,8 +142,7 @@ class CoreMethods:
             f" {view.theirs.checkpoint.root.hex()}, which this chain does not have"
             for view in state.publisher.split_views
         ]
-        if state.replica is not None and state.replica.is_halted:
-            alarms.append("HALTED: two contradicting final certificates of one height were seen")
+        alarms += state.crimes()
         if silence := state.silence():
             alarms.append(f"SILENT in consensus: {silence}")
         alarms += [

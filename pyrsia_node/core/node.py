@@ -20,6 +20,7 @@ from pyrsia_node.builds.records import BuildRecords
 from pyrsia_node.builds.service import BuildService
 from pyrsia_node.core.assembly import Assembly
 from pyrsia_node.core.candidacy import Candidacy
+from pyrsia_node.core.justice import Justice
 from pyrsia_node.core.known_peers import KnownPeers
 from pyrsia_node.core.link_client import LinkClient
 from pyrsia_node.core.link_server import LinkServer
@@ -139,7 +140,10 @@ class CoreNode:
             log_signer=keys.signer(KeyUse.LOG),
             evidence=opened.layout.evidence,
         )
-        self._member = MemberPart(opened, self._on_commit) if opened.may_become_member else None
+        self._justice = Justice(opened, self._submit)
+        self._member = (
+            MemberPart(opened, self._justice, self._on_commit) if opened.may_become_member else None
+        )
         self._projection = Projection(
             chain=chain,
             tiles=TileWriter(opened.layout.log),
@@ -231,6 +235,7 @@ class CoreNode:
             clock=self._opened.clock,
         )
         self._peer_methods().serve_on(network)
+        self._justice.serve_on(network)
         self._builds.serve_on(network)
         self._heads.serve_on(network)
         self._assembly.serve_on(network)
@@ -243,6 +248,7 @@ class CoreNode:
         self._projection.catch_up()
         methods = CoreMethods(self._state(), self._builds, router).table()
         methods |= MemberMethods(self._opened, self._assembly).table()
+        methods |= self._justice.table()
         async with trio.open_nursery() as nursery:
             nursery.start_soon(LinkServer(layout.core_socket, methods).serve)
             nursery.start_soon(RelayServer(layout.relay_socket, network).serve)
@@ -255,6 +261,7 @@ class CoreNode:
             nursery.start_soon(known.keep)
             nursery.start_soon(self._builds.run)
             nursery.start_soon(self._assembly.run)
+            nursery.start_soon(self._justice.run)
             if self._member is not None:
                 nursery.start_soon(self._member.run)
             self._projection.cosign_tip()
@@ -272,6 +279,7 @@ class CoreNode:
             publisher=self._publisher,
             replica=member.replica if member is not None else None,
             silence=lambda: member.voter.gate.words if member is not None else "",
+            crimes=self._justice.alarms,
             labels=self._opened.labels,
             open_pending=lambda: len(member.pending.known()) if member is not None else 0,
             submit=self._submit,
@@ -294,6 +302,7 @@ class CoreNode:
         """Commit a decision that catch-up found."""
         if self._member is not None:
             return await self._member.driver.apply_decision(decision, is_proved=is_proved)
+        self._justice.check_not_halted()
         applied = apply_decision(self._opened.chain, decision, is_proved=is_proved)
         if applied is None:
             return False
@@ -310,6 +319,7 @@ class CoreNode:
     def _keep_contradiction(self, found: Contradiction) -> None:
         """Keep the proof of a block that cannot follow this chain; it outlives every restart."""
         self._opened.store.write([(found.key, found.encode())], sync=True)
+        self._justice.forks.look_at_block(found.block)
 
     def _on_commit(self, committed: Committed) -> None:
         """Tell everybody who waits; the block is durable."""

@@ -97,8 +97,7 @@ class Params:
             burst=got.integer("burst", low=1, high=COUNT_MAX),
             k={each: by_name.integer(each, low=0, high=MEMBERS_MAX) for each in thresholds},
             class_ms={
-                each: classes.integer(each, low=CLASS_MS_MIN, high=CLASS_MS_MAX)
-                for each in CLASSES
+                each: classes.integer(each, low=CLASS_MS_MIN, high=CLASS_MS_MAX) for each in CLASSES
             },
         )
 

@@ -61,14 +61,17 @@ from consensus.types import (
 )
 from pyrsia_node.ledger.chain import Chain, Committed
 from pyrsia_node.ledger.mempool import Mempool
-from pyrsia_node.model.errors import CorruptStateError, PyrsiaError
+from pyrsia_node.model.errors import CorruptStateError, PyrsiaError, UnavailableError
 from pyrsia_node.ports import Clock, MemberLinks, PeerId, PeerRequests
 from pyrsia_node.replica.amnesia import VotingGate
 from pyrsia_node.replica.apply import apply_decision
 from pyrsia_node.replica.budget import CHECKS_PER_S, Budget, CheckCounter
+from pyrsia_node.replica.evidence import EvidenceReporter
+from pyrsia_node.replica.forks import ForkWatch
 from pyrsia_node.replica.frames import FrameKind, pack_frame
 from pyrsia_node.replica.pending import PendingTransactions
 from pyrsia_node.replica.timers import Timers
+from pyrsia_node.replica.transcripts import Transcripts
 from pyrsia_node.replica.wal import WriteAheadLog
 
 _LOG = logging.getLogger("pyrsia.replica")
@@ -109,9 +112,9 @@ class Surroundings:
     """What the driver works with; all of it made by the composition root.
 
     ``checks`` is the verifier that the ingress uses. ``gate`` keeps the signer silent until this
-    node may vote. ``peer_of`` maps a member to the peer id of
-    its current p2p key. ``committed`` is called once for every block, in order, after it is
-    durable.
+    node may vote; ``forks`` stops it when the chain has forked. ``peer_of`` maps a member to the
+    peer id of its current p2p key. ``committed`` is called once for every block, in order, after
+    it is durable.
     """
 
     chain: Chain
@@ -122,6 +125,9 @@ class Surroundings:
     requests: PeerRequests
     checks: CheckCounter
     gate: VotingGate
+    forks: ForkWatch
+    evidence: EvidenceReporter
+    transcripts: Transcripts
     clock: Clock
     peer_of: Callable[[NodeId], PeerId]
     committed: Callable[[Committed], None]
@@ -139,6 +145,8 @@ class MemberDriver:
         self._ingress = ingress
         self._around = around
         around.gate.resumed = self.voting_resumed
+        if around.forks.forks:
+            replica.halt()
         self._timers = Timers()
         self._send, self._receive = trio.open_memory_channel[_Input](QUEUE_MAX)
         self._checks = Budget(per_s=CHECKS_PER_S, burst=CHECKS_PER_S)
@@ -223,6 +231,7 @@ class MemberDriver:
             self.refused_frames += 1
             return []
         before = checks.count
+        self._around.forks.look_at_frame(item.frame)
         events = self._ingress.admit(item.sender, item.frame)
         self._checks.spend(item.sender, checks.count - before, now)
         for event in events:
@@ -250,6 +259,8 @@ class MemberDriver:
             self._look_through(event)
             for effect in self._replica.step(event):
                 events.extend(await self._perform(effect))
+        if self._replica.fork:
+            self._around.forks.look_at_core(self._replica.height, self._replica.fork)
         self._ingress.set_view(self._replica.view)
 
     def _look_through(self, event: Event) -> None:
@@ -294,9 +305,10 @@ class MemberDriver:
             case StartCatchup():
                 self.on_catchup(self._around.peer_of(effect.source), effect.seen)
             case ReportEvidence():
-                _LOG.error(
-                    "EQUIVOCATION by %s: %s / %s", effect.culprit, effect.first, effect.second
-                )
+                height = effect.first.height
+                members = self._replica.members_of(height)
+                members = members or self._around.transcripts.members_of(height)
+                self._around.evidence.found(effect, members)
             case _:
                 assert_never(effect)
 
@@ -316,7 +328,10 @@ class MemberDriver:
     def _ask_chain(self, effect: BuildBody | CheckBody) -> Event:
         chain, now = self._around.chain, self._around.clock.now_ms()
         if isinstance(effect, CheckBody):
-            return chain.check_body(effect.block, effect.height, now)
+            checked = chain.check_body(effect.block, effect.height, now)
+            if not checked.valid:
+                self._around.forks.look_at_block(effect.block)
+            return checked
         parent = effect.parent_certificate
         block = chain.build_body(
             height=effect.height,
@@ -337,6 +352,8 @@ class MemberDriver:
     def _commit(self, effect: Commit) -> list[Event]:
         """Apply a final block; what the core does next belongs to the next height."""
         n = len(self._around.chain.tip.members.members)
+        if effect.transcript:
+            self._around.transcripts.keep(effect.height, effect.transcript)
         committed = self._around.chain.commit(
             effect.block, wire.encode_certificate(effect.certificate, n=n)
         )
@@ -364,10 +381,12 @@ class MemberDriver:
 
     async def _handle_decision(self, found: _DecisionFound) -> None:
         """Apply what catch-up brought, without voting on it."""
+        if self._replica.is_halted:
+            found.answer.append(UnavailableError("this node has halted: a height is forked"))
+            found.done.set()
+            return
         try:
-            applied = apply_decision(
-                self._around.chain, found.decision, is_proved=found.is_proved
-            )
+            applied = apply_decision(self._around.chain, found.decision, is_proved=found.is_proved)
         except PyrsiaError as error:
             found.answer.append(error)
             found.done.set()

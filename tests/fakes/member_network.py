@@ -29,12 +29,15 @@ from pyrsia_node.ports import (
 from pyrsia_node.replica.amnesia import Asking, VotingGate, what_the_chain_lacks
 from pyrsia_node.replica.budget import CheckCounter
 from pyrsia_node.replica.driver import MemberDriver, Surroundings
+from pyrsia_node.replica.evidence import EvidenceLocker, EvidenceReporter, Reporting
 from pyrsia_node.replica.follow import Follower
+from pyrsia_node.replica.forks import ForkWatch, Watched
 from pyrsia_node.replica.frames import FrameKind, frame_kind, pack_frame
 from pyrsia_node.replica.pending import PendingTransactions
 from pyrsia_node.replica.recall import Recall
 from pyrsia_node.replica.serving import ChainAnswers
 from pyrsia_node.replica.silence import SilenceFile
+from pyrsia_node.replica.transcripts import Transcripts
 from pyrsia_node.replica.wal import StoreAnchor, WriteAheadLog
 from pyrsia_node.replica.watch import HeightWatch
 from tests.fakes.memory_store import MemoryKeyValueStore
@@ -125,6 +128,7 @@ class MemberNode(MemberLinks, PeerRequests):
             ),
             damage=self.damage,
         )
+        self._make_justice(network.stores[index], chain_id)
         checks = CheckCounter(ed25519.verify)
         ingress = Ingress(
             chain_id, checks, on_refusal=lambda sender, why: self.refusals.append((sender, why))
@@ -143,6 +147,9 @@ class MemberNode(MemberLinks, PeerRequests):
                 requests=self,
                 checks=checks,
                 gate=self.gate,
+                forks=self.forks,
+                evidence=self.evidence,
+                transcripts=self.transcripts,
                 clock=self.clock,
                 peer_of=PeerId,
                 committed=self._committed,
@@ -156,6 +163,31 @@ class MemberNode(MemberLinks, PeerRequests):
         )
         self.driver.on_catchup = self.follower.hint
 
+    def _make_justice(self, store: KeyValueStore, chain_id: Digest) -> None:
+        self.locker = EvidenceLocker(store)
+        self.evidence = EvidenceReporter(
+            self.locker,
+            Reporting(
+                me=self.me,
+                network_id=self.network.genesis.network_id,
+                sign=self.identity.sign["tx"],
+                submit=self.pending.submit,
+            ),
+        )
+        self.transcripts = Transcripts(store, self.chain)
+        self.forks = ForkWatch(
+            Watched(
+                store=store,
+                chain=self.chain,
+                transcripts=self.transcripts,
+                evidence=self.evidence,
+                requests=self,
+                chain_id=chain_id,
+                verify=ed25519.verify,
+                halted=self.replica.halt,
+            )
+        )
+
     async def run(self) -> None:
         """Take part until cancelled."""
         try:
@@ -163,6 +195,8 @@ class MemberNode(MemberLinks, PeerRequests):
                 nursery.start_soon(self._read)
                 nursery.start_soon(self.follower.run)
                 nursery.start_soon(self.gate.run)
+                nursery.start_soon(self.evidence.run)
+                nursery.start_soon(self.forks.run)
                 nursery.start_soon(self.driver.run, self.first_effects)
         finally:
             self.wal.close()
@@ -227,6 +261,8 @@ class MemberNode(MemberLinks, PeerRequests):
             if body is None:
                 raise NotFoundError("not here")
             return body
+        if method == "transcript":
+            return other.transcripts.answer(payload)
         if method == "recall":
             if not other.gate.may_answer:
                 raise UnavailableError("it has forgotten votes itself")
