@@ -20,6 +20,7 @@ from pyrsia_node.builds.records import BuildRecords
 from pyrsia_node.builds.service import BuildService
 from pyrsia_node.core.assembly import Assembly
 from pyrsia_node.core.candidacy import Candidacy
+from pyrsia_node.core.first_start import join_if_new
 from pyrsia_node.core.justice import Justice
 from pyrsia_node.core.known_peers import KnownPeers
 from pyrsia_node.core.link_client import LinkClient
@@ -37,6 +38,7 @@ from pyrsia_node.ledger.certificates import CertificateWriter
 from pyrsia_node.ledger.chain import Chain, Committed
 from pyrsia_node.ledger.index import IndexWriter
 from pyrsia_node.ledger.publish import Publisher
+from pyrsia_node.ledger.snapshot import SnapshotKeeper
 from pyrsia_node.ledger.tiles import TileWriter
 from pyrsia_node.model.errors import NotFoundError, PyrsiaError, UnavailableError
 from pyrsia_node.model.genesis import Genesis
@@ -52,7 +54,7 @@ from pyrsia_node.replica.watch import HeightWatch
 from pyrsia_node.schema.config import Config
 from pyrsia_node.schema.layout import Layout
 from pyrsia_node.schema.sections import WORKER_UID_DEFAULT
-from pyrsia_node.store.keys import KeyUse
+from pyrsia_node.store.keys import KeyUse, load_keys
 from pyrsia_node.store.leveldb import LevelDbStore
 
 _LOG = logging.getLogger("pyrsia.core")
@@ -71,6 +73,7 @@ async def run_core(layout: Layout, config: Config, clock: Clock) -> None:
     genesis = _read_genesis(layout)
     settings = _network_config(config, genesis)
     with LevelDbStore(layout.chain) as store:
+        await join_if_new(store, genesis, settings, load_keys(layout.node_key), clock)
         chain = Chain.open(store, genesis)
         keys = keys_in_force(layout, chain)
         async with (
@@ -89,7 +92,11 @@ async def run_core(layout: Layout, config: Config, clock: Clock) -> None:
                 worker=LinkClient(layout.build_socket, nursery, server_uid=_worker_uid(config)),
                 me=member_id(chain, keys),
             )
-            await CoreNode(opened).run()
+            node = CoreNode(opened)
+            try:
+                await node.run()
+            finally:
+                node.close()
 
 
 def _read_genesis(layout: Layout) -> Genesis:
@@ -132,6 +139,7 @@ class CoreNode:
         self._watch = HeightWatch(chain.tip.height)
         self._faults: dict[str, str] = {}
         self._trust = TrustKeeper(opened)
+        self._snapshots = SnapshotKeeper(opened.store, chain)
         self._publisher = Publisher(
             opened.layout.log,
             trust=self._trust.trust,
@@ -294,6 +302,7 @@ class CoreNode:
             publisher=self._publisher,
             pending=member.pending if member is not None else None,
             find_body=member.find_body if member is not None else lambda _hash: None,
+            snapshots=self._snapshots,
         )
 
     # ------------------------------------------------------------ what others tell and get
@@ -308,6 +317,10 @@ class CoreNode:
             return False
         self._on_commit(applied[0])
         return True
+
+    def close(self) -> None:
+        """Let go of what is held of the store, which its owner closes next."""
+        self._snapshots.close()
 
     def _catchup_alarm(self, text: str) -> None:
         """Show what catch-up found in ``status``; an empty text takes it back."""
@@ -330,6 +343,7 @@ class CoreNode:
                 self._member.set_changed()
             if is_rotated(self._opened):
                 self._rotated.set()
+        self._snapshots.committed()
         self._opened.network.set_height(height)
         self._projection.cosign_tip()
         self._watch.advance(height)

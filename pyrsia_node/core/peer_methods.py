@@ -13,6 +13,7 @@ from consensus import wire
 from consensus.types import Digest
 from pyrsia_node.ledger.chain import Chain
 from pyrsia_node.ledger.publish import Publisher
+from pyrsia_node.ledger.snapshot import SnapshotKeeper
 from pyrsia_node.model.errors import InvalidInputError, NotFoundError
 from pyrsia_node.ports import PeerId, PeerRequests
 from pyrsia_node.replica.catchup_wire import (
@@ -22,7 +23,8 @@ from pyrsia_node.replica.catchup_wire import (
     split_prefixed,
 )
 from pyrsia_node.replica.pending import PendingTransactions
-from pyrsia_node.replica.serving import ChainAnswers
+from pyrsia_node.replica.serving import ChainAnswers, SnapshotAnswers
+from pyrsia_node.replica.snapshot_wire import BUCKET_REQUEST_BYTES_MAX
 
 PENDING_IDS_MAX: Final = 5000
 PENDING_BYTES_MAX: Final = 1024 * 1024
@@ -41,8 +43,10 @@ class PeerMethods:
         publisher: Publisher,
         pending: PendingTransactions | None,
         find_body: FindBody,
+        snapshots: SnapshotKeeper,
     ) -> None:
         """Answer from ``chain``; ``pending`` is None where this node is no member."""
+        self._snapshots = SnapshotAnswers(snapshots)
         self._chain = chain
         self._answers = ChainAnswers(chain)
         self._publisher = publisher
@@ -55,6 +59,9 @@ class PeerMethods:
         requests.serve("head", self._head, request_bytes_max=0)
         requests.serve("changes", self._changes, request_bytes_max=CHANGES_REQUEST_BYTES)
         requests.serve("decisions", self._decisions, request_bytes_max=DECISIONS_REQUEST_BYTES)
+        requests.serve("history", self._history, request_bytes_max=DECISIONS_REQUEST_BYTES)
+        requests.serve("snapshot", self._snapshot, request_bytes_max=0)
+        requests.serve("bucket", self._bucket, request_bytes_max=BUCKET_REQUEST_BYTES_MAX)
         requests.serve("body", self._body, request_bytes_max=32)
         requests.serve("cosignatures", self._cosignatures, request_bytes_max=8)
         requests.serve("pending", self._pending_others, request_bytes_max=68 * PENDING_IDS_MAX)
@@ -71,6 +78,15 @@ class PeerMethods:
 
     async def _decisions(self, _peer: PeerId, payload: bytes) -> bytes:
         return await self._answers.decisions(payload)
+
+    async def _history(self, _peer: PeerId, payload: bytes) -> bytes:
+        return await self._answers.history(payload)
+
+    async def _snapshot(self, _peer: PeerId, payload: bytes) -> bytes:
+        return await self._snapshots.snapshot(payload)
+
+    async def _bucket(self, _peer: PeerId, payload: bytes) -> bytes:
+        return await self._snapshots.bucket(payload)
 
     async def _body(self, _peer: PeerId, payload: bytes) -> bytes:
         if len(payload) != 32:
