@@ -9,14 +9,16 @@ docs/ARCHITECTURE.md 3.5.
 from __future__ import annotations
 
 import datetime as dt
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final, Literal
 
 from pyrsia_node.artifacts.fetcher import Fetcher
 from pyrsia_node.artifacts.names import parse_file_name, sort_versions
 from pyrsia_node.artifacts.reading import BlobReader, Reader
 from pyrsia_node.artifacts.resolver import LoggedFile, Project, Resolver
+from pyrsia_node.artifacts.statements import ProvedStatement, refuse
 from pyrsia_node.artifacts.upstream_values import UpstreamFile, UpstreamIndex, UpstreamProject
+from pyrsia_node.model.digest import parse_sha256
 from pyrsia_node.model.errors import InvalidInputError, NotFoundError, UnavailableError
 from pyrsia_node.ports import BlobStore
 
@@ -55,6 +57,10 @@ class OfferedFile:
     vouched: Vouched
     logged: LoggedFile | None = None
     upstream: UpstreamFile | None = None
+    closed: ProvedStatement | None = None
+    """What withdrew the file's entry or revoked its bytes; then ``yanked`` tells why, too."""
+    is_refused: bool = False
+    """Whether the bytes are not served for that reason."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,13 +127,37 @@ class Catalog:
                 f"{name} is not in the log of this network; request a build of it with: "
                 f"{BUILD_COMMAND} {name}==VERSION"
             )
-        return _merge(name, logged, upstream)
+        merged = _merge(name, logged, upstream)
+        return self._close(merged) if merged.files else merged
 
-    async def file(self, sha256: str, name: str) -> OfferedFile:
-        """Return the file of this name and digest.
+    def _close(self, project: OfferedProject) -> OfferedProject:
+        """Mark what the network closed, whoever vouches for it.
+
+        A closed file is shown as yanked (PEP 592): clients then choose it only if it is pinned, and
+        say why it was closed before they are refused.
+        """
+        theirs = {parse_sha256(f.sha256) for f in project.files.values() if f.logged is None}
+        revoked = self._resolver.revoked(theirs) if theirs else {}
+        files = dict(project.files)
+        for name, file in files.items():
+            closed = (
+                file.logged.closed
+                if file.logged is not None
+                else revoked.get(parse_sha256(file.sha256))
+            )
+            if closed is not None:
+                is_refused = not self._resolver.serves_revoked
+                files[name] = replace(
+                    file, closed=closed, yanked=closed.text, is_refused=is_refused
+                )
+        return replace(project, files=files)
+
+    async def file(self, sha256: str, name: str, *, even_closed: bool = False) -> OfferedFile:
+        """Return the file of this name and digest; with ``even_closed`` also to say why not.
 
         Raises:
             NotFoundError: There is none; the text says what there is instead.
+            RefusedError: The network withdrew or revoked it, and this node does not serve such.
             UnavailableError: as :meth:`project`.
         """
         try:
@@ -137,9 +167,14 @@ class Catalog:
         project = await self.project(parsed.project)
         file = project.files.get(name)
         if file is not None and file.sha256 == sha256:
+            if file.is_refused and not even_closed:
+                assert file.closed is not None
+                raise refuse(file.closed, name)
             return file
         for withheld in project.withheld:
             if (withheld.file.name, withheld.file.sha256) == (name, sha256):
+                if withheld.closed is not None:
+                    raise refuse(withheld.closed, name)
                 raise NotFoundError(
                     f"{name} with sha256 {sha256} is entry {withheld.proved.index} of the log and "
                     f"is not served: {withheld.standing}"

@@ -6,22 +6,34 @@ the same file is kept and shown as a conflict, and never served. A build that di
 that the upstream publishes under its name is shown as contradicting and served only where the
 operator opted in. The index only says where to look: every entry is proved first, and one that is
 not about the package asked for is passed over. docs/ARCHITECTURE.md 3.2.
+
+A withdrawn entry gives way to any other that names the file. Revoked bytes keep their name, so that
+nothing slips in under it. Both are shown with the reason, and refused unless the operator opted in.
+docs/guides/statements.md.
 """
 
 from __future__ import annotations
 
 import logging
 from collections import OrderedDict
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Final, Protocol
 
 from pyrsia_node.artifacts.names import sort_versions
+from pyrsia_node.artifacts.statements import (
+    PackageStatements,
+    ProvedStatement,
+    StatementIndex,
+    Statements,
+)
 from pyrsia_node.artifacts.values import Artifact
 from pyrsia_node.artifacts.verified_log import ProvedEntry, VerifiedLog
+from pyrsia_node.model.digest import Sha256
 from pyrsia_node.model.documents import FileEntry
 from pyrsia_node.model.errors import NotFoundError, VerificationError
+from pyrsia_node.model.statements import Revoke
 
 PROJECTS_MAX: Final = 512
 """Resolved projects that are kept in memory."""
@@ -29,7 +41,7 @@ PROJECTS_MAX: Final = 512
 _log = logging.getLogger("pyrsia.artifacts.resolver")
 
 
-class EntryIndex(Protocol):
+class EntryIndex(StatementIndex, Protocol):
     """Where to look. Its answers are hints; wrong ones cost a look, never a wrong byte."""
 
     def applied_size(self) -> int:
@@ -51,6 +63,8 @@ class Standing(StrEnum):
     SERVED = "served"
     CONFLICT = "conflict"
     CONTRADICTING = "contradicting"
+    WITHDRAWN = "withdrawn"
+    REVOKED = "revoked"
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +76,10 @@ class LoggedFile:
     standing: Standing
     contradicted_by: str | None
     """SHA-256 of what the upstream publishes under this name, if it is something else."""
+    closed: ProvedStatement | None = None
+    """What withdrew the entry or revoked the bytes, if anything did."""
+    advice: tuple[ProvedStatement, ...] = ()
+    """What members advise about the version; it closes nothing."""
 
     @property
     def artifact(self) -> Artifact:
@@ -78,7 +96,10 @@ class LoggedFile:
 
 @dataclass(slots=True)
 class Project:
-    """All files of a package that the log names. ``files`` holds those that are served."""
+    """All files of a package that the log names.
+
+    ``files`` holds those that are offered, with those that the network closed among them.
+    """
 
     name: str
     size: int
@@ -113,8 +134,19 @@ class Resolver:
         *,
         ecosystem: str,
         serve_contradicting: bool = False,
+        serve_revoked: bool = False,
     ) -> None:
-        """Resolve names of ``ecosystem``, such as "pypi"."""
+        """Resolve names of ``ecosystem``, such as "pypi".
+
+        Args:
+            log: Where entries and statements are proved.
+            index: Where to look for them.
+            ecosystem: The purl type.
+            serve_contradicting: Serve builds that differ from what the upstream publishes.
+            serve_revoked: Serve what the network withdrew or revoked, marked as such.
+        """
+        self._statements = Statements(log, index, ecosystem=ecosystem)
+        self._serve_revoked = serve_revoked
         self._log = log
         self._index = index
         self._ecosystem = ecosystem
@@ -147,11 +179,31 @@ class Resolver:
     def _resolve(self, name: str, size: int) -> Project:
         # Asked first: what is indexed meanwhile makes the answer better, never wrongly settled.
         project = Project(name, size, is_settled=self._index.applied_size() >= size)
-        for proved in self._entries(name, size):
+        entries = self._entries(name, size)
+        said = self._statements.about(name, size=size)
+        digests = {file.sha256 for proved in entries for file in proved.entry.document.files}
+        revoked = self.revoked(digests, size=size)
+        for proved in entries:
             project.contradicted |= {each.name for each in proved.entry.document.contradicts}
             for file in proved.entry.document.files:
-                self._place(project, proved, file)
+                self._place(project, _logged(proved, file, said, revoked))
         return project
+
+    def revoked(
+        self, digests: Iterable[Sha256], *, size: int | None = None
+    ) -> dict[Sha256, ProvedStatement]:
+        """Return which of these bytes the network revoked, as of the newest checkpoint.
+
+        Raises:
+            UnavailableError: The log cannot be read now.
+        """
+        as_of = self._log.head().size if size is None else size
+        return self._statements.revoked(digests, size=as_of)
+
+    @property
+    def serves_revoked(self) -> bool:
+        """Whether the operator wants what the network withdrew or revoked to be served."""
+        return self._serve_revoked
 
     def _entries(self, name: str, size: int) -> list[ProvedEntry]:
         """Return the proved entries about a package, in the order of the log."""
@@ -171,29 +223,59 @@ class Resolver:
             entries.append(proved)
         return entries
 
-    def _place(self, project: Project, proved: ProvedEntry, file: FileEntry) -> None:
-        upstream = {each.name: each.sha256 for each in proved.entry.document.contradicts}
-        other = upstream.get(file.name)
-        first = project.files.get(file.name)
-        if other is not None and not self._serve_contradicting:
-            standing = Standing.CONTRADICTING
-        elif first is None or _gives_way(first, other):
-            standing = Standing.SERVED
-        elif first.file.sha256 == file.sha256:
-            return
-        else:
-            standing = Standing.CONFLICT
-        logged = LoggedFile(file, proved, standing, other)
-        if standing is not Standing.SERVED:
-            project.withheld.append(logged)
-            return
-        if first is not None:
-            project.withheld.append(
-                LoggedFile(first.file, first.proved, Standing.CONTRADICTING, first.contradicted_by)
-            )
-        project.files[file.name] = logged
+    def _place(self, project: Project, logged: LoggedFile) -> None:
+        name = logged.file.name
+        first = project.files.get(name)
+        if logged.contradicted_by is not None and not self._serve_contradicting:
+            project.withheld.append(replace(logged, standing=Standing.CONTRADICTING))
+        elif first is None or _gives_way(first, logged):
+            if first is not None:
+                standing = _standing_of(first)
+                if standing is Standing.SERVED:
+                    standing = Standing.CONTRADICTING
+                project.withheld.append(replace(first, standing=standing))
+            project.files[name] = logged
+        elif first.file.sha256 != logged.file.sha256:
+            is_withdrawn = logged.standing is Standing.WITHDRAWN
+            standing = Standing.WITHDRAWN if is_withdrawn else Standing.CONFLICT
+            project.withheld.append(replace(logged, standing=standing))
 
 
-def _gives_way(first: LoggedFile, contradicted_by: str | None) -> bool:
-    """Tell whether an opted-in contradicting file gives way to one that contradicts nothing."""
-    return first.contradicted_by is not None and contradicted_by is None
+def _logged(
+    proved: ProvedEntry,
+    file: FileEntry,
+    said: PackageStatements,
+    revoked: dict[Sha256, ProvedStatement],
+) -> LoggedFile:
+    """Return a file of an entry with everything that was said of it."""
+    document = proved.entry.document
+    upstream = {each.name: each.sha256 for each in document.contradicts}
+    version = document.purl.version
+    assert version is not None
+    withdrawn, closed = said.withdrawn.get(proved.index), revoked.get(file.sha256)
+    logged = LoggedFile(
+        file=file,
+        proved=proved,
+        standing=Standing.SERVED,
+        contradicted_by=upstream.get(file.name),
+        closed=closed or withdrawn,
+        advice=said.advice_on(version),
+    )
+    return replace(logged, standing=_standing_of(logged))
+
+
+def _standing_of(logged: LoggedFile) -> Standing:
+    if logged.closed is None:
+        return Standing.SERVED
+    return Standing.REVOKED if isinstance(logged.closed.body, Revoke) else Standing.WITHDRAWN
+
+
+def _gives_way(first: LoggedFile, later: LoggedFile) -> bool:
+    """Tell whether the file that has a name gives way to another entry's.
+
+    An opted-in contradicting one does to one that contradicts nothing, and a withdrawn one to one
+    that was not withdrawn.
+    """
+    if first.standing is Standing.WITHDRAWN:
+        return later.standing is not Standing.WITHDRAWN
+    return first.contradicted_by is not None and later.contradicted_by is None

@@ -178,6 +178,11 @@ class VerifiedLog:
             raise NotFoundError(f"the log has {head.size} entries, there is no entry {index}")
         return self._proof_of(index, head)[1].encode()
 
+    @property
+    def network_id(self) -> bytes:
+        """The id of the network whose log this is."""
+        return self._trust.genesis.network_id
+
     def trust_text(self) -> bytes:
         """Return the trust file that what is believed here rests on."""
         return self._trust_text

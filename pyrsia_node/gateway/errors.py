@@ -2,7 +2,8 @@
 
 ==================== ======================================================
 400 invalid          the client is wrong
-403 invalid          the client may not do this: no admin token, or from elsewhere
+403 invalid          the client may not do this: no admin token, or from elsewhere; the network
+                     withdrew or revoked the file
 404 not_found        honest absence
 502 verification     what somebody else sent does not hold
 502 peer             another node broke the protocol
@@ -15,6 +16,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from pyrsia_node.artifacts.statements import RefusedError
 from pyrsia_node.model.errors import (
     CorruptStateError,
     InvalidInputError,
@@ -35,6 +37,7 @@ class ForbiddenError(InvalidInputError):
 
 _STATUSES: Final[tuple[tuple[type[Exception], int], ...]] = (
     (ForbiddenError, 403),
+    (RefusedError, 403),
     (InvalidInputError, 400),
     (NotFoundError, 404),
     (VerificationError, 502),

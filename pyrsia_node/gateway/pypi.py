@@ -33,8 +33,9 @@ from pyrsia_node.gateway.simple_pages import (
     index_json,
     project_html,
     project_json,
+    statements_on,
 )
-from pyrsia_node.gateway.wheel_metadata import read_metadata
+from pyrsia_node.gateway.wheel_metadata import metadata_of, read_metadata
 from pyrsia_node.model.errors import InvalidInputError, NotFoundError, PyrsiaError
 from pyrsia_node.ports import BlobStore
 from pyrsia_node.transfer.asgi import (
@@ -160,16 +161,19 @@ class PypiService:
                 reader,
                 etag=f'"{sha256}"',
                 media="application/octet-stream",
-                headers=[*_IMMUTABLE, ("x-pyrsia-verified", file.vouched)],
+                headers=_headers_of(file),
             )
         finally:
             reader.close()
 
     async def _send_metadata(self, scope: Scope, send: Send, sha256: str, name: str) -> None:
-        file = await self._catalog.file(sha256, name)
-        data = await self._metadata_of(file)
-        headers = [*_IMMUTABLE, ("x-pyrsia-verified", file.vouched)]
-        await _send_page(scope, send, data, "application/octet-stream", headers)
+        file = await self._catalog.file(sha256, name, even_closed=True)
+        if file.is_refused and file.logged is not None:
+            # What the log says of the package; the closed bytes are not touched for it.
+            data = metadata_of(file.logged.proved.entry.document.metadata)
+        else:
+            data = await self._metadata_of(file)
+        await _send_page(scope, send, data, "application/octet-stream", _headers_of(file))
 
     async def _metadata_of(self, file: OfferedFile) -> bytes:
         if not has_metadata(file):
@@ -194,6 +198,17 @@ class PypiService:
 
 
 _IMMUTABLE: Final = (("cache-control", "public, max-age=31536000, immutable"),)
+_STATEMENTS_SHOWN: Final = 8
+
+
+def _headers_of(file: OfferedFile) -> list[tuple[str, str]]:
+    """Return who vouches for a file, and what was said of it, one field for each statement."""
+    fields = [*_IMMUTABLE, ("x-pyrsia-verified", file.vouched)]
+    for each in statements_on(file)[:_STATEMENTS_SHOWN]:
+        # A reason is text from a member: a header takes printable ASCII and nothing else.
+        text = "".join(c if c.isascii() and c.isprintable() else "?" for c in each.text)
+        fields.append(("x-pyrsia-statement", text))
+    return fields
 
 
 async def _send_page(

@@ -14,6 +14,7 @@ from urllib.parse import quote
 
 from pyrsia_node.artifacts.catalog import OfferedFile, OfferedProject
 from pyrsia_node.artifacts.resolver import LoggedFile
+from pyrsia_node.artifacts.statements import ProvedStatement
 
 HTML: Final = "application/vnd.pypi.simple.v1+html"
 JSON: Final = "application/vnd.pypi.simple.v1+json"
@@ -27,8 +28,20 @@ _API_VERSION: Final = "1.1"
 
 
 def has_metadata(file: OfferedFile) -> bool:
-    """Tell whether ``<file>.metadata`` is offered."""
+    """Tell whether ``<file>.metadata`` is offered.
+
+    It is for closed files, too: with it, pip comes to say why a version is yanked before it asks
+    for the bytes and is refused.
+    """
+    if file.is_refused and file.logged is None:
+        return False
     return file.name.endswith(".whl") and (file.size or 0) <= METADATA_WHEEL_BYTES_MAX
+
+
+def statements_on(file: OfferedFile) -> tuple[ProvedStatement, ...]:
+    """Return what the network, or single members, say of a file; what closed it comes first."""
+    advice = file.logged.advice if file.logged is not None else ()
+    return advice if file.closed is None else (file.closed, *advice)
 
 
 def file_url(file: OfferedFile) -> str:
@@ -112,6 +125,11 @@ def _file_json(file: OfferedFile) -> dict[str, object]:
         entry["_entry"] = file.logged.proved.index
         entry["_claim"] = file.logged.file.claim
         entry["_level"] = file.logged.proved.entry.level
+    statements = statements_on(file)
+    if statements:
+        entry["_statements"] = [
+            {"type": each.body.kind, "entry": each.index, "text": each.text} for each in statements
+        ]
     return entry
 
 
@@ -122,6 +140,7 @@ def _withheld_json(logged: LoggedFile) -> dict[str, object]:
         "reason": str(logged.standing),
         "contradicted-by": logged.contradicted_by,
         "entry": logged.proved.index,
+        "statement": logged.closed.index if logged.closed is not None else None,
     }
 
 

@@ -7,6 +7,7 @@ import zipfile
 import zlib
 from typing import Final
 
+from pyrsia_node.model.documents import Metadata
 from pyrsia_node.model.errors import NotFoundError
 
 METADATA_BYTES_MAX: Final = 4 * 1024 * 1024
@@ -34,3 +35,14 @@ def read_metadata(path: str) -> bytes:
     if len(data) > METADATA_BYTES_MAX:
         raise NotFoundError(f"the wheel's METADATA is longer than {METADATA_BYTES_MAX} bytes")
     return data
+
+
+def metadata_of(metadata: Metadata) -> bytes:
+    """Return core metadata (PEP 566) with what the log says that a resolver needs."""
+    lines = ["Metadata-Version: 2.1", f"Name: {metadata.name}", f"Version: {metadata.version}"]
+    if metadata.requires_python:
+        lines.append(f"Requires-Python: {metadata.requires_python}")
+    lines += [f"Provides-Extra: {each}" for each in metadata.provides_extra]
+    lines += [f"Requires-Dist: {each}" for each in metadata.requires]
+    # A text of the log may hold anything; a line break in it must not make a field.
+    return "".join(f"{' '.join(line.splitlines())}\n" for line in lines).encode()

@@ -180,7 +180,11 @@ def _make_catalog(
     index = IndexReader(layout.root)
     stack.callback(index.close)
     resolver = Resolver(
-        log, index, ecosystem="pypi", serve_contradicting=config.pypi.serve_contradicting
+        log,
+        index,
+        ecosystem="pypi",
+        serve_contradicting=config.pypi.serve_contradicting,
+        serve_revoked=config.pypi.serve_revoked,
     )
     upstream = None
     if config.pypi.policy == "upstream":

@@ -136,6 +136,11 @@ class PypiSection:
         rule=rules.boolean(),
         about="Serve builds that differ from the file that the upstream publishes.",
     )
+    serve_revoked: bool = _key(
+        default=False,
+        rule=rules.boolean(),
+        about="Serve what the network withdrew or revoked, marked as yanked.",
+    )
     allow_private: bool = _key(
         default=False,
         rule=rules.boolean(),

@@ -16,6 +16,7 @@ from pyrsia_node.model.digest import sha256_of
 from pyrsia_node.model.documents import Contradiction, Document, FileEntry, Metadata
 from pyrsia_node.model.leaves import Accepted, encode_outcome
 from pyrsia_node.model.purl import Purl
+from pyrsia_node.model.statements import Revoke, Statement, Withdraw
 from pyrsia_node.model.transactions import Transaction
 from pyrsia_node.store.files import write_atomic
 from pyrsia_node.store.pieces import PieceHasher, piece_root
@@ -23,6 +24,7 @@ from pyrsia_node.tlog.checkpoint import Checkpoint, SignedCheckpoint
 from pyrsia_node.tlog.trust import Trust, TrustFile
 from tests.fakes.local_chain import LocalChain
 from tests.strategies.build_bodies import batch, built, request, result
+from tests.strategies.member_bodies import approve
 from tests.strategies.small_logs import cosigned, log_signed
 
 
@@ -108,6 +110,19 @@ class PublishedLog:
         assert isinstance(outcome, Accepted)
         self.publish()
         return committed.first_leaf + committed.leaves.index(encode_outcome(outcome))
+
+    def state(self, statement: Statement) -> int:
+        """Put a statement into the log, approved by all where it needs it; return its leaf."""
+        if isinstance(statement, Withdraw | Revoke):
+            network_id, height = self.local.network_id, self.local.chain.tip.height
+            approvals = [
+                approve(one.id, statement, network_id, expiry=height + 10)
+                for one in self.local.members
+            ]
+            self._commit(*approvals)
+        committed = self._commit(statement)
+        self.publish()
+        return committed.first_leaf + 1
 
     def publish(self, *, cosigners: int | None = None) -> SignedCheckpoint:
         """Bring tiles, index and checkpoint up to the chain's tip."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -38,6 +38,12 @@ class ListedIndex:
 
     def projects(self, ecosystem: str, *, as_of: int | None = None) -> Sequence[str]:
         return sorted(self.rows)
+
+    def statements(self, ecosystem: str, name: str, *, as_of: int | None = None) -> Sequence[int]:
+        return []
+
+    def revocations(self, digests: Iterable[str], *, as_of: int | None = None) -> Sequence[int]:
+        return []
 
 
 @pytest.fixture

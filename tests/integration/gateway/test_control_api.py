@@ -149,6 +149,11 @@ async def _check_openapi(it: Setting) -> None:
         "/api/v1/entries/{index}",
         "/api/v1/entries/{index}/proof",
         "/api/v1/trust",
+        "/api/v1/members",
+        "/api/v1/motions",
+        "/api/v1/motions/{subject}/approve",
+        "/api/v1/advice",
+        "/api/v1/transactions/{transaction_id}",
     }
 
 
