@@ -18,8 +18,11 @@ from pyrsia_cli.commands import (
     members,
     networks,
     node,
+    search,
+    shells,
     statements,
     trust,
+    watch,
 )
 from pyrsia_node.model.errors import PyrsiaError
 from pyrsia_node.schema.exit_codes import INVALID, exit_code_of
@@ -38,11 +41,11 @@ def cli() -> None:
       pyrsia config trust devnet.trust           whose word counts
       pyrsia build pypi six==1.17.0              have it rebuilt from source
       pyrsia inspect-log pypi six                what the log says, proved
+      pyrsia search dep:six                      who depends on it; --help teaches the rest
       pyrsia configure pip                       let pip install through the node
 
     Exit codes: 0 ok, 1 other, 2 invalid input, 3 verification failed, 4 not found,
-    5 unavailable. Shell completion: eval "$(_PYRSIA_COMPLETE=bash_source pyrsia)"
-    (zsh_source, fish_source).
+    5 unavailable. Shell completion: eval "$(pyrsia completion bash)" (zsh, fish).
     """  # noqa: D301 - click reads the backspace character
 
 
@@ -53,7 +56,10 @@ for command in (
     node.config,
     building.build,
     log.inspect_log,
-    log.search,
+    log.browse,
+    search.search,
+    watch.watch,
+    shells.completion,
     log.verify,
     auditing.audit,
     configuring.configure,

@@ -1,4 +1,4 @@
-"""Prints the same rows as a table for people, or as JSON or CSV for programs."""
+"""Prints the same rows as a table for people, or as JSON, JSON lines or CSV for programs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-FORMATS: Final = ("table", "json", "csv")
+FORMATS: Final = ("table", "json", "jsonl", "csv")
 _F = TypeVar("_F", bound=Callable[..., Any])
 
 Row = Mapping[str, object]
@@ -26,7 +26,7 @@ def format_option(function: _F) -> _F:
         type=click.Choice(FORMATS),
         default="table",
         show_default=True,
-        help="Table for people; JSON or CSV for programs.",
+        help="Table for people; JSON, JSON lines or CSV for programs.",
     )
     return option(function)
 
@@ -47,11 +47,19 @@ def emit(
     output_format: str,
     *,
     document: object = None,
+    lines: Sequence[object] | None = None,
 ) -> None:
-    """Print ``rows``. JSON prints ``document`` instead where it is given: the whole answer."""
+    """Print ``rows``.
+
+    JSON prints ``document`` instead where it is given: the whole answer. JSON lines prints
+    ``lines`` instead where they are given, else one row a line.
+    """
     if output_format == "json":
         whole = document if document is not None else list(rows)
         sys.stdout.write(json.dumps(whole, indent=2, ensure_ascii=False) + "\n")
+    elif output_format == "jsonl":
+        for line in rows if lines is None else lines:
+            sys.stdout.write(json.dumps(line, ensure_ascii=False) + "\n")
     elif output_format == "csv":
         writer = csv.writer(sys.stdout, lineterminator="\n")
         writer.writerow(columns)

@@ -1,4 +1,4 @@
-"""``inspect-log``, ``search``, ``verify``: what the log says, after its proof was checked here."""
+"""``inspect-log``, ``log``, ``verify``: what the log says, after its proof was checked here."""
 
 from __future__ import annotations
 
@@ -10,17 +10,22 @@ from typing import Final
 import click
 
 from pyrsia_cli.api import NodeApi
+from pyrsia_cli.entries import COLUMNS, FIELDS, purl_of, rows_of, shown, stamp_of, time_text
 from pyrsia_cli.output import Row, console, emit, format_option
 from pyrsia_cli.proving import load_trust, prove
 from pyrsia_cli.settings import load_settings, settings_path
 from pyrsia_node.model.canonical import JsonObject
-from pyrsia_node.model.errors import InvalidInputError, VerificationError
+from pyrsia_node.model.errors import (
+    InvalidInputError,
+    NotFoundError,
+    UnavailableError,
+    VerificationError,
+)
 from pyrsia_node.model.purl import Purl
-from pyrsia_node.schema.http import Entry, InspectLog, Search
+from pyrsia_node.schema.http import Blocks, Entries, Entry, InspectLog
 from pyrsia_node.tlog.verify import verify_bundle, verify_entry
 
 BUNDLE_BYTES_MAX: Final = 1024 * 1024
-COLUMNS: Final = ("index", "type", "purl", "status", "height", "time_ms", "detail")
 _READ_BYTES: Final = 1024 * 1024
 
 
@@ -31,7 +36,7 @@ def inspect_log() -> None:
 
 @inspect_log.command("pypi")
 @click.argument("package", metavar="NAME[==VERSION]")
-@click.option("--fields", default="", help=f"Columns: {','.join(COLUMNS)}.")
+@click.option("--fields", default="", help=f"Columns: {','.join(FIELDS)}.")
 @click.option("--latest", is_flag=True, help="Only the newest entry.")
 @click.option("--trust", "trust_file", default="", help="Trust file instead of the configured.")
 @format_option
@@ -53,53 +58,10 @@ def inspect_pypi(
     entries = found.entries[-1:] if latest else found.entries
     leaves = prove(entries, trust)
     _check_asked(leaves, purl)
-    document = {
-        "as_of": found.as_of,
-        "root": found.root,
-        "complete": found.complete,
-        "entries": [_shown(entry) for entry in entries],
-    }
-    emit(_rows(entries, leaves), _columns(fields), output_format, document=document)
-
-
-@click.command()
-@click.argument("query", nargs=-1)
-@click.option("--limit", type=click.IntRange(1, 1000), default=50, show_default=True)
-@click.option("--cursor", type=int, help="Go on where the page before ended.")
-@click.option("--trust", "trust_file", default="", help="Trust file instead of the configured.")
-@format_option
-def search(
-    query: Sequence[str], limit: int, cursor: int | None, trust_file: str, output_format: str
-) -> None:
-    """Search the log. Terms are joined by AND; a leading - excludes. Newest first.
-
-    \b
-    pyrsia search pkg:pypi/six                 every version
-    pyrsia search pkg:pypi/six@1.17.0          one version
-    pyrsia search sha256:4721f391ed90541f…     which entry lists this file
-    pyrsia search dep:attrs status:accepted    what depends on attrs
-    pyrsia search 'author:"Benjamin Peterson"'
-    pyrsia search builder:node2 status:diverged
-    pyrsia search http -status:accepted        free text
-    """  # noqa: D301 - click reads the backspace character
-    settings = load_settings(settings_path())
-    trust = load_trust(settings, trust_file)
-    params: dict[str, str | int] = {"q": " ".join(query), "limit": limit, "proof": 1}
-    if cursor is not None:
-        params["cursor"] = cursor
-    with NodeApi(settings) as api:
-        found = api.get("/api/v1/search", Search, params)
-    leaves = prove(found.hits, trust)
-    document = {
-        "as_of": found.as_of,
-        "root": found.root,
-        "complete": found.complete,
-        "next": found.next,
-        "hits": [_shown(entry) for entry in found.hits],
-    }
-    emit(_rows(found.hits, leaves), COLUMNS, output_format, document=document)
-    if found.next is not None and output_format == "table":
-        console().print(f"more: --cursor {found.next}")
+    lines = [shown(entry) for entry in entries]
+    document = {**stamp_of(found), "entries": lines}
+    rows = rows_of(entries, leaves)
+    emit(rows, _columns(fields), output_format, document=document, lines=lines)
 
 
 @click.command()
@@ -160,28 +122,6 @@ def verify(  # noqa: PLR0917 - click passes options by name
         emit([row], tuple(row), output_format, document=dict(row))
 
 
-def _rows(entries: Sequence[Entry], leaves: Sequence[JsonObject]) -> list[Row]:
-    return [
-        {
-            "index": entry.index,
-            "type": leaf.get("t"),
-            "purl": purl_of(leaf) or entry.purl,
-            "status": entry.status,
-            "height": entry.block.height,
-            "time_ms": entry.block.time_ms,
-            "detail": detail_of(leaf),
-        }
-        for entry, leaf in zip(entries, leaves, strict=True)
-    ]
-
-
-def purl_of(leaf: JsonObject) -> str:
-    """Return the package version that a proved leaf is about; "" where the leaf names none."""
-    document = leaf.get("doc")
-    purl = document.get("purl") if isinstance(document, dict) else leaf.get("purl")
-    return purl if isinstance(purl, str) else ""
-
-
 def _check_asked(leaves: Sequence[JsonObject], asked: Purl) -> None:
     """Refuse an answer that mixes in proved leaves of other packages."""
     for leaf in leaves:
@@ -191,47 +131,14 @@ def _check_asked(leaves: Sequence[JsonObject], asked: Purl) -> None:
             raise VerificationError(f"the node answered {asked} with a leaf about {found}")
 
 
-def detail_of(leaf: JsonObject) -> str:
-    """Return one line that says what matters in a leaf."""
-    match leaf.get("t"):
-        case "accepted":
-            attestors, differ = leaf.get("attestors"), leaf.get("differ")
-            agreed = len(attestors) if isinstance(attestors, list) else 0
-            differing = len(differ) if isinstance(differ, list) else 0
-            text = f"{agreed} of k={leaf.get('k')} agree at L{leaf.get('level')}"
-            return f"{text}; {differing} differ" if differing else text
-        case "diverged":
-            classes = leaf.get("classes")
-            found = classes if isinstance(classes, list) else []
-            ids = [str(each.get("ids")) for each in found if isinstance(each, dict)]
-            return f"{len(ids)} different results: " + " | ".join(ids)
-        case "failed":
-            return str(leaf.get("causes"))
-        case "expired":
-            return f"silent: {leaf.get('silent')}"
-        case "attest_batch":
-            items = leaf.get("items")
-            return f"{len(items) if isinstance(items, list) else 0} items by {leaf.get('voter')}"
-        case "build_request":
-            return f"by {leaf.get('sponsor')}, recipe {leaf.get('recipe')}"
-        case _:
-            return ""
-
-
 def _columns(fields: str) -> tuple[str, ...]:
     if not fields:
         return COLUMNS
     chosen = tuple(each.strip().lower() for each in fields.split(","))
-    unknown = [each for each in chosen if each not in COLUMNS]
+    unknown = [each for each in chosen if each not in FIELDS]
     if unknown:
-        raise InvalidInputError(f"--fields {unknown[0]!r} is unknown; known: {', '.join(COLUMNS)}")
+        raise InvalidInputError(f"--fields {unknown[0]!r} is unknown; known: {', '.join(FIELDS)}")
     return chosen
-
-
-def _shown(entry: Entry) -> dict[str, object]:
-    shown = entry.dump()
-    shown["verified"] = True
-    return shown
 
 
 def _read_bundle(path: Path) -> bytes:
@@ -248,3 +155,92 @@ def _sha256(path: Path) -> str:
         while chunk := file.read(_READ_BYTES):
             digest.update(chunk)
     return digest.hexdigest()
+
+
+@click.group("log")
+def browse() -> None:
+    """Browse the log, block by block and entry by entry, each proved."""
+
+
+@browse.command("list")
+@click.option("--top", type=click.IntRange(min=0), help="Begin at this height; default: the tip.")
+@click.option("--limit", type=click.IntRange(1, 200), default=20, show_default=True)
+@click.option("--trust", "trust_file", default="", help="Trust file instead of the configured.")
+@format_option
+def list_blocks(top: int | None, limit: int, trust_file: str, output_format: str) -> None:
+    """List blocks, newest first.
+
+    \b
+    pyrsia log list
+    pyrsia log list --top 120 --limit 50
+    """  # noqa: D301 - click reads the backspace character
+    settings = load_settings(settings_path())
+    trust = load_trust(settings, trust_file)
+    params: dict[str, str | int] = {"limit": limit, "proof": 1}
+    if top is not None:
+        params["top"] = top
+    with NodeApi(settings) as api:
+        found = api.get("/api/v1/blocks", Blocks, params)
+    leaves = prove([block.header for block in found.blocks], trust)
+    rows: list[Row] = [
+        {
+            "height": leaf.get("height", 0),
+            "time": time_text(block.header.block.time_ms),
+            "first": block.header.index,
+            "entries": 1 + n_leaves if isinstance(n_leaves := leaf.get("n_leaves"), int) else 2,
+            "proposer": leaf.get("proposer", ""),
+        }
+        for block, leaf in zip(found.blocks, leaves, strict=True)
+    ]
+    document = {**stamp_of(found), "blocks": [shown(block.header) for block in found.blocks]}
+    columns = ("height", "time", "first", "entries", "proposer")
+    emit(rows, columns, output_format, document=document)
+
+
+@browse.command("show")
+@click.argument("height", type=click.IntRange(min=0), required=False)
+@click.option("--entry", "index", type=click.IntRange(min=0), help="One entry by its index.")
+@click.option("--limit", type=click.IntRange(1, 10_000), default=200, show_default=True)
+@click.option("--trust", "trust_file", default="", help="Trust file instead of the configured.")
+@format_option
+def show(
+    height: int | None, index: int | None, limit: int, trust_file: str, output_format: str
+) -> None:
+    """Show the entries of the block at HEIGHT, or one entry as it stands in the log.
+
+    \b
+    pyrsia log show 42
+    pyrsia log show --entry 1234
+    """  # noqa: D301 - click reads the backspace character
+    if (height is None) == (index is None):
+        raise InvalidInputError("say either a HEIGHT or --entry INDEX")
+    settings = load_settings(settings_path())
+    trust = load_trust(settings, trust_file)
+    with NodeApi(settings) as api:
+        if index is not None:
+            entries = [api.get(f"/api/v1/entries/{index}", Entry, {"proof": 1})]
+        else:
+            assert height is not None
+            entries = _block_entries(api, height, limit)
+    leaves = prove(entries, trust)
+    lines = [shown(entry) for entry in entries]
+    if index is not None and output_format == "table":
+        console().print_json(data=leaves[0])
+        return
+    emit(rows_of(entries, leaves), COLUMNS, output_format, document=lines, lines=lines)
+
+
+def _block_entries(api: NodeApi, height: int, limit: int) -> list[Entry]:
+    blocks = api.get("/api/v1/blocks", Blocks, {"top": height, "limit": 1}).blocks
+    if not blocks or blocks[0].height != height:
+        raise NotFoundError(f"the node's log has no block {height} yet")
+    start, end = blocks[0].first, min(blocks[0].end, blocks[0].first + limit)
+    entries: list[Entry] = []
+    while start < end:
+        params = {"start": start, "limit": min(end - start, 200), "proof": 1}
+        page = api.get("/api/v1/entries", Entries, params)
+        if not page.entries:
+            raise UnavailableError(f"the node cannot prove entry {start}: see its output")
+        entries += page.entries
+        start = page.entries[-1].index + 1
+    return entries

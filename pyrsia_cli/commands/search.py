@@ -1,0 +1,185 @@
+"""``search``: what the log holds, page by page, each hit proved before it is shown."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+import click
+from click.shell_completion import CompletionItem
+
+from pyrsia_cli.api import NodeApi
+from pyrsia_cli.entries import COLUMNS, rows_of, shown, stamp_of
+from pyrsia_cli.output import Row, console, emit, format_option, progress_console
+from pyrsia_cli.proving import load_trust, prove
+from pyrsia_cli.settings import load_settings, settings_path
+from pyrsia_node.schema.http import Entry, Search
+from pyrsia_node.schema.search_terms import FIELDS, STATUSES, UNIT_TYPES
+from pyrsia_node.tlog.trust import Trust
+
+PAGE_MAX: Final = 200
+"""Hits that one request asks for; the node answers no more."""
+
+HITS_MAX: Final = 100_000
+ORDERS: Final = ("newest", "log", "rank")
+_VALUES: Final = {"status": STATUSES, "type": tuple(sorted(UNIT_TYPES))}
+
+
+def complete_term(
+    ctx: click.Context, _param: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
+    """Complete the field of a term, or the value of ``status:`` and ``type:``.
+
+    bash ends words at colons: there the field stands among the words before.
+    """
+    before = [str(each) for each in ctx.params.get("query") or ()]
+    text = incomplete
+    if text == ":" and before:
+        text = f"{before[-1]}:"
+    elif len(before) >= 2 and before[-1] == ":":
+        text = f"{before[-2]}:{incomplete}"
+    is_split = text != incomplete
+    sign = "-" if text.startswith("-") else ""
+    field, colon, value = text.removeprefix("-").partition(":")
+    if not colon:
+        return [
+            CompletionItem(f"{sign}{name}:", help=what, type="plain")
+            for name, what in FIELDS.items()
+            if name.startswith(field)
+        ]
+    lead = "" if is_split else f"{sign}{field}:"
+    return [
+        CompletionItem(lead + each) for each in _VALUES.get(field, ()) if each.startswith(value)
+    ]
+
+
+@click.command(context_settings={"ignore_unknown_options": True})
+@click.argument("query", nargs=-1, required=True, shell_complete=complete_term)
+@click.option(
+    "--limit",
+    type=click.IntRange(1, HITS_MAX),
+    default=50,
+    show_default=True,
+    help="Most hits; more than a page are fetched page by page.",
+)
+@click.option("--cursor", type=click.IntRange(min=0), help="Go on where an answer ended.")
+@click.option(
+    "--order",
+    type=click.Choice(ORDERS),
+    default="newest",
+    show_default=True,
+    help="Newest first, oldest first, or best match of the words first.",
+)
+@click.option("--as-of", type=click.IntRange(min=0), help="See the log as it was at this size.")
+@click.option("--proof", "with_proof", is_flag=True, help="Print each hit's proof, too (JSON).")
+@click.option("--trust", "trust_file", default="", help="Trust file instead of the configured.")
+@format_option
+def search(  # noqa: PLR0917 - click passes options by name
+    query: Sequence[str],
+    limit: int,
+    cursor: int | None,
+    order: str,
+    as_of: int | None,
+    trust_file: str,
+    output_format: str,
+    *,
+    with_proof: bool,
+) -> None:
+    """Search the log. Every hit was proved against your trust file before it is shown.
+
+    \b
+    Packages
+      pyrsia search pkg:pypi/six                    every version
+      pyrsia search pkg:pypi/six@1.17.0             one version
+      pyrsia search 'pkg:maven/org.apache.*'        all that begin so
+      pyrsia search requests http                   words of name, summary, author, ...
+      pyrsia search '"date and time"' 'pars*'       words in a row; words that begin so
+
+    \b
+    Files and sources
+      pyrsia search sha256:4721f391ed90541f*        which entry lists this file
+      pyrsia search file:six-1.17.0.tar.gz
+      pyrsia search repo:github.com/psf             the repository, and all below
+      pyrsia search commit:4651d2a
+
+    \b
+    Who and what
+      pyrsia search 'author:"Benjamin Peterson"' license:MIT
+      pyrsia search dep:attrs status:accepted       what depends on attrs
+      pyrsia search neededby:pkg:pypi/black@26.1.0  what black depends on
+      pyrsia search builder:node2 status:diverged   what node2 took part in, and nobody agreed
+      pyrsia search status:revoked                  also withdrawn, deprecated, vulnerable
+      pyrsia search type:set                        when members came and went
+
+    \b
+    When
+      pyrsia search since:2026-11-01 until:2026-11-07T12:00
+      pyrsia search height:100..200
+      pyrsia search pkg:pypi/six --as-of 120000     as if the log ended there
+
+    Terms must all hold. OR stands between alternatives, - excludes, parentheses group:
+
+    \b
+      pyrsia search '(dep:six OR dep:attrs) -status:accepted'
+
+    The answer says for which size and root of the log it holds, and whether it is complete.
+    """  # noqa: D301 - click reads the backspace character
+    settings = load_settings(settings_path())
+    trust = load_trust(settings, trust_file)
+    params: dict[str, str | int] = {"q": " ".join(query), "order": order, "proof": 1}
+    if as_of is not None:
+        params["as_of"] = as_of
+    if cursor is not None:
+        params["cursor"] = cursor
+    with NodeApi(settings) as api:
+        _print(_pages(api, params, limit), trust, output_format, with_proof=with_proof)
+
+
+def _pages(api: NodeApi, params: dict[str, str | int], limit: int) -> Iterator[Search]:
+    """Yield pages as of the size of the first one, so that together they are one answer."""
+    left = limit
+    while True:
+        found = api.get("/api/v1/search", Search, {**params, "limit": min(left, PAGE_MAX)})
+        yield found
+        left -= len(found.hits)
+        if found.next is None or left <= 0:
+            return
+        params |= {"cursor": found.next, "as_of": found.as_of}
+
+
+def _print(pages: Iterator[Search], trust: Trust, output_format: str, *, with_proof: bool) -> None:
+    rows: list[Row] = []
+    hits: list[dict[str, object]] = []
+    is_complete = True
+    found = None
+    for found in pages:
+        leaves = prove(found.hits, trust)
+        lines = _lines(found.hits, with_proof=with_proof)
+        is_complete = is_complete and found.complete
+        if output_format == "jsonl":  # page by page: there may be very many
+            emit([], (), "jsonl", lines=lines)
+        else:
+            rows += rows_of(found.hits, leaves)
+            hits += lines
+    assert found is not None
+    stamp = {**stamp_of(found), "complete": is_complete, "order": found.order, "next": found.next}
+    if output_format == "jsonl":
+        emit([], (), "jsonl", lines=[stamp])
+        return
+    emit(rows, COLUMNS, output_format, document={**stamp, "hits": hits})
+    _note(stamp, output_format)
+
+
+def _lines(hits: Sequence[Entry], *, with_proof: bool) -> list[dict[str, object]]:
+    return [shown(hit, with_proof=with_proof) for hit in hits]
+
+
+def _note(stamp: dict[str, object], output_format: str) -> None:
+    """Say under a table what the answer holds for, and what is missing."""
+    if not stamp["complete"]:
+        progress_console().print("incomplete: the node's index is behind its log; ask again")
+    if output_format != "table":
+        return
+    console().print(f"as of {stamp['as_of']} entries, root {str(stamp['root'])[:16]}…")
+    if stamp["next"] is not None:
+        console().print(f"more: --cursor {stamp['next']} --as-of {stamp['as_of']}")

@@ -1,0 +1,100 @@
+"""How entries of the log are shown, by every command that shows some: rows, details, stamps."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Sequence
+from typing import Final
+
+from pyrsia_cli.output import Row
+from pyrsia_node.model.canonical import JsonObject
+from pyrsia_node.schema.http import Entry, Stamped
+
+COLUMNS: Final = ("index", "type", "purl", "status", "height", "time", "detail")
+"""Columns that are shown when nobody chooses."""
+
+FIELDS: Final = (*COLUMNS, "time_ms", "statements")
+"""All that there are."""
+
+
+def stamp_of(found: Stamped) -> dict[str, object]:
+    """Return what an answer holds for."""
+    return {
+        "as_of": found.as_of,
+        "size": found.size,
+        "root": found.root,
+        "complete": found.complete,
+    }
+
+
+def rows_of(entries: Sequence[Entry], leaves: Sequence[JsonObject]) -> list[Row]:
+    """Return the rows of entries, told from their proved leaves."""
+    return [
+        {
+            "index": entry.index,
+            "type": leaf.get("t"),
+            "purl": purl_of(leaf) or entry.purl,
+            "status": entry.status,
+            "height": entry.block.height,
+            "time": time_text(entry.block.time_ms),
+            "time_ms": entry.block.time_ms,
+            "statements": [f"{each.type} at {each.index}" for each in entry.statements],
+            "detail": detail_of(leaf),
+        }
+        for entry, leaf in zip(entries, leaves, strict=True)
+    ]
+
+
+def shown(entry: Entry, *, with_proof: bool = True) -> dict[str, object]:
+    """Return an entry whose proof was checked, for programs."""
+    found = entry.dump()
+    if not with_proof:
+        found.pop("proof", None)
+    found["verified"] = True
+    return found
+
+
+def time_text(time_ms: int) -> str:
+    """Return a block time in UTC, to the second."""
+    return dt.datetime.fromtimestamp(time_ms // 1000, dt.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def purl_of(leaf: JsonObject) -> str:
+    """Return the package version that a proved leaf is about; "" where the leaf names none."""
+    document = leaf.get("doc")
+    purl = document.get("purl") if isinstance(document, dict) else leaf.get("purl")
+    return purl if isinstance(purl, str) else ""
+
+
+def detail_of(leaf: JsonObject) -> str:
+    """Return one line that says what matters in a leaf."""
+    match leaf.get("t"):
+        case "accepted":
+            attestors, differ = leaf.get("attestors"), leaf.get("differ")
+            agreed = len(attestors) if isinstance(attestors, list) else 0
+            differing = len(differ) if isinstance(differ, list) else 0
+            text = f"{agreed} of k={leaf.get('k')} agree at L{leaf.get('level')}"
+            return f"{text}; {differing} differ" if differing else text
+        case "diverged":
+            classes = leaf.get("classes")
+            found = classes if isinstance(classes, list) else []
+            ids = [str(each.get("ids")) for each in found if isinstance(each, dict)]
+            return f"{len(ids)} different results: " + " | ".join(ids)
+        case "failed":
+            return str(leaf.get("causes"))
+        case "expired":
+            return f"silent: {leaf.get('silent')}"
+        case "attest_batch":
+            items = leaf.get("items")
+            return f"{len(items) if isinstance(items, list) else 0} items by {leaf.get('voter')}"
+        case "build_request":
+            return f"by {leaf.get('sponsor')}, recipe {leaf.get('recipe')}"
+        case "block":
+            return f"{leaf.get('n_leaves')} entries by {leaf.get('proposer')}"
+        case "set":
+            members = leaf.get("members")
+            count = len(members) if isinstance(members, list) else 0
+            return f"epoch {leaf.get('epoch')}: {count} members, quorum {leaf.get('q')}"
+        case _:
+            reason = leaf.get("reason")
+            return reason if isinstance(reason, str) else ""
