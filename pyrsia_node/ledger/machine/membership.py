@@ -116,21 +116,30 @@ def _next_set(
     operation: AddNode | RemoveNode | RotateKey,
 ) -> SetLeaf:
     """Return the set after an operation, if it and the operation break no rule."""
+    after = _set_after(context.voters, _members_after(state, context, operation))
+    if not isinstance(operation, RemoveNode):
+        # Last, because it is the one rule here that time can satisfy.
+        _check_proof(context, history, operation.proof)
+    return after
+
+
+def _members_after(
+    state: BlockState, context: BlockContext, operation: AddNode | RemoveNode | RotateKey
+) -> Iterable[MemberRecord]:
     members = {record.id: record for record in context.voters.members}
     match operation:
-        case AddNode(member=member, proof=proof):
+        case AddNode(member=member):
             record = member.record
             if record.id in members:
                 raise InvalidInputError(f"{record.id} is an authorized node already")
             _check_keys(state, record)
-            _check_proof(context, history, proof)
             members[record.id] = record
         case RemoveNode(node=node):
             _record_of(context.voters, node)
             del members[node]
             if not members:
                 raise InvalidInputError(f"{node} is the last authorized node")
-        case RotateKey(member=member, proof=proof):
+        case RotateKey(member=member):
             record = member.record
             before = _record_of(context.voters, record.id)
             if record.label != before.label:
@@ -140,11 +149,10 @@ def _next_set(
             if record.keys == before.keys:
                 raise InvalidInputError(f"the keys of {record.id} are these already")
             _check_keys(state, record)
-            _check_proof(context, history, proof)
             members[record.id] = record
         case _:
             assert_never(operation)
-    return _set_after(context.voters, members.values())
+    return members.values()
 
 
 def _set_after(before: SetLeaf, members: Iterable[MemberRecord]) -> SetLeaf:
