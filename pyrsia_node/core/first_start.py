@@ -29,7 +29,7 @@ _LOG = logging.getLogger("pyrsia.core.first_start")
 HEIGHT_MIN: Final = 1_000
 """A shorter history is executed in seconds."""
 
-PEERS_WAIT_S: Final = 10.0
+PEERS_WAIT_S: Final = 5.0
 """How long to wait for the first peers."""
 
 MORE_PEERS_S: Final = 1.0

@@ -240,7 +240,8 @@ class CatchupPlan:
     def _hinted_peer(self, now: float) -> PeerId | None:
         while self._hinted:
             peer = self._hinted.pop(0)
-            if self._peers[peer].left_alone_until <= now:
+            standing = self._peers.get(peer)  # gossip also brings hints of those without a link
+            if standing is not None and standing.left_alone_until <= now:
                 return peer
         return None
 
