@@ -121,6 +121,25 @@ def test_search_prints_proved_hits_in_every_form(tmp_path: Path) -> None:
     scenario(tmp_path, act)
 
 
+def test_proof_of_a_hit_verifies_its_file_offline(tmp_path: Path) -> None:
+    async def act(it: Setting) -> None:
+        name, data = make_wheel("idna", "1.0")
+        words = ["search", f"sha256:{hashlib.sha256(data).hexdigest()}", "--proof"]
+        (hit,) = (await it.pyrsia(*words, "--format", "json")).json()["hits"]
+        bundle, wheel = tmp_path / "idna.tlog-proof", tmp_path / name
+        bundle.write_text(hit["proof"])
+        wheel.write_bytes(data)
+        nowhere = tmp_path / "nowhere.toml"
+        nowhere.write_text(f"port = 9\ntrust = '{tmp_path / 'net.trust'}'\n")
+        verify = ["verify", wheel, "--bundle", bundle, "--format", "json"]
+        verified = (await it.pyrsia(*verify, PYRSIA_CONFIG=str(nowhere))).json()
+        assert (verified["entry"], verified["purl"]) == (hit["index"], "pkg:pypi/idna@1.0")
+        wheel.write_bytes(data + b"!")
+        assert (await it.pyrsia(*verify, PYRSIA_CONFIG=str(nowhere))).code == VERIFICATION
+
+    scenario(tmp_path, act)
+
+
 def test_search_shows_with_a_caret_what_is_wrong(tmp_path: Path) -> None:
     async def act(it: Setting) -> None:
         wrong = await it.pyrsia("search", "six", "statsu:open")
