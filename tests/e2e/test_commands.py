@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import sys
 from pathlib import Path
 
@@ -52,6 +53,29 @@ def test_search_finds_by_name_digest_and_status(walking: Walking) -> None:
         assert any(hit["type"] == "accepted" for hit in hits), query
     nothing = walking.pyrsia("search", "nobody-built-this", "--format", "json").json()
     assert nothing["hits"] == []
+
+
+def test_log_of_a_live_network_is_searched_browsed_and_watched(
+    walking: Walking, tmp_path: Path
+) -> None:
+    # Who built it is known from batches, who asked from the request: one build answers to all.
+    query = f"pkg:pypi/six@{SIX} builder:authorized-2 status:accepted since:2000-01-01"
+    found = walking.pyrsia("search", *query.split(), "--proof", "--format", "json").json()
+    (hit,) = found["hits"]
+    height, index = str(hit["block"]["height"]), str(hit["index"])
+    blocks = walking.pyrsia("log", "list", "--top", height, "--format", "csv").ok().out
+    assert next(csv.DictReader(io.StringIO(blocks)))["height"] == height
+    entries = walking.pyrsia("log", "show", height, "--format", "json").json()
+    assert hit["index"] in {entry["index"] for entry in entries}
+    assert walking.pyrsia("log", "show", "--entry", index).json() == hit["leaf"]
+    state = tmp_path / "watch.json"
+    words = ("watch", "pkg:pypi/six", "--state", str(state), "--until-caught-up")
+    events = walking.pyrsia(*words, "--from", index).ok().out.splitlines()
+    assert json.loads(events[0])["index"] == hit["index"]
+    assert not walking.pyrsia(*words).ok().out
+    wrong = walking.pyrsia("search", f"pkg:pypi/six@{SIX}", "(dep:six")
+    assert wrong.code == INVALID
+    assert wrong.err.splitlines()[-1] == " " * len(f"  pkg:pypi/six@{SIX} ") + "^"
 
 
 def test_file_is_verified_offline_and_a_changed_one_is_refused(
