@@ -7,7 +7,7 @@ JOBS ?= 2
 NIGHTLY ?= .nightly
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: setup demo check test unit sim sim-nightly integration e2e bench docs golden lock clean
+.PHONY: setup demo check test unit sim sim-nightly integration faults chaos e2e bench docs golden lock clean
 
 setup: $(VENV)/.ready $(CLIENTS)/.ready
 
@@ -53,6 +53,13 @@ sim-nightly: setup ## 100,000 schedules, 100,000 Twins scenarios, forks, planted
 
 integration: setup
 	$(BIN)/python -m pytest -q -n $(JOBS) tests/integration
+
+faults: setup ## Every durable write of three blocks fails, in every way; then a restart and fsck.
+	$(BIN)/python -m tests.faults --keep
+
+chaos: setup ## Thirty minutes of faults against seven real nodes in namespaces; root only.
+	$(BIN)/python -m pytest -q -m nightly tests/chaos
+	$(BIN)/python -m tests.chaos --nodes 7 --seconds 1800 --power-cuts 20 --keep
 
 e2e: setup ## Whole networks, real clients, the wide table of rebuilds.
 	$(BIN)/python -m pytest -m nightly tests/e2e tests/integration

@@ -8,7 +8,6 @@ target. Results are kept in ``results/NAME-DATE.json``, each with the machine th
 from __future__ import annotations
 
 import argparse
-import datetime as dt
 import json
 import subprocess
 import sys
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.machine import describe_machine
+from benchmarks.records import RESULTS, keep_result
 
 FOLDER = Path(__file__).parent
 
@@ -42,9 +42,7 @@ def run(name: str, module: str, results: Path) -> int:
     if measured is None:
         print(f"{name} measured nothing: it ended with {code}")
         return code or 1
-    date = dt.datetime.now(dt.UTC).date().isoformat()
-    document = {"name": name, "date": date, "machine": machine, "exit": code, "measured": measured}
-    (results / f"{name}-{date}.json").write_text(json.dumps(document, indent=2) + "\n")
+    keep_result(name, measured, machine=machine, code=code, folder=results)
     return code
 
 
@@ -53,10 +51,9 @@ def main() -> int:
     known = benchmarks()
     parser = argparse.ArgumentParser(prog="benchmarks")
     parser.add_argument("--only", action="append", choices=sorted(known), metavar="NAME")
-    parser.add_argument("--results", type=Path, default=FOLDER / "results")
+    parser.add_argument("--results", type=Path, default=RESULTS)
     arguments = parser.parse_args()
     chosen = arguments.only or list(known)
-    arguments.results.mkdir(parents=True, exist_ok=True)
     codes = {name: run(name, known[name], arguments.results) for name in chosen}
     print("\n== summary")
     for name, code in codes.items():

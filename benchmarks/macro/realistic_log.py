@@ -128,7 +128,7 @@ class RealisticLog:
     def _body(self, before: list[Asked]) -> tuple[list[bytes], list[Asked]]:
         asked, requests = [], []
         for _ in range(REQUESTS_A_BLOCK):
-            wish, leaf = self._request()
+            wish, leaf = self.request()
             asked.append(wish)
             requests.append(leaf)
         answers: list[bytes] = []
@@ -136,7 +136,7 @@ class RealisticLog:
             fates = self.random.choices(
                 ("accepted", "diverged", "failed", "expired"), (92, 3, 4, 1), k=len(before)
             )
-            documents = [self._document(wish) for wish in before]
+            documents = [self.document(wish) for wish in before]
             batches_at = self._size + 1 + len(requests)
             answers += self._batches(before, fates, documents)
             answers += [
@@ -175,7 +175,7 @@ class RealisticLog:
             }
         )
 
-    def _request(self) -> tuple[Asked, bytes]:
+    def request(self) -> tuple[Asked, bytes]:
         project = self.words.projects[self.random.randrange(PROJECTS)]
         number = self._versions[project] = self._versions.get(project, 0) + 1
         version = f"{1 + number // 20}.{number % 20}.{self.random.randrange(4)}"
@@ -203,7 +203,7 @@ class RealisticLog:
         request = hashlib.sha256(TRANSACTION_TAG + self.network_id + dumps(leaf)).hexdigest()
         return Asked(request, project, version), dumps({**leaf, "sigs": self._sigs(sponsor)})
 
-    def _document(self, wish: Asked) -> dict[str, Any]:
+    def document(self, wish: Asked) -> dict[str, Any]:
         words, draw = self.words, self.random
         home = f"{draw.choice(HOSTS)}/{words.authors[words.zipf(AUTHORS)].split()[1].lower()}"
         needed = {words.project() for _ in range(draw.randrange(7))}

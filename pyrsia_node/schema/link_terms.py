@@ -13,6 +13,7 @@ from typing import Final
 from buildpipelines.spec.framing import JsonObject
 from pyrsia_node.model.errors import (
     CorruptStateError,
+    DiskError,
     InvalidInputError,
     NotFoundError,
     PeerMisbehaviorError,
@@ -43,6 +44,8 @@ _KINDS: Final[tuple[tuple[type[PyrsiaError], str], ...]] = (
     (VerificationError, "verification"),
     (PeerMisbehaviorError, "peer"),
     (UnavailableError, "unavailable"),
+    # The caller of a node whose disk was full may try again; what is durable there is whole.
+    (DiskError, "unavailable"),
     (CorruptStateError, "corrupt"),
 )
 

@@ -45,6 +45,8 @@ class Settings:
 
     members: int
     seconds: float
+    """A run ends after these, but not before it had its power cuts."""
+    power_cuts: int
     seed: int
     pause_s: float
     episode_seconds_max: float
@@ -118,7 +120,10 @@ class Run:
         self._go_on(stage, history, "start", settings.seed)
         plan = episodes(settings.seed, stage.labels, seconds_max=settings.episode_seconds_max)
         for episode in plan:
-            if time.perf_counter() - started_s > settings.seconds or self._stalls:
+            if self._stalls or (
+                time.perf_counter() - started_s > settings.seconds
+                and faults.seen.get(Fault.POWER_CUT.value, 0) >= settings.power_cuts
+            ):
                 return
             if settings.only and episode.fault.value not in settings.only:
                 continue

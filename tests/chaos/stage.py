@@ -48,11 +48,7 @@ class Stage:
     def __init__(self, folder: Path, members: int, seed: int) -> None:
         """Make places, wires, clocks and data directories; nothing is started yet."""
         self.folder = folder
-        self._clock_library = folder / "wrong_clock.so"
-        subprocess.run(
-            ["gcc", "-shared", "-fPIC", "-O2", "-Wall", "-o", self._clock_library, WRONG_CLOCK],
-            check=True,
-        )
+        self._clock_library = compile_wrong_clock(folder)
         self.labels = [f"authorized-{number + 1}" for number in range(members)]
         addresses = {label: f"10.77.0.{n + 1}" for n, label in enumerate([*self.labels, SPARE])}
         self.places = {label: Place(address) for label, address in addresses.items()}
@@ -195,6 +191,14 @@ class Stage:
         mount_small_disk(data, SMALL_DISK_BYTES)
         shutil.copytree(before, data, dirs_exist_ok=True)
         shutil.rmtree(before)
+
+
+def compile_wrong_clock(folder: Path) -> Path:
+    """Return the library that moves the clock of whoever preloads it, made in ``folder``."""
+    library = folder / "wrong_clock.so"
+    options = ("-shared", "-fPIC", "-O2", "-Wall", "-Werror")
+    subprocess.run(["gcc", *options, "-o", str(library), str(WRONG_CLOCK)], check=True)
+    return library
 
 
 def _without_builds(config: Config) -> Config:

@@ -14,6 +14,8 @@ import tempfile
 import time
 from pathlib import Path
 
+from benchmarks.machine import describe_machine
+from benchmarks.records import keep_result
 from tests.faults.matrix import Case, Matrix, cases
 
 
@@ -24,7 +26,9 @@ def main() -> int:
     parser.add_argument("--start", type=int, default=1, help="the first write that fails")
     parser.add_argument("--only", type=Case.parse, action="append", help="one case, as 17:refused")
     parser.add_argument("--out", type=Path, help="a JSON file for the result")
+    parser.add_argument("--keep", action="store_true", help="with the results of the benchmarks")
     arguments = parser.parse_args()
+    machine = describe_machine()
     started_s = time.perf_counter()
     folder = Path(tempfile.mkdtemp(prefix="pyrsia-faults-"))
     matrix = Matrix(folder)
@@ -54,6 +58,8 @@ def main() -> int:
     sys.stdout.write(json.dumps(result, indent=2) + "\n")
     if arguments.out is not None:
         arguments.out.write_text(json.dumps(result, indent=2) + "\n")
+    if arguments.keep:
+        keep_result("faults", result, machine=machine, code=int(bool(wrong)))
     if wrong:
         sys.stdout.write(f"faults: what the cases left is in {folder}\n")
         return 1

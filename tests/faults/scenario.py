@@ -10,7 +10,7 @@ import contextlib
 import json
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -26,7 +26,7 @@ from pyrsia_node.ledger.index import IndexWriter
 from pyrsia_node.ledger.publish import read_checkpoint
 from pyrsia_node.ledger.tiles import TileFiles
 from pyrsia_node.model.errors import PyrsiaError
-from pyrsia_node.model.genesis import Genesis
+from pyrsia_node.model.genesis import DEFAULT_PARAMS, Genesis
 from pyrsia_node.model.purl import Purl
 from pyrsia_node.model.transactions import decode_transaction, sign_transaction
 from pyrsia_node.schema.config import Config
@@ -87,7 +87,9 @@ def found(folder: Path) -> list[str]:
     """Make the node and its network in ``folder``; return the transactions to order."""
     layout = Layout(folder)
     initialize(layout, CONFIG)
-    genesis = found_network("devnet-faults", [layout.member_record], clock=SystemClock())
+    params = replace(DEFAULT_PARAMS, min_authorized=1)
+    records = [layout.member_record]
+    genesis = found_network("devnet-faults", records, clock=SystemClock(), params=params)
     join_network(layout, genesis, [])
     return [_transaction(layout, number) for number in range(1, BLOCKS + 1)]
 
@@ -133,7 +135,7 @@ async def work(folder: Path, transactions: Sequence[str], tell: Tell) -> None:
     """Order the transactions, a block each, and tell each acknowledgement when it comes."""
     async with _core(Layout(folder)) as link:
         for transaction in transactions:
-            answer = await link.call("submit", {"transaction": transaction})
+            answer = await _until(link, "submit", {"transaction": transaction}, lambda _: True)
             tell(json.dumps(["taken", answer["id"]]))
             await _finish(link, str(answer["id"]), tell)
 

@@ -139,6 +139,9 @@ def test_lock_files_carry_hashes_and_no_address() -> None:
         assert "--index-url" not in text, name
 
 
-@pytest.mark.parametrize("folder", ["unit", "property", "integration", "simulation", "e2e", "tidy"])
+@pytest.mark.parametrize(
+    "folder",
+    ["unit", "property", "integration", "simulation", "faults", "chaos", "e2e", "tidy"],
+)
 def test_every_test_folder_says_what_belongs_there(folder: str) -> None:
     assert (ROOT / "tests" / folder / "README.md").is_file()

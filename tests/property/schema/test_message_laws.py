@@ -16,7 +16,13 @@ from buildpipelines.spec.framing import (
     encode_answer,
     parse_answer,
 )
-from pyrsia_node.model.errors import InvalidInputError, NotFoundError, PeerMisbehaviorError
+from pyrsia_node.model.errors import (
+    CorruptStateError,
+    DiskError,
+    InvalidInputError,
+    NotFoundError,
+    PeerMisbehaviorError,
+)
 from pyrsia_node.schema import http, links
 from pyrsia_node.schema.fields import Answer, Params
 
@@ -94,4 +100,12 @@ def test_misbehaving_peer_is_still_named_across_a_link() -> None:
 def test_error_that_is_not_ours_tells_nothing_but_internal() -> None:
     assert links.kind_of(KeyError("secret")) == "internal"
     assert links.kind_of(NotFoundError("x")) == "not_found"
+
+
+def test_who_called_a_node_whose_disk_is_full_may_try_again_and_damage_stays_damage() -> None:
+    assert links.kind_of(DiskError("no room")) == "unavailable"
+    assert links.kind_of(CorruptStateError("a hole")) == "corrupt"
+
+
+def test_internal_answer_without_a_text_is_still_an_answer() -> None:
     assert isinstance(parse_answer(encode_answer(Failure(1, "internal", ""))[4:]), Failure)
