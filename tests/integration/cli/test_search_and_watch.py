@@ -173,6 +173,7 @@ class Receiver:
     taken: list[tuple[dict[str, str], bytes]] = field(default_factory=list)
     asked: int = 0
     url: str = ""
+    before_answer: Callable[[], object] = field(default=lambda: None)
 
     @contextlib.contextmanager
     def listen(self) -> Iterator[Receiver]:
@@ -185,6 +186,7 @@ class Receiver:
                 status = receiver.refuse.pop(0) if receiver.refuse else 204
                 if status == 204:
                     receiver.taken.append((dict(self.headers.items()), body))
+                receiver.before_answer()
                 self.send_response(status)
                 self.end_headers()
 
@@ -290,6 +292,29 @@ def test_watch_that_gives_up_has_skipped_nothing(tmp_path: Path) -> None:
             assert receiver.indexes() == [it.leaves["six"]]
             assert (await it.pyrsia(*words, "--webhook", receiver.url)).code == 0
             assert receiver.indexes() == [it.leaves[name] for name in ("six", "idna", "attrs")]
+
+    scenario(tmp_path, act)
+
+
+def test_killed_watch_delivers_again_what_may_not_have_arrived(tmp_path: Path) -> None:
+    async def act(it: Setting) -> None:
+        words = ["watch", "status:accepted", "--from", "0", "--until-caught-up"]
+        words += ["--state", str(tmp_path / "state")]
+        with Receiver().listen() as receiver:
+            words += ["--webhook", receiver.url]
+
+            def die() -> None:
+                # The second event has arrived, its answer has not.
+                if receiver.asked == 2:
+                    os.kill(process.pid, signal.SIGKILL)
+
+            receiver.before_answer = die
+            process = await asyncio.create_subprocess_exec(PYRSIA, *words, env=it.environment())
+            assert await process.wait() == -signal.SIGKILL
+            assert receiver.indexes() == [it.leaves["six"], it.leaves["idna"]]
+            assert (await it.pyrsia(*words)).code == 0
+            again = [it.leaves[name] for name in ("idna", "attrs")]
+            assert receiver.indexes()[2:] == again
 
     scenario(tmp_path, act)
 
