@@ -11,6 +11,7 @@ from typing import Final, TypeVar
 from pyrsia_node.gateway.link import LinkClient
 from pyrsia_node.model.errors import InvalidInputError, UnavailableError
 from pyrsia_node.ports import Holder, PeerId
+from pyrsia_node.schema.evidence import EvidenceList
 from pyrsia_node.schema.fields import Answer, Params
 from pyrsia_node.schema.links import (
     AnnounceParams,
@@ -95,6 +96,10 @@ class CoreLink:
     async def advise(self, params: AdviceBody) -> AdviceTaken:
         """State something about a package, alone."""
         return await self._call("advise", params, AdviceTaken, MOTION_SECONDS_MAX)
+
+    async def evidence(self) -> EvidenceList:
+        """Return what is known against members, and the forks seen."""
+        return await self._call("evidence", NoParams(), EvidenceList, STATUS_SECONDS_MAX)
 
     async def transaction(self, transaction_id: str) -> TransactionState:
         """Return whether a block holds a transaction."""

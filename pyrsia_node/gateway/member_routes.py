@@ -11,6 +11,7 @@ from fastapi import FastAPI, Request
 from pyrsia_node.gateway.admin import AdminGate
 from pyrsia_node.gateway.core_link import CoreLink
 from pyrsia_node.model.digest import parse_sha256
+from pyrsia_node.schema.evidence import EvidenceList
 from pyrsia_node.schema.links import TransactionState
 from pyrsia_node.schema.motions import (
     AdviceBody,
@@ -34,6 +35,11 @@ def add_member_routes(app: FastAPI, core: CoreLink, gate: AdminGate) -> None:
     async def members() -> Members:
         """List who votes, by which parameters, and the motions under way."""
         return await core.members()
+
+    @app.get("/api/v1/evidence", response_model_exclude_none=True)
+    async def evidence() -> EvidenceList:
+        """List members that signed statements which contradict each other, and forks."""
+        return await core.evidence()
 
     @app.post("/api/v1/motions", status_code=202)
     async def propose(body: MotionBody, request: Request) -> MotionTaken:

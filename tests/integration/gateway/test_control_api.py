@@ -150,6 +150,7 @@ async def _check_openapi(it: Setting) -> None:
         "/api/v1/entries/{index}/proof",
         "/api/v1/trust",
         "/api/v1/members",
+        "/api/v1/evidence",
         "/api/v1/motions",
         "/api/v1/motions/{subject}/approve",
         "/api/v1/advice",
