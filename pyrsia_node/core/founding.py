@@ -82,8 +82,7 @@ def found_network(
         VerificationError: a signature does not hold.
     """
     members = [_read_member(path) for path in records]
-    needed = replace(params, min_authorized=min(params.min_authorized, len(members)))
-    return make_genesis(name, time_ms=clock.now_ms(), members=members, verify=verify, params=needed)
+    return make_genesis(name, time_ms=clock.now_ms(), members=members, verify=verify, params=params)
 
 
 def write_genesis(genesis: Genesis, path: Path) -> Path:

@@ -96,6 +96,7 @@ def make_network(
     *,
     authorized: int,
     regular: int,
+    founders: int | None = None,
     base_port: int | None = None,
     name: str = "devnet",
     configure: Configure = lambda config: config,
@@ -106,8 +107,10 @@ def make_network(
 
     Args:
         folder: where everything goes; it must be new or empty.
-        authorized: members, at least 1.
+        authorized: members, or nodes that may become members, at least 1.
         regular: other nodes.
+        founders: how many of the authorized nodes the genesis names; the others, which are
+            candidates until members admit them, come later. None is all.
         base_port: the first of three ports a node; None looks for free ones.
         name: of the network; it must begin with "devnet" for faults to be possible.
         configure: last word on each node's configuration.
@@ -123,6 +126,8 @@ def make_network(
             f"{authorized} authorized and {regular} regular nodes; allowed: at least 1 authorized, "
             f"together at most {NODES_MAX}"
         )
+    if founders is not None and not 1 <= founders <= authorized:
+        raise InvalidInputError(f"{founders} founders of {authorized} authorized nodes")
     if folder.exists() and any(folder.iterdir()):
         raise InvalidInputError(f"{folder} is not empty")
     folder.mkdir(parents=True, exist_ok=True)
@@ -134,11 +139,14 @@ def make_network(
         for n, label in enumerate(labels)
     ]
     members = [node for node in nodes if node.role == "authorized"]
+    first = members[:founders]
+    # To try things out, a network of one or two rebuilds packages as well.
+    needed = min(params.min_authorized, len(members))
     genesis = found_network(
         name,
-        [node.layout.member_record for node in members],
+        [node.layout.member_record for node in first],
         clock=SystemClock(),
-        params=params,
+        params=replace(params, min_authorized=needed),
     )
     path = folder / "genesis.json"
     trust = write_genesis(genesis, path)

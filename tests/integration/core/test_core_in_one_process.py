@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -22,7 +23,7 @@ from pyrsia_node.model.errors import (
     NotFoundError,
     UnavailableError,
 )
-from pyrsia_node.model.genesis import Genesis
+from pyrsia_node.model.genesis import DEFAULT_PARAMS, Genesis
 from pyrsia_node.model.purl import Purl
 from pyrsia_node.model.transactions import sign_transaction
 from pyrsia_node.p2p.config import NetworkConfig
@@ -64,7 +65,9 @@ CONFIG = Config(
 def founded(folder: Path) -> Layout:
     layout = Layout(folder / "node")
     initialize(layout, CONFIG)
-    genesis = found_network("devnet-core", [layout.member_record], clock=SystemClock())
+    params = replace(DEFAULT_PARAMS, min_authorized=1)
+    records = [layout.member_record]
+    genesis = found_network("devnet-core", records, clock=SystemClock(), params=params)
     join_network(layout, genesis, [])
     return layout
 
