@@ -21,6 +21,7 @@ import trio
 
 from pyrsia_node.cli.doctor_clock import examine_clock
 from pyrsia_node.cli.doctor_sandbox import examine_sandbox
+from pyrsia_node.cli.doctor_votes import examine_votes
 from pyrsia_node.cli.findings import Finding, fail, ok, warn
 from pyrsia_node.core.founding import read_genesis
 from pyrsia_node.core.link_client import call_once
@@ -51,6 +52,7 @@ def examine(layout: Layout, clock: Clock) -> list[Finding]:
         lambda: _examine_leftovers(layout, is_running=is_running),
         lambda: _examine_disk(layout, config),
         lambda: examine_clock(layout, clock, is_running=is_running),
+        lambda: examine_votes(layout, is_running=is_running),
     ]
     if config is not None:
         found = config

@@ -151,8 +151,8 @@ class VotingGate:
             return (
                 f"{reason}. A log of {n} authorized nodes needs its vote, and nobody can say how"
                 " far it went: it stays silent. Put the files back from this machine's own disk,"
-                f" or found a continuation of the log by hand ({_GUIDE}, 'a member that lost its"
-                " votes')"
+                f" or found a continuation of the log by hand ({_GUIDE},"
+                " 'Continuing by hand')"
             )
         return (
             f"{reason}. It votes again by itself after {self._start.needed} more of"

@@ -8,7 +8,7 @@ after the key was rotated it means nothing. An operator may remove it only as th
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -51,14 +51,20 @@ class SilenceFile:
 
     def read(self, vote_key: bytes) -> Silence | None:
         """Return the mark of this key; None where there is none, or one of an older key."""
+        found = self.read_any()
+        if found is None:
+            return None
+        if not found.vote_key:
+            return replace(found, vote_key=vote_key)
+        return found if found.vote_key == vote_key else None
+
+    def read_any(self) -> Silence | None:
+        """Return the mark of whatever key, for people; an unreadable one has no key."""
         try:
             data = self.path.read_bytes()
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return None
-        found = _decode(data)
-        if found is None:
-            return Silence(vote_key, f"{self.path} cannot be read", None)
-        return found if found.vote_key == vote_key else None
+        return _decode(data) or Silence(b"", f"{self.path} cannot be read", None)
 
     def write(self, silence: Silence) -> None:
         """Make the mark durable. A crash leaves the old one or the new one.

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import json
 import socket
+from dataclasses import replace
 from pathlib import Path
 
 from click.testing import CliRunner
 
+from consensus.types import Height
 from pyrsia_node.cli.doctor import examine
 from pyrsia_node.cli.doctor_clock import judge_skew
+from pyrsia_node.cli.doctor_votes import GUIDE
 from pyrsia_node.cli.findings import Finding
 from pyrsia_node.cli.main import cli
 from pyrsia_node.core.clock import SystemClock
 from pyrsia_node.core.founding import found_network, initialize, join_network
+from pyrsia_node.replica.silence import Silence, SilenceFile
 from pyrsia_node.schema.config import Config
 from pyrsia_node.schema.layout import Layout
 from pyrsia_node.schema.sections import (
@@ -146,3 +150,36 @@ def test_exit_code_and_json_tell_scripts_the_same(tmp_path: Path) -> None:
     sick = CliRunner().invoke(cli, arguments)
     assert sick.exit_code == 1
     assert {each["level"] for each in json.loads(sick.output)} >= {"ok", "fail"}
+
+
+def mark(layout: Layout, **changes: object) -> None:
+    silence = replace(Silence(b"k" * 32, "the file is gone", None), **changes)  # type: ignore[arg-type]  # named by each caller
+    SilenceFile(layout.wal).write(silence)
+
+
+def test_silence_of_a_stopped_member_is_shown_with_its_way_back(tmp_path: Path) -> None:
+    layout = make_node(tmp_path / "node")
+    assert [each.level for each in findings(layout, "votes")] == ["ok"]
+    mark(layout)
+    (waiting,) = findings(layout, "votes")
+    assert (waiting.level, "the file is gone" in waiting.found) == ("warn", True)
+    assert "let it run" in waiting.advice
+    mark(layout, first_height=Height(9))
+    assert "from height 9 on" in findings(layout, "votes")[0].found
+    mark(layout, is_doubled=True)
+    (doubled,) = findings(layout, "votes")
+    assert (doubled.level, "KEY IN USE TWICE" in doubled.found) == ("fail", True)
+    assert "rotate" in doubled.advice
+    (layout.wal / "silence.json").write_text("rubbish")
+    assert findings(layout, "votes")[0].level == "warn"
+
+
+def test_guide_has_every_section_that_the_doctor_and_the_node_name() -> None:
+    guide = (Path(__file__).parents[3] / GUIDE).read_text()
+    titles = {line.lstrip("# ") for line in guide.splitlines() if line.startswith("#")}
+    assert {
+        "A member that lost its votes",
+        "The same key on two machines",
+        "Continuing by hand",
+        "The log has forked",
+    } <= titles
