@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from base64 import b64decode
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,6 +13,7 @@ from pyrsia_node.model.errors import InvalidInputError, VerificationError
 from pyrsia_node.tlog import cosignature, proofs
 from pyrsia_node.tlog.checkpoint import SignedCheckpoint
 from pyrsia_node.tlog.note import Note, VerifierKey
+from pyrsia_node.tlog.proof import EntryProof
 from pyrsia_node.tlog.tile import Tile, tiles_of_size
 
 VECTORS = Path(__file__).parents[2] / "vectors/tlog"
@@ -89,6 +91,43 @@ def test_notes_of_the_specification_are_read_and_written_back(vector: dict[str, 
         assert checkpoint.origin == expected["origin"]
         assert checkpoint.size == expected["size"]
         assert checkpoint.root == b64decode(expected["root"])
+
+
+@pytest.mark.parametrize("vector", C2SP["opened"], ids=lambda v: v["source"])
+def test_notes_that_others_signed_are_opened_with_their_keys(vector: dict[str, Any]) -> None:
+    data = vector["note"].encode()
+    keys = [VerifierKey.parse(each) for each in vector["vkeys"]]
+    assert [each.format() for each in keys] == vector["vkeys"]
+    found = Note.parse(data).verified_by(keys)
+    assert [each.key for each in found] == keys
+    times = {each.time_s for each in found if each.time_s is not None}
+    assert times == ({vector["cosigned_at_s"]} if "cosigned_at_s" in vector else set())
+    wrong = data.replace(b"1432088532", b"1432088533").replace(b"think", b"thick")
+    with pytest.raises(VerificationError):
+        Note.parse(wrong).verified_by(keys)
+
+
+@pytest.mark.parametrize("vector", C2SP["bad_vkeys"], ids=lambda v: v["source"])
+def test_keys_that_others_refuse_are_refused(vector: dict[str, str]) -> None:
+    with pytest.raises(InvalidInputError):
+        VerifierKey.parse(vector["vkey"])
+
+
+def test_an_offline_proof_is_spelled_as_in_the_specification() -> None:
+    vector, note = C2SP["proof"], C2SP["opened"][1]["note"].encode()
+    hashes = tuple(b64decode(each) for each in vector["lines"].split()[2:])
+    signed = SignedCheckpoint.parse(note)
+    proof = EntryProof(extra=None, index=vector["index"], hashes=hashes, signed=signed)
+    data = b"c2sp.org/tlog-proof@v1\n" + vector["lines"].encode() + note
+    assert proof.encode() == data
+    assert EntryProof.parse(data) == proof
+
+
+@pytest.mark.parametrize("text", C2SP["proof"]["malformed"])
+def test_offline_proofs_that_others_refuse_are_refused(text: str) -> None:
+    note = C2SP["opened"][1]["note"].encode()
+    with pytest.raises(InvalidInputError):
+        EntryProof.parse(text.encode() + note)
 
 
 def test_a_cosignature_signs_the_bytes_of_the_specification() -> None:
