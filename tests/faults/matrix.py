@@ -9,8 +9,6 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import sys
-import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -150,9 +148,6 @@ def _be_child(body: Callable[[Callable[[str], None]], None], writing: int) -> No
         body(lambda line: _tell(writing, line))
     except BaseException as error:  # noqa: BLE001 - the exit code tells the parent
         code = exit_code_of(error)
-        if code not in REFUSALS:
-            text = "".join(traceback.format_exception_only(error)).strip().replace("\n", " | ")
-            sys.stderr.write(f"  {text[:300]}\n")
         _tell(writing, repr(error).replace("\n", " ")[:500])
     finally:
         os._exit(code)
