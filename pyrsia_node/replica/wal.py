@@ -11,6 +11,12 @@ or a whole file without a batch; so a file shorter than ``FILE_BYTES`` has lost 
 Files go oldest first, each removal durable before the next: a crash between two leaves a log that
 starts later, never one with a gap. A log that is damaged keeps what was found, as evidence.
 
+What is read is made durable before anybody acts on it. A process that is killed between a write and
+its ``fdatasync`` leaves a batch in the page cache that the disk may not have; its successor repeats
+those votes to everybody, and a power cut would then make it forget what it has said. After a failed
+sync even the cache may hold what the disk never got. So each file is synced, and its clean pages
+are dropped from the cache, before it is read.
+
 A folder alone cannot show that its newest file is gone. So the number of the newest file is also
 kept elsewhere, in an ``Anchor``, written after the file is there and before its first batch: a
 crash between leaves a file that no anchor names, which is no loss.
@@ -18,8 +24,9 @@ crash between leaves a file that no anchor names, which is no loss.
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -27,6 +34,7 @@ from consensus import wire
 from consensus.effects import Record, RecordKind
 from consensus.errors import DecodeError
 from consensus.wal import PAGE_BYTES, ScanState, encode_batch, scan
+from pyrsia_node.model.errors import DiskError
 from pyrsia_node.ports import KeyValueStore
 
 FILE_BYTES: Final = 8 * 1024 * 1024
@@ -90,12 +98,16 @@ class WriteAheadLog:
 
         A text means that batches are missing which later ones prove were there: this node may
         have forgotten votes, and must stay silent on this log.
+
+        Raises:
+            DiskError: a file cannot be read, or what is in it cannot be made durable.
         """
         assert self._fd is None, "read comes before the first append"
         records: list[Record] = []
         damage = ""
         for unfinished in self._folder.glob("*.new"):
-            unfinished.unlink()
+            with _told(unfinished):
+                unfinished.unlink()
         self._found = sorted(self._folder.glob("*.wal"))
         for position, path in enumerate(self._found):
             first = int(path.stem, 16)
@@ -103,7 +115,7 @@ class WriteAheadLog:
             # into a new file. Any other gap means that batches are gone.
             if position and first != self._next_number:
                 damage = f"{path}: starts at batch {first}, batch {self._next_number} is missing"
-            content = path.read_bytes()
+            content = _read_durable(path)
             found = scan(content, first)
             if found.state is ScanState.AMNESIA or len(content) < FILE_BYTES:
                 damage = f"{path}: damaged after batch {found.next_number - 1}, or cut short"
@@ -123,16 +135,19 @@ class WriteAheadLog:
         """Make the records durable as one batch of working height ``height``.
 
         Raises:
-            OSError: the disk failed; the caller must stop the process (never retry an fsync).
+            DiskError: the disk failed; the caller must stop the process (never retry an fsync).
         """
         batch = encode_batch(self._next_number, records)
         if self._fd is None or self._offset + len(batch) > self._size:
-            self._rotate(len(batch))
+            with _told(self._folder):
+                self._rotate(len(batch))
         assert self._fd is not None
-        written = os.pwrite(self._fd, batch, self._offset)
-        if written != len(batch):
-            raise OSError(f"{self._current}: wrote {written} of {len(batch)} bytes")
-        os.fdatasync(self._fd)
+        assert self._current is not None
+        with _told(self._current):
+            written = os.pwrite(self._fd, batch, self._offset)
+            if written != len(batch):
+                raise OSError(f"the disk took {written} of {len(batch)} bytes")
+            os.fdatasync(self._fd)
         self._offset += len(batch)
         self._next_number += 1
         self._height_max = max(self._height_max, height)
@@ -141,14 +156,15 @@ class WriteAheadLog:
         """Delete the oldest files, as long as every height in them is at most ``committed``.
 
         Raises:
-            OSError: the disk failed; the caller must stop the process.
+            DiskError: the disk failed; the caller must stop the process.
         """
         # The newest file stays, whatever is in it: an empty folder is a log that was lost.
         spare = 0 if self._fd is not None else 1
         while len(self._sealed) > spare and self._sealed[0][1] <= committed:
             path, _ = self._sealed[0]
-            path.unlink(missing_ok=True)
-            self._sync_folder()
+            with _told(path):
+                path.unlink(missing_ok=True)
+                self._sync_folder()
             del self._sealed[0]
 
     def set_aside(self) -> None:
@@ -158,15 +174,16 @@ class WriteAheadLog:
         log that still shows a gap.
 
         Raises:
-            OSError: the disk failed; the caller must stop the process.
+            DiskError: the disk failed; the caller must stop the process.
         """
         here = [path for path in self._found if path.exists() and path != self._current]
         if here:
             aside = self._folder / f"forgotten-{self._next_number:016x}"
-            aside.mkdir(mode=0o700, exist_ok=True)
-            for path in here:
-                path.rename(aside / path.name)
-            self._sync_folder()
+            with _told(aside):
+                aside.mkdir(mode=0o700, exist_ok=True)
+                for path in here:
+                    path.rename(aside / path.name)
+                self._sync_folder()
         self._sealed = [each for each in self._sealed if each[0] not in here]
         if self._current is None:
             self._anchor.moved(0)
@@ -199,7 +216,7 @@ class WriteAheadLog:
         for start in range(0, self._size, len(zeros)):
             part = zeros[: self._size - start]
             if os.pwrite(self._fd, part, start) != len(part):
-                raise OSError(f"{fresh}: the disk took less than {self._size} bytes")
+                raise OSError(f"the disk took less than {self._size} bytes")
         os.fsync(self._fd)
         fresh.rename(self._current)
         self._sync_folder()
@@ -213,6 +230,27 @@ class WriteAheadLog:
             os.fsync(folder)
         finally:
             os.close(folder)
+
+
+@contextlib.contextmanager
+def _told(path: Path) -> Iterator[None]:
+    """Turn an error of the disk into ours, which names the path and stops the process."""
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise DiskError(
+            f"{path}: the disk refuses ({reason}). Nothing that depends on it has left this node;"
+            " it goes on once the disk works again"
+        ) from error
+
+
+def _read_durable(path: Path) -> bytes:
+    """Return the content of a file as the disk has it, all of it durable."""
+    with _told(path), path.open("rb") as file:
+        os.fsync(file.fileno())
+        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+        return file.read()
 
 
 def height_in(records: Sequence[Record]) -> int:

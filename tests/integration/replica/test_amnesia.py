@@ -2,15 +2,14 @@
 
 Real files, real chains and replicas; links in memory. Every test ends with all frames that ever
 left any node being searched for two votes of one member that contradict each other.
+The same over loopback, with processes: tests/integration/network/test_member_comes_back.py.
 """
 
 from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
-from itertools import combinations
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -19,65 +18,19 @@ from trio.testing import MockClock
 
 from consensus import wire
 from consensus.amnesia import encode_question, encode_recollection
-from consensus.evidence import contradicts
-from consensus.types import Certificate, Digest, Height, NodeId, Vote
+from consensus.types import Certificate, Digest, Height
 from pyrsia_node.model.errors import InvalidInputError, UnavailableError
 from pyrsia_node.ports import PeerId
-from pyrsia_node.replica.frames import FrameKind, frame_kind
-from tests.fakes.member_network import MemberNetwork, MemberNode
+from tests.fakes.member_network import MemberNode
 from tests.fakes.memory_store import MemoryKeyValueStore
 from tests.integration.replica.orders import order
-
-OWN = 3
-"""The member of four that things happen to."""
+from tests.integration.replica.story import OWN, Story, heights_voted
 
 
 @pytest.fixture
 def fast_clock() -> MockClock:
     # Not one that jumps: it would jump whenever a log is being synced, and every timer would fire.
     return MockClock(rate=25)
-
-
-class Story:
-    """Four members, their lives, and every frame that any of them sent."""
-
-    def __init__(self, folder: Path, n: int = 4) -> None:
-        self.network = MemberNetwork(folder, n)
-        self.wal = folder / f"wal-{OWN}"
-        self.lives: list[MemberNode] = []
-        self.orders = 0
-
-    @asynccontextmanager
-    async def life(self, *indexes: int) -> AsyncIterator[list[MemberNode]]:
-        """Run members until the block ends; then all of them are killed."""
-        nodes = [self.network.node(index) for index in indexes]
-        self.lives += nodes
-        with trio.fail_after(7500):
-            async with trio.open_nursery() as nursery:
-                for node in nodes:
-                    nursery.start_soon(node.run)
-                yield nodes
-                nursery.cancel_scope.cancel()
-
-    async def commit(self, nodes: list[MemberNode], count: int = 1) -> None:
-        """Have transactions ordered, one a block, until all ``nodes`` have them."""
-        for _ in range(count):
-            self.orders += 1
-            height = max(node.chain.tip.height for node in nodes) + 1
-            await nodes[0].pending.submit(order(self.network, self.orders))
-            for node in nodes:
-                await node.until(height)
-
-    def assert_nobody_contradicted_itself(self) -> None:
-        votes: dict[tuple[NodeId, int, int], set[Vote]] = {}
-        for node in self.lives:
-            for _, frame in node.sent:
-                if frame_kind(frame) is FrameKind.VOTE:
-                    vote = wire.decode_vote(frame[1:])
-                    votes.setdefault((node.me, vote.height, vote.view), set()).add(vote)
-        assert votes
-        for cast in votes.values():
-            assert not any(contradicts(one, two) for one, two in combinations(cast, 2))
 
 
 def lose(folder: Path) -> None:
@@ -128,14 +81,6 @@ async def test_member_whose_log_was_harmed_waits_and_then_votes_again(
         assert nodes[OWN].gate.words == ""
         assert not nodes[OWN].damage
     story.assert_nobody_contradicted_itself()
-
-
-def heights_voted(node: MemberNode) -> set[int]:
-    return {
-        wire.decode_vote(frame[1:]).height
-        for _, frame in node.sent
-        if frame_kind(frame) is FrameKind.VOTE
-    }
 
 
 async def test_restored_image_is_noticed_by_what_the_others_remember(

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import errno
+import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -10,6 +14,7 @@ from consensus.effects import Record, RecordKind
 from consensus.types import Digest, Height, View, Vote, VoteKind
 from consensus.wal import PAGE_BYTES
 from consensus.wire import encode_vote
+from pyrsia_node.model.errors import DiskError
 from pyrsia_node.replica.wal import FILE_BYTES, StoreAnchor, WriteAheadLog
 from tests.fakes.memory_store import MemoryKeyValueStore
 
@@ -198,8 +203,48 @@ def test_what_an_interrupted_start_left_is_removed(tmp_path: Path) -> None:
 
 def test_a_disk_that_refuses_a_write_is_an_error_not_a_loss(tmp_path: Path) -> None:
     wal = WriteAheadLog(tmp_path / "gone", StoreAnchor(MemoryKeyValueStore()))
-    with pytest.raises(OSError, match="gone"):
+    with pytest.raises(DiskError, match=r"gone: the disk refuses \(No such file"):
         wal.append([vote(1)], height=1)
+
+
+@pytest.mark.parametrize("door", ["pwrite", "fdatasync", "fsync"])
+def test_disk_that_is_full_or_fails_stops_the_process_and_names_the_file(
+    door: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wal = WriteAheadLog(tmp_path, StoreAnchor(MemoryKeyValueStore()))
+    wal.read()
+    monkeypatch.setattr(os, door, refuse)
+    with pytest.raises(DiskError, match=f"{tmp_path}.*No space left on device"):
+        wal.append([vote(1)], height=1)
+    wal.close()
+
+
+def refuse(*_arguments: object) -> NoReturn:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def test_what_an_earlier_process_wrote_is_durable_before_it_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed between write and sync, it left records that the disk may not have yet."""
+    write(tmp_path, 2)
+    done: list[str] = []
+    for name in ("fsync", "posix_fadvise"):
+        monkeypatch.setattr(os, name, noting(name, getattr(os, name), done))
+    assert len(read(tmp_path)[0]) == 2
+    (path,) = files(tmp_path)
+    assert done == [f"fsync {path}", f"posix_fadvise {path}"]
+    monkeypatch.setattr(os, "fsync", refuse)
+    with pytest.raises(DiskError, match=str(path)):
+        read(tmp_path)
+
+
+def noting(name: str, real: Callable[..., None], done: list[str]) -> Callable[..., None]:
+    def door(descriptor: int, *others: int) -> None:
+        done.append(f"{name} {Path(f'/proc/self/fd/{descriptor}').readlink()}")
+        real(descriptor, *others)
+
+    return door
 
 
 def test_a_newest_file_that_is_gone_is_missed_by_the_anchor_elsewhere(tmp_path: Path) -> None:

@@ -1,0 +1,70 @@
+"""Members in one process that live, die, and live again on the same files."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from itertools import combinations
+from pathlib import Path
+
+import trio
+
+from consensus import wire
+from consensus.evidence import contradicts
+from consensus.types import NodeId, Vote
+from pyrsia_node.replica.frames import FrameKind, frame_kind
+from tests.fakes.member_network import MemberNetwork, MemberNode
+from tests.integration.replica.orders import order
+
+OWN = 3
+"""The member of four that things happen to."""
+
+
+class Story:
+    """Four members, their lives, and every frame that any of them sent."""
+
+    def __init__(self, folder: Path, n: int = 4) -> None:
+        self.network = MemberNetwork(folder, n)
+        self.wal = folder / f"wal-{OWN}"
+        self.lives: list[MemberNode] = []
+        self.orders = 0
+
+    @asynccontextmanager
+    async def life(self, *indexes: int) -> AsyncIterator[list[MemberNode]]:
+        """Run members until the block ends; then all of them are killed."""
+        nodes = [self.network.node(index) for index in indexes]
+        self.lives += nodes
+        with trio.fail_after(7500):
+            async with trio.open_nursery() as nursery:
+                for node in nodes:
+                    nursery.start_soon(node.run)
+                yield nodes
+                nursery.cancel_scope.cancel()
+
+    async def commit(self, nodes: list[MemberNode], count: int = 1) -> None:
+        """Have transactions ordered, one a block, until all ``nodes`` have them."""
+        for _ in range(count):
+            self.orders += 1
+            height = max(node.chain.tip.height for node in nodes) + 1
+            await nodes[0].pending.submit(order(self.network, self.orders))
+            for node in nodes:
+                await node.until(height)
+
+    def assert_nobody_contradicted_itself(self) -> None:
+        votes: dict[tuple[NodeId, int, int], set[Vote]] = {}
+        for node in self.lives:
+            for _, frame in node.sent:
+                if frame_kind(frame) is FrameKind.VOTE:
+                    vote = wire.decode_vote(frame[1:])
+                    votes.setdefault((node.me, vote.height, vote.view), set()).add(vote)
+        assert votes
+        for cast in votes.values():
+            assert not any(contradicts(one, two) for one, two in combinations(cast, 2))
+
+
+def heights_voted(node: MemberNode) -> set[int]:
+    return {
+        wire.decode_vote(frame[1:]).height
+        for _, frame in node.sent
+        if frame_kind(frame) is FrameKind.VOTE
+    }
