@@ -65,8 +65,10 @@ class Sponsor:
         """Record a wish; the same wish, still open, is the same build.
 
         Raises:
+            InvalidInputError: the network has too few members to rebuild packages.
             UnavailableError: too many builds are under way; nothing was recorded.
         """
+        self._check_members()
         records = self._context.records
         under_way = [record for record in records.all() if not self._is_over(record)]
         for record in under_way:
@@ -92,6 +94,16 @@ class Sponsor:
         records.save(record)
         records.prune()
         return record
+
+    def _check_members(self) -> None:
+        """Refuse before the trial what the ledger would refuse after it."""
+        chain = self._context.chain
+        n, needed = len(chain.tip.set_leaf.members), chain.params.params.min_authorized
+        if n < needed:
+            raise InvalidInputError(
+                f"packages are rebuilt from {needed} authorized nodes on (min_authorized), and this"
+                f" network has {n}: let another in with `pyrsia authorize --peer ID`"
+            )
 
     def _is_over(self, record: BuildRecord) -> bool:
         """Whether nothing will come of a record any more, whatever it says itself."""

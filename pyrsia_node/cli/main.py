@@ -24,6 +24,7 @@ _COMMANDS: Final[Mapping[str, str]] = {
     "init": "making",
     "join": "making",
     "network": "making",
+    "rotate-key": "rotating",
     "run": "running",
     "audit": "auditing",
     "doctor": "examining",
@@ -32,7 +33,7 @@ _COMMANDS: Final[Mapping[str, str]] = {
     "devnet": "devnet",
     "demo": "demo",
 }
-"""Subcommands by name, and the module of cli/commands in which each stands under its name."""
+"""Subcommands by name, and the module of cli/commands in which each stands as a function."""
 
 
 class _Commands(click.Group):
@@ -45,7 +46,7 @@ class _Commands(click.Group):
         if cmd_name not in _COMMANDS:
             return None
         module = import_module(f"pyrsia_node.cli.commands.{_COMMANDS[cmd_name]}")
-        command = getattr(module, cmd_name)
+        command = getattr(module, cmd_name.replace("-", "_"))
         assert isinstance(command, click.Command)
         return command
 

@@ -28,6 +28,7 @@ from pyrsia_node.core.motions import (
     MotionStore,
     OwnMotion,
     advice_of,
+    check_open,
     motion_of,
 )
 from pyrsia_node.core.opened import Opened
@@ -127,6 +128,7 @@ class Assembly:
             content = {"record": rotated_record(self._opened).to_json()}
         motion = motion_of(op, content)
         subject = motion.subject(self._opened.me, self._network_id)
+        check_open(motion, self._opened.chain.tip.set_leaf)
         return subject, motion, await self._approve(subject, motion, heights)
 
     async def support(self, subject: Sha256, *, heights: int) -> tuple[Sha256, Motion, str]:
@@ -142,6 +144,7 @@ class Assembly:
             raise NotFoundError(
                 f"no node that answers knows the motion {subject}; ask whoever brought it"
             )
+        check_open(motion, self._opened.chain.tip.set_leaf)
         return subject, motion, await self._approve(subject, motion, heights)
 
     async def advise(self, op: str, content: Mapping[str, object]) -> str:

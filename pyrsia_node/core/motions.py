@@ -16,7 +16,7 @@ from pyrsia_node.model import canonical
 from pyrsia_node.model.canonical import JsonObject
 from pyrsia_node.model.digest import ZERO_SHA256, Sha256
 from pyrsia_node.model.errors import CorruptStateError, InvalidInputError
-from pyrsia_node.model.members import SignedMember
+from pyrsia_node.model.members import SetLeaf, SignedMember
 from pyrsia_node.model.membership import AddNode, JoinProof, RemoveNode, RotateKey, SetParam
 from pyrsia_node.model.signing import SIGNATURE_BYTES
 from pyrsia_node.model.statements import Deprecate, Revoke, Vulnerable, Withdraw
@@ -166,6 +166,27 @@ def motion_of(op: str, content: Mapping[str, object]) -> Motion:
         InvalidInputError: The content is too long or cannot stand in a transaction.
     """
     return Motion.decode(_canonical({"content": dict(content), "op": op}))
+
+
+def check_open(motion: Motion, members: SetLeaf) -> None:
+    """Refuse a motion about a member that has come, gone, or changed its keys already.
+
+    An approval that comes after its operation would count once more, at a later equal one.
+
+    Raises:
+        InvalidInputError: There is nothing left to approve.
+    """
+    if motion.op == "remove_node":
+        node = str(motion.content.get("node"))
+        if members.record_of(node) is None:
+            raise InvalidInputError(f"{node} is no authorized node, or was removed already")
+    elif motion.op in _WITH_PROOF:
+        record = motion.member().record
+        known = members.record_of(record.id)
+        if known is None or (motion.op == "rotate_key" and known.keys != record.keys):
+            return
+        what = "is an authorized node" if motion.op == "add_node" else "has these keys"
+        raise InvalidInputError(f"{record.label} ({record.id}) {what} already")
 
 
 def advice_of(op: str, content: Mapping[str, object], by: NodeId, nonce: str) -> Transaction:

@@ -5,9 +5,9 @@ others approve, a block orders the rotation; then the core stops, and its next s
 set names the next keys: it renames the files and goes on as the same member.
 
 Order of the durable steps, and what a crash leaves: (1) the next keys are durable before anybody
-approves them; (2) the block commits; (3) the old key is linked to ``node.key.<n>``, never deleted;
-(4) the next key is renamed over ``node.key``. A crash between (2) and (4) leaves both: the next
-start asks the committed set again, and (3) and (4) are done again without harm.
+approves them; (2) the block commits; (3) the old key is linked to ``node.key.before-epoch-<n>``,
+never deleted; (4) the next key is renamed over ``node.key``. A crash between (2) and (4) leaves
+both: the next start asks the committed set again, and (3) and (4) are done again without harm.
 """
 
 from __future__ import annotations
@@ -24,9 +24,25 @@ from pyrsia_node.model.members import KEY_NAMES, MemberRecord, SignedMember
 from pyrsia_node.model.peer_id import peer_id_of
 from pyrsia_node.schema.layout import Layout
 from pyrsia_node.store.files import sync_directory
-from pyrsia_node.store.keys import KeyUse, NodeKeys, load_keys
+from pyrsia_node.store.keys import KeyUse, NodeKeys, create_keys, load_keys
 
 _LOG: Final = logging.getLogger("pyrsia.core.rotation")
+
+
+def make_next_keys(layout: Layout) -> NodeKeys:
+    """Make the keys that a rotation will put in force; durable on return.
+
+    Raises:
+        NotFoundError: The node was not initialised.
+        InvalidInputError: It has next keys already.
+    """
+    load_keys(layout.node_key)
+    if layout.next_key.exists():
+        raise InvalidInputError(
+            f"{layout.next_key} waits to be put in force already: `pyrsia rotate-key` asks the"
+            " others to approve it; remove the file if nobody has approved it and you want another"
+        )
+    return create_keys(layout.next_key)
 
 
 def next_keys(layout: Layout) -> NodeKeys | None:
@@ -48,6 +64,7 @@ def keys_in_force(layout: Layout, chain: Chain) -> NodeKeys:
     kept = layout.kept_key(chain.tip.set_leaf.epoch)
     if not kept.exists():
         os.link(layout.node_key, kept)
+        sync_directory(layout.keys)
     layout.next_key.replace(layout.node_key)
     sync_directory(layout.keys)
     _LOG.warning("the rotated keys are in force; the old ones are kept in %s", kept)

@@ -3,32 +3,23 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import replace
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import trio
 
+from consensus.effects import RecordKind
 from pyrsia_node.core.clock import SystemClock
-from pyrsia_node.core.founding import found_network, initialize, join_network
 from pyrsia_node.core.link_client import LinkClient
 from pyrsia_node.core.node import run_core
-from pyrsia_node.model.errors import InvalidInputError, UnavailableError
+from pyrsia_node.model.errors import InvalidInputError, NotFoundError, UnavailableError
 from pyrsia_node.model.genesis import Genesis
-from pyrsia_node.schema.config import Config
+from pyrsia_node.replica.wal import StoreAnchor, WriteAheadLog, height_in
 from pyrsia_node.schema.layout import Layout
-from pyrsia_node.schema.links import Status
-from pyrsia_node.schema.motions import Members, MotionTaken
-from pyrsia_node.schema.sections import (
-    BuildSection,
-    DataSection,
-    HttpSection,
-    NodeSection,
-    P2pSection,
-)
+from pyrsia_node.store.leveldb import LevelDbStore
 from pyrsia_node.tlog.trust import Trust, TrustFile
+from tests.integration.core.town import answer_of, config_of, town
 
 # The library leaves sockets to the collector when both ends of a connection end at once.
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")
@@ -41,104 +32,12 @@ def _collect() -> Iterator[None]:
     gc.collect()
 
 
-def config_of(label: str, role: str = "authorized") -> Config:
-    return Config(
-        node=NodeSection(label, role),
-        http=HttpSection(port=0),
-        data=DataSection(host="127.0.0.1", port=0),
-        p2p=P2pSection(listen=("/ip4/127.0.0.1/tcp/0",), gossip=False),
-        build=BuildSection(enabled=False),
-    )
-
-
-async def answer_of(link: LinkClient) -> Status:
-    """Return a core's status as soon as it answers."""
-    while True:
-        try:
-            return Status.parse(await link.call("status", {}))
-        except UnavailableError:
-            await trio.sleep(0.02)
-
-
-class Town:
-    """Nodes of one network by label; ``enter`` starts one in the test's nursery."""
-
-    def __init__(self, folder: Path, nursery: trio.Nursery) -> None:
-        self.folder = folder
-        self.nursery = nursery
-        self.links: dict[str, LinkClient] = {}
-        self.ids: dict[str, str] = {}
-        self._scopes: dict[str, trio.CancelScope] = {}
-        layout = self._made("north")
-        self.genesis = found_network("devnet-town", [layout.member_record], clock=SystemClock())
-        join_network(layout, self.genesis, [])
-
-    def layout(self, label: str) -> Layout:
-        return Layout(self.folder / label)
-
-    def _made(self, label: str, role: str = "authorized") -> Layout:
-        self.ids[label] = str(initialize(self.layout(label), config_of(label, role)).record.id)
-        return self.layout(label)
-
-    async def enter(self, label: str, *, role: str = "authorized") -> None:
-        if label not in self.ids:
-            addresses = (await self.status("north")).addresses
-            join_network(self._made(label, role), self.genesis, addresses)
-        await self.start(label, role=role)
-
-    async def start(self, label: str, *, role: str = "authorized") -> None:
-        layout = self.layout(label)
-        config = config_of(label, role)
-        if label != "north":
-            addresses = (await self.status("north")).addresses
-            config = replace(config, p2p=replace(config.p2p, bootstrap=tuple(addresses)))
-        scope = self._scopes[label] = trio.CancelScope()
-
-        async def run() -> None:
-            with scope:
-                await run_core(layout, config, SystemClock())
-
-        self.nursery.start_soon(run)
-        self.links[label] = LinkClient(layout.core_socket, self.nursery)
-        await self.until(label, lambda _status: True)
-
-    async def status(self, label: str) -> Status:
-        return Status.parse(await self.links[label].call("status", {}))
-
-    async def members(self, label: str) -> Members:
-        return Members.parse(await self.links[label].call("members", {}))
-
-    async def until(self, label: str, is_so: Callable[[Status], bool]) -> Status:
-        while not is_so(status := await answer_of(self.links[label])):
-            await trio.sleep(0.02)
-        return status
-
-    async def propose(self, label: str, op: str, **content: object) -> MotionTaken:
-        """Bring a motion as soon as ``label`` can: links between nodes take a moment."""
-        while True:
-            try:
-                params = {"op": op, "content": content}
-                return MotionTaken.parse(await self.links[label].call("propose", params))
-            except UnavailableError:
-                await trio.sleep(0.05)
-
-    async def admit(self, newcomer: str, *by: str) -> None:
-        n = (await self.status(by[0])).n
-        for label in by:
-            await self.propose(label, "add_node", peer=self.ids[newcomer])
-        for label in (*by, newcomer):
-            await self.until(label, lambda status: status.n == n + 1)
-
-
-@asynccontextmanager
-async def town(folder: Path) -> AsyncIterator[Town]:
-    async with AsyncExitStack() as stack:
-        stack.enter_context(trio.fail_after(60))
-        nursery = await stack.enter_async_context(trio.open_nursery())
-        made = Town(folder, nursery)
-        await made.start("north")
-        yield made
-        nursery.cancel_scope.cancel()
+def newest_vote(layout: Layout) -> int:
+    """Return the height of the newest vote in a stopped node's write-ahead log."""
+    with LevelDbStore(layout.chain) as store:
+        records, damage = WriteAheadLog(layout.wal, StoreAnchor(store)).read()
+    assert not damage
+    return height_in([record for record in records if record.kind is RecordKind.VOTE])
 
 
 async def test_one_node_admits_a_second_which_votes_without_a_restart(tmp_path: Path) -> None:
@@ -169,12 +68,16 @@ async def test_a_removed_member_votes_no_more_and_still_follows(tmp_path: Path) 
             await nodes.propose(label, "remove_node", node=nodes.ids["south"])
         for label in ("north", "south"):
             await nodes.until(label, lambda status: status.n == 1)
+        left_at = (await nodes.status("south")).height
         params = {"op": "set_param", "content": {"name": "open_max", "value": 7}}
         with pytest.raises(UnavailableError, match="only authorized nodes"):
             await nodes.links["south"].call("propose", params)
-        await nodes.propose("north", "set_param", name="open_max", value=7)
+        for value in (6, 7):
+            await nodes.set_param("open_max", value, "north")
         while (await nodes.members("south")).params["open_max"] != 7:
             await trio.sleep(0.02)
+        await nodes.stop("south")
+        assert 0 < newest_vote(nodes.layout("south")) <= left_at
 
 
 async def test_a_node_that_does_not_want_to_vote_is_no_candidate(tmp_path: Path) -> None:
@@ -182,6 +85,61 @@ async def test_a_node_that_does_not_want_to_vote_is_no_candidate(tmp_path: Path)
         await nodes.enter("reader", role="regular")
         with pytest.raises(InvalidInputError, match="reader is no candidate"):
             await nodes.propose("north", "add_node", peer=nodes.ids["reader"])
+
+
+async def test_a_candidate_that_nobody_can_reach_is_named(tmp_path: Path) -> None:
+    async with town(tmp_path) as nodes:
+        await nodes.enter("south")
+        await nodes.stop("south")
+        params = {"op": "add_node", "content": {"peer": nodes.ids["south"]}}
+        with pytest.raises(UnavailableError, match=nodes.ids["south"]):
+            await nodes.links["north"].call("propose", params)
+
+
+async def test_a_motion_that_too_few_approve_lapses(tmp_path: Path) -> None:
+    async with town(tmp_path) as nodes:
+        await nodes.enter("south")
+        await nodes.admit("south", "north")
+        params = {"op": "set_param", "content": {"name": "burst", "value": 5}, "heights": 3}
+        taken = await nodes.links["north"].call("propose", params)
+        while not (await nodes.members("south")).motions:
+            await trio.sleep(0.02)
+        (motion,) = (await nodes.members("south")).motions
+        (approval,) = motion.approvals
+        for number in range(4):
+            await nodes.advise("south", f"six{number}")
+        for label in ("north", "south"):
+            assert (await nodes.members(label)).motions == []
+        assert (await nodes.status("north")).height > approval.expiry
+        with pytest.raises(NotFoundError, match="ask whoever brought it"):
+            await nodes.links["south"].call("approve", {"subject": taken["subject"]})
+        # Brought again, it needs everybody again: what lapsed counts no more.
+        await nodes.propose("south", "set_param", name="burst", value=5)
+        while not (await nodes.members("south")).motions:
+            await trio.sleep(0.02)
+        (motion,) = (await nodes.members("south")).motions
+        assert motion.missing == ["north"]
+        assert (await nodes.members("south")).params["burst"] != 5
+
+
+async def test_an_approval_that_comes_too_late_is_not_left_behind(tmp_path: Path) -> None:
+    async with town(tmp_path) as nodes:
+        await nodes.enter("south")
+        await nodes.admit("south", "north")
+        for op, content, why in (
+            ("add_node", {"peer": nodes.ids["south"]}, "is an authorized node already"),
+            ("remove_node", {"node": nodes.ids["south"][:-1] + "x"}, "is no authorized node"),
+        ):
+            with pytest.raises(InvalidInputError, match=why):
+                await nodes.links["north"].call("propose", {"op": op, "content": content})
+        assert (await nodes.members("north")).motions == []
+
+
+async def test_a_network_too_small_for_builds_says_so_before_it_tries_one(tmp_path: Path) -> None:
+    async with town(tmp_path, builds=True) as nodes:
+        params = {"ecosystem": "pypi", "name": "six", "version": "1.17.0"}
+        with pytest.raises(InvalidInputError, match="from 3 authorized nodes on"):
+            await nodes.links["north"].call("build", params)
 
 
 async def test_the_trust_file_follows_the_set_and_restarts_find_it(tmp_path: Path) -> None:
