@@ -39,7 +39,7 @@ Inside a text the quotation marks would be escaped, and no other array holds obj
 """
 _ADDRESS: Final = re.compile(
     r"(?:[a-z][a-z0-9+.-]*:(?://)?)?(?:[^/@]*@)?(?:www\.)?"
-    r"([a-z0-9-]+(?:\.[a-z0-9-]+)+)(?::[0-9]+)?[:/]?([^?#]*)"
+    r"([a-z0-9-]+(?:\.[a-z0-9-]+)+)(?::[0-9]+)?[:/]?([^?#]*)(?:[?#](?s:.*))?"
 )
 _ADDRESS_LENGTH_MAX: Final = 300
 
@@ -172,7 +172,7 @@ def _rows(data: bytes, leaf: Leaf, position: int, block: Block, network_id: byte
             yield from _request_rows(data, leaf, position, network_id)
         case "accepted" | "diverged" | "failed" | "expired":
             yield from _outcome_rows(leaf, position)
-        case "result" | "level" | "late_divergence" as kind:
+        case "attest_commit" | "result" | "unsealed" | "level" | "late_divergence" as kind:
             yield from _later_rows(data, leaf, kind, position)
         case kind if kind in STATEMENTS:
             yield from _statement_rows(leaf, kind, position)
