@@ -79,6 +79,18 @@ def test_evidence_changes_nothing_for_honest_members(runner: BlockRunner) -> Non
     runner.run(request(runner.members[3]))  # the convicted member still speaks, too
 
 
+def test_mulberry_evidence_carries_no_time_and_does_not_age(runner: BlockRunner) -> None:
+    """What its finder says of time would be what its finder wants; the pair alone convicts."""
+    body = evidence(runner)
+    with pytest.raises(InvalidInputError, match="time_ms"):
+        decode_transaction(
+            unsigned(body).encoded.replace(b'"v":1,', b'"time_ms":1,"v":1,'), network_id=NETWORK
+        )
+    runner.run(request(runner.members[1]))
+    runner.run(body, after_ms=900 * 24 * 3_600_000)
+    assert unsigned(body).encoded in runner.leaves
+
+
 def forged(signed: SignedStatement) -> SignedStatement:
     return replace(signed, signature=bytes(64))
 
