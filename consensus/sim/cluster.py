@@ -315,6 +315,10 @@ class Cluster:
             if decisions is not None:
                 encoded = [self._hand.encode(one) for one in decisions]
                 self._network.send(target, source, decisions_frame(encoded))
+        elif frame[:1] == bytes([SideKind.RECALL_ASKED]) and actor.denies_memories():
+            self._network.send(target, source, bytes([SideKind.RECALL]))  # "no vote of yours"
+        elif frame[:1] == bytes([SideKind.TIP_ASKED]) and actor.denies_memories():
+            self._network.send(target, source, bytes([SideKind.TIP]))  # "nothing is decided yet"
 
     # -- Watcher ------------------------------------------------------------------------------
 
@@ -373,10 +377,12 @@ class Cluster:
         self._oracle.evidence(node, report)
         self._accused.add(report.culprit)
 
-    def booted(self, node: NodeId, chain: list[Digest], records: tuple[Record, ...]) -> None:
+    def booted(
+        self, node: NodeId, chain: list[Digest], records: tuple[Record, ...], *, forgot: bool
+    ) -> None:
         """Compare what a node finds on its disk with what it had said."""
         self._story(node, f"boots at height {len(chain) + 1} with {len(records)} records")
-        self._oracle.restarted(node, chain, records)
+        self._oracle.restarted(node, chain, records, forgot=forgot)
 
     def note(self, node: NodeId, text: str) -> None:
         """Tell it."""
@@ -415,7 +421,8 @@ class Cluster:
         clock = NodeClock(
             self._clock, offset_ms=wrong.offset_ms, timer_permille=wrong.timer_permille
         )
-        return Node(Durable(node, self._keys.sign[node], clock), self._world, self)
+        own_keys = partial(self._keys.ring.all_of, node)
+        return Node(Durable(node, self._keys.sign[node], clock, own_keys), self._world, self)
 
     def _make_actor(self, node: NodeId, name: str) -> Actor:
         if name == TWIN:

@@ -101,6 +101,11 @@ class Disk:
             raise DiskError("a sync failed")
         self._files[name].sync()
 
+    def cut_short(self, name: str, length: int) -> None:
+        """Leave only the first ``length`` bytes of a file, durably, as damage does."""
+        del self._files[name].platter[length:]
+        self._files[name].pending.clear()
+
     def lose_power(self, chance: random.Random) -> None:
         """Forget what was not durable, page by page as ``chance`` decides."""
         for name in sorted(self._files):

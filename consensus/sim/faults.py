@@ -57,6 +57,10 @@ class Actor:
         decisions = self.hand.knowledge.decisions
         return [decisions[at] for at in map(Height, range(first, first + 4)) if at in decisions]
 
+    def denies_memories(self) -> bool:
+        """Say whether to answer a member that asks for its own votes, with "none that I know"."""
+        return True
+
     def vote_as_expected(self, message: Message) -> None:
         """Vote like an honest member, so that the votes of this traitor are counted on."""
         hand = self.hand
@@ -88,6 +92,10 @@ class Silent(Actor):
         """Say nothing."""
         del first
         return None
+
+    def denies_memories(self) -> bool:
+        """Say nothing."""
+        return False
 
 
 class Equivocator(Actor):

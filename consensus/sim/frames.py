@@ -26,6 +26,16 @@ class SideKind(IntEnum):
     BODY = 17
     DECISIONS_ASKED = 18
     DECISIONS = 19
+    RECALL_ASKED = 20
+    RECALL = 21
+    TIP_ASKED = 22
+    TIP = 23
+
+
+MEMORY_KINDS: Final = frozenset(
+    (SideKind.RECALL_ASKED, SideKind.RECALL, SideKind.TIP_ASKED, SideKind.TIP)
+)
+"""What a node that has just started asks about its own votes, and the answers."""
 
 
 CONSENSUS_KINDS: Final = frozenset(int(kind) for kind in MessageKind)

@@ -14,12 +14,15 @@ from typing import Final
 
 from consensus.effects import Record
 from consensus.sim.disk import PAGE, Disk
-from consensus.sim.oracle import Violation
 from consensus.types import Height
 from consensus.wal import ScanState, encode_batch, scan
 
 FILE_SIZE: Final = 16 * PAGE
 """Small, so that runs of a few heights rotate; the product's files are larger."""
+
+
+class DamageError(Exception):
+    """The log has lost what was durable; the text says where it shows."""
 
 
 class Journal:
@@ -43,20 +46,29 @@ class Journal:
         """Read every batch that is whole, oldest first, for a node that works at ``height``.
 
         Raises:
-            Violation: if what a power cut left behind looks like lost memory.
+            DamageError: the log has lost what was durable.
         """
         records: list[Record] = []
         for position, name in enumerate(self._disk.names()):
             first = _first_batch(name)
             if position and first != self._next_number:
-                raise Violation("power cut taken for amnesia", f"{name} follows a gap")
-            result = scan(self._disk.read(name), first)
-            if result.state is ScanState.AMNESIA:
-                raise Violation("power cut taken for amnesia", name)
+                raise DamageError(f"{name} follows a gap")
+            content = self._disk.read(name)
+            result = scan(content, first)
+            if result.state is ScanState.AMNESIA or len(content) < FILE_SIZE:
+                raise DamageError(f"{name} is damaged")
             records.extend(result.records)
             self._next_number = result.next_number
             self._heights[name] = height
         return tuple(records)
+
+    def set_aside(self) -> None:
+        """Drop a damaged log and begin a new one, whose batches count from 1 again."""
+        for name in self._disk.names():
+            self._disk.remove(name)
+        self._disk.sync_names()
+        self._heights.clear()
+        self._next_number = 1
 
     def append(self, records: tuple[Record, ...], height: Height) -> None:
         """Write one batch and make it durable, with a chance to lose power at each step."""

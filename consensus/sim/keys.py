@@ -49,6 +49,10 @@ class KeyRing:
                 self._signs[key] = lambda message: _tag(secret, message)
         return self._public[key]
 
+    def all_of(self, node: NodeId) -> list[bytes]:
+        """Return every public key of ``node`` that was ever asked for, in order of time."""
+        return [key for (one, _), key in sorted(self._public.items()) if one == node]
+
     def note_set(self, set_hash: Digest, generations: Mapping[NodeId, int]) -> None:
         """Remember which key of each node a member set names; the first one where it is silent."""
         self._generations[set_hash] = generations

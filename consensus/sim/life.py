@@ -44,9 +44,10 @@ from consensus.ingress import Ingress
 from consensus.replica import Replica
 from consensus.sim.clock import MILLISECOND
 from consensus.sim.errands import Errands
-from consensus.sim.frames import CONSENSUS_KINDS, SideKind, transaction_frame
+from consensus.sim.frames import CONSENSUS_KINDS, MEMORY_KINDS, SideKind, transaction_frame
 from consensus.sim.journal import Journal
 from consensus.sim.machine import TRANSACTIONS_MAX, State, TransactionKind, Verdict
+from consensus.sim.memory import Memory
 from consensus.sim.world import Durable, Stored, Watcher, World
 from consensus.types import (
     Certificate,
@@ -100,6 +101,8 @@ class Life:
         self.later = later
         """Hands ``work`` what a call returns after a delay, unless this life is over by then."""
         self._errands = Errands(self)
+        self.memory: Memory | None = None
+        """What keeps the signer silent at first; None if this node votes at once."""
         self._mempool: dict[bytes, None] = {}
         self._bodies: dict[Digest, bytes] = {}
         self._timers: dict[TimerKind, SetTimer] = {}
@@ -116,6 +119,8 @@ class Life:
         events.extend(self.ingress.enter(self.durable.height, self.members()))
         self.work(events)
         self._errands.poll_for_ever()
+        if self.memory is not None:
+            self.work(deque(self.memory.ask()))
 
     # -- inputs -------------------------------------------------------------------------------
 
@@ -136,10 +141,16 @@ class Life:
             self.work(deque(self._receive_side(source, frame)))
             return
         events = self.ingress.admit(source, frame)
-        for event in events:
-            if isinstance(event, MessageReceived) and isinstance(event.message, Proposal):
-                self._sight(event.sender, event.message)
+        self._look_at(events)
         self.work(deque(events))
+
+    def _look_at(self, events: list[Event]) -> None:
+        for event in events:
+            if isinstance(event, MessageReceived):
+                if self.memory is not None:
+                    self.memory.look_through(event.message, self.replica.members)
+                if isinstance(event.message, Proposal):
+                    self._sight(event.sender, event.message)
 
     def _sight(self, sender: NodeId, proposal: Proposal) -> None:
         """Remember when a view's proposal was first seen from its leader; others' do not count."""
@@ -166,6 +177,8 @@ class Life:
                 self._errands.answer_decisions(source, frame)
             case SideKind.DECISIONS:
                 return self._errands.take_decisions(source, frame)
+            case kind if kind in MEMORY_KINDS and self.memory is not None:
+                return self.memory.take(source, frame)
             case _:
                 pass
         return []
@@ -363,6 +376,8 @@ class Life:
         self._sighted.clear()
         self._journal.forget_below(height)
         self._errands.entered(height)
+        if self.memory is not None:
+            self.memory.entered(self.members())
         events = self.ingress.enter(height, self.members())
         if self._mempool:
             events.append(WorkPending(height))
@@ -420,6 +435,10 @@ class Life:
     def others(self) -> list[NodeId]:
         """Return the ids of all other members, in order."""
         return [one.id for one in self.members().members if one.id != self.durable.me]
+
+    def note(self, text: str) -> None:
+        """Tell what is worth telling of this node."""
+        self._watcher.note(self.durable.me, text)
 
     def send(self, target: NodeId, frame: bytes) -> None:
         """Put a frame on the network."""

@@ -17,6 +17,7 @@ from consensus.sim.schedule import (
     Blackout,
     ClockJump,
     DiskTrouble,
+    LostLog,
     Outage,
     Schedule,
     SickDisk,
@@ -58,6 +59,8 @@ class Mishaps:
         for sick in schedule.sick_disks:
             clock.at(sick.start_us, partial(self._sicken, sick))
             clock.at(sick.end_us, partial(self._heal, sick))
+        for lost in schedule.lost_logs:
+            clock.at(lost.at_us, partial(self._lose_log, lost))
         for jump in schedule.clock_jumps:
             clock.at(jump.at_us, partial(self._jump, jump))
 
@@ -98,6 +101,9 @@ class Mishaps:
     def _heal(self, sick: SickDisk) -> None:
         disk = self._nodes[sick.node].durable.disk
         disk.has_room = disk.can_sync = True
+
+    def _lose_log(self, lost: LostLog) -> None:
+        self._nodes[lost.node].damage_log(lost.down_us)
 
     def _jump(self, jump: ClockJump) -> None:
         self._story(jump.node, f"has its clock set {jump.offset_ms} ms off")

@@ -13,9 +13,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Final
+from typing import Final, cast
 
 from consensus import bodies, evidence, ingress, quorum, rules, signer, state, wal, wire
+from consensus.amnesia import Restart
 from consensus.effects import RecordKind
 from consensus.events import BodyChecked, Event, TimerFired, TimerKind, TimeVerdict
 from consensus.help import Help
@@ -24,6 +25,7 @@ from consensus.outbox import Outbox
 from consensus.replica import Replica
 from consensus.rules import Judgement
 from consensus.signer import Signer
+from consensus.sim import memory
 from consensus.sim.planting import Mutant, Patch, patched
 from consensus.sim.set_mutants import SET_MUTANTS
 from consensus.state import HeightState, KeptBody, KeptProposal
@@ -31,6 +33,7 @@ from consensus.types import (
     ZERO_DIGEST,
     Certificate,
     Digest,
+    Height,
     NodeId,
     Proposal,
     View,
@@ -42,8 +45,8 @@ from consensus.wire import MessageKind, body_id
 # -- the signer's own judgement, switched off ---------------------------------------------------
 
 
-def _anything_goes(kind: VoteKind, block_hash: Digest, cast: dict[VoteKind, Vote]) -> str:
-    del kind, block_hash, cast
+def _anything_goes(kind: VoteKind, block_hash: Digest, cast_before: dict[VoteKind, Vote]) -> str:
+    del kind, block_hash, cast_before
     return ""
 
 
@@ -146,6 +149,25 @@ _quorum = quorum.quorum
 # -- memory -------------------------------------------------------------------------------------
 
 
+def _everybody_knows_of_none(self: Restart, member: NodeId, vote: Vote | None) -> None:
+    del vote
+    _recalled(self, member, None)
+
+
+_recalled = Restart.recalled
+
+
+def _notice_none(*_: object, **__: object) -> None:
+    return None
+
+
+_NO_RECALL: Final = (
+    Patch(Restart, "recalled", _everybody_knows_of_none),
+    Patch(memory, "foreign_vote", _notice_none),
+)
+"""The others no longer remind a node of the votes that it has forgotten."""
+
+
 def _without(*kinds: RecordKind) -> Callable[[Outbox, RecordKind, bytes], None]:
     def persist(self: Outbox, kind: RecordKind, payload: bytes) -> None:
         if kind not in kinds:
@@ -170,6 +192,18 @@ _close = Outbox._close
 
 def _forget_vote(self: Signer, vote: Vote) -> None:
     del self, vote
+
+
+def _resume_at_their_tip(self: Restart) -> Height | None:
+    first = _first_height(self)
+    return Height(first - 2) if first is not None and self.forgot else first
+
+
+def _resume_at_once(self: Restart) -> Height | None:
+    return Height(0) if self.forgot else _first_height(self)
+
+
+_first_height = cast("Callable[[Restart], Height | None]", Restart.__dict__["first_height"].fget)
 
 
 def _every_tear_is_amnesia(content: bytes, offset: int, number: int) -> wal.ScanState:
@@ -307,17 +341,28 @@ MUTANTS: Final[dict[str, Mutant]] = {
         (Patch(Outbox, "persist", _without(RecordKind.PROPOSAL)),),
     ),
     "vote-not-in-wal": Mutant(
-        "Votes are kept in memory only.", (Patch(Outbox, "persist", _without(RecordKind.VOTE)),)
+        "Votes are kept in memory only.",
+        (Patch(Outbox, "persist", _without(RecordKind.VOTE)), *_NO_RECALL),
     ),
     "no-wal": Mutant(
-        "Nothing is ever written.", (Patch(Outbox, "persist", _without(*RecordKind)),)
+        "Nothing is ever written.",
+        (Patch(Outbox, "persist", _without(*RecordKind)), *_NO_RECALL),
     ),
     "write-after-send": Mutant(
-        "Everything is written, but after it was sent.", (Patch(Outbox, "_close", _write_last),)
+        "Everything is written, but after it was sent.",
+        (Patch(Outbox, "_close", _write_last), *_NO_RECALL),
     ),
     "amnesia-of-votes": Mutant(
         "Recovery does not read back what was voted.",
-        (Patch(Signer, "restore_vote", _forget_vote),),
+        (Patch(Signer, "restore_vote", _forget_vote), *_NO_RECALL),
+    ),
+    "amnesia-by-committed-tip": Mutant(
+        "Who forgot votes again where the others work, not beyond where it may have voted.",
+        (Patch(Restart, "first_height", property(_resume_at_their_tip)),),
+    ),
+    "amnesia-shrugged-off": Mutant(
+        "Who forgot votes at once.",
+        (Patch(Restart, "first_height", property(_resume_at_once)),),
     ),
     "every-tear-is-amnesia": Mutant(
         "A torn last batch counts as lost memory.",

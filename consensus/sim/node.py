@@ -11,17 +11,20 @@ from collections.abc import Callable
 from functools import partial
 from typing import Final
 
+from consensus.effects import Record
 from consensus.events import Event
 from consensus.ingress import Ingress
 from consensus.recovery import recover
 from consensus.replica import Start
-from consensus.signer import Signer
+from consensus.signer import GENESIS, Signer
 from consensus.sim.clock import SECOND
 from consensus.sim.disk import DiskError
-from consensus.sim.journal import Journal
+from consensus.sim.journal import DamageError, Journal
 from consensus.sim.life import Life
 from consensus.sim.machine import recent_signers
-from consensus.sim.world import Durable, Watcher, World
+from consensus.sim.memory import Memory
+from consensus.sim.oracle import Violation
+from consensus.sim.world import Durable, Mark, Watcher, World
 from consensus.types import NodeId
 
 RESTART_US: Final = SECOND
@@ -35,8 +38,20 @@ class PowerLossError(Exception):
 class Node:
     """A member, honest unless its frames are taken from it by somebody."""
 
-    def __init__(self, durable: Durable, world: World, watcher: Watcher) -> None:
+    def __init__(
+        self, durable: Durable, world: World, watcher: Watcher, *, recalls: bool = True
+    ) -> None:
+        """Make a node that has yet to boot.
+
+        Args:
+            durable: what it has on disk.
+            world: what it shares with all others.
+            watcher: who looks on.
+            recalls: it asks the others for votes of its own before it votes, as the product does
+                on every start; twins do not, or they would notice each other and fall silent.
+        """
         self.durable = durable
+        self._recalls = recalls
         self.life: Life | None = None
         self._world = world
         self._watcher = watcher
@@ -79,6 +94,15 @@ class Node:
         if self.life is not None:
             self._die("loses power", down_us)
 
+    def damage_log(self, down_us: int) -> None:
+        """Let the power fail and the newest file of the log come back cut short."""
+        self.cut_power(down_us)
+        disk, names = self.durable.disk, self.durable.disk.names()
+        if self.life is None and names:
+            size = disk.size(names[-1])
+            disk.cut_short(names[-1], self._world.chance.randrange(size))
+            self.durable.is_damaged = True
+
     def settle(self) -> None:
         """Let power and disk stay well from now on, and the node run if it did not."""
         self._steps_left = None
@@ -89,8 +113,10 @@ class Node:
         durable, world = self.durable, self._world
         state = world.machine.state(durable.tip)
         journal = Journal(durable.disk, self._step, partial(self._step, in_write=True))
-        records = journal.load(durable.height)
-        self._watcher.booted(durable.me, [stored.name for stored in durable.chain], records)
+        records = self._load(journal)
+        forgot = durable.mark is not None and durable.mark.first_height is None
+        names = [stored.name for stored in durable.chain]
+        self._watcher.booted(durable.me, names, records, forgot=forgot)
         start = Start(
             height=durable.height,
             tip=durable.tip,
@@ -99,12 +125,15 @@ class Node:
             history=recent_signers(state),
             parent_members=state.block_members,
         )
+        # The product starts every member in silence; see ``memory``.
+        first_height = None if self._recalls else GENESIS
+        signer = Signer(world.chain_id, durable.sign, first_height=first_height)
         replica, effects = recover(
             records,
             me=durable.me,
             chain_id=world.chain_id,
             start=start,
-            signer=Signer(world.chain_id, durable.sign),
+            signer=signer,
             timing=world.timing,
         )
         self._lives += 1
@@ -118,7 +147,23 @@ class Node:
             step=self._step,
             later=partial(self._later, self._lives),
         )
+        if self._recalls:
+            life.memory = Memory(life, signer)
         life.start(records, effects)
+
+    def _load(self, journal: Journal) -> tuple[Record, ...]:
+        """Read the log; where it is damaged, mark that on disk first and begin a new one."""
+        durable = self.durable
+        try:
+            return journal.load(durable.height)
+        except DamageError as error:
+            if not durable.is_damaged:
+                raise Violation("power cut taken for amnesia", f"{self.me}: {error}") from error
+            self._watcher.note(self.me, f"has a damaged log: {error}")
+            durable.mark = Mark(str(error), None)
+            journal.set_aside()
+            durable.is_damaged = False
+            return ()
 
     def _later(self, number: int, delay_us: int, make: Callable[[], list[Event]]) -> None:
         """Hand the core what ``make`` returns after a delay, unless life ``number`` is over."""

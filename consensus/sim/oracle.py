@@ -15,6 +15,7 @@ from typing import Final
 from consensus.effects import Record, ReportEvidence
 from consensus.errors import DecodeError
 from consensus.sim.accountability import Transcript
+from consensus.sim.ballots import Ballots
 from consensus.sim.platter import Platter
 from consensus.types import (
     ZERO_DIGEST,
@@ -69,28 +70,6 @@ class Fork(Exception):  # noqa: N818 - an event of a run in which more than f me
 
 
 @dataclass(slots=True)
-class _Ballots:
-    """Everything that was said at one height, by whomever, in any life of the sayer."""
-
-    members: MemberSet
-    traitors: int
-    cast: dict[tuple[NodeId, View], dict[VoteKind, Digest]] = field(default_factory=dict)
-    notarized: dict[View, dict[Digest, NodeId]] = field(default_factory=dict)
-    finalizers: dict[tuple[View, Digest], set[NodeId]] = field(default_factory=dict)
-    decidable: dict[View, Digest] = field(default_factory=dict)
-    """Blocks that honest finalizations and the traitors' together could have decided."""
-    certified: dict[tuple[VoteKind, View], Digest] = field(default_factory=dict)
-    verified: set[bytes] = field(default_factory=set)
-    proposed: dict[tuple[NodeId, View], Digest] = field(default_factory=dict)
-
-    @property
-    def quorum(self) -> int:
-        """Return n - f for this height, f being the most that 3f + 1 <= n allows."""
-        n = len(self.members.members)
-        return n - (n - 1) // 3
-
-
-@dataclass(slots=True)
 class _Life:
     """One honest node as seen from outside, over all its restarts."""
 
@@ -136,7 +115,7 @@ class Oracle:
         self._honest = honest
         self._verify = verify
         self._sets: dict[Height, MemberSet] = {Height(1): genesis_set}
-        self._ballots: dict[Height, _Ballots] = {}
+        self._ballots: dict[Height, Ballots] = {}
         self._decided: dict[Height, Digest] = {}
         self._lives = {node: _Life() for node in sorted(honest)}
         self._seen: dict[NodeId, set[bytes]] = {node: set() for node in sorted(honest)}
@@ -223,7 +202,7 @@ class Oracle:
 
     # -- votes --------------------------------------------------------------------------------
 
-    def _count(self, ballots: _Ballots, node: NodeId, vote: Vote) -> None:
+    def _count(self, ballots: Ballots, node: NodeId, vote: Vote) -> None:
         """Hold one honest vote against every other vote of that node in that view."""
         cast = ballots.cast.setdefault((node, vote.view), {})
         before = cast.get(vote.kind)
@@ -245,7 +224,7 @@ class Oracle:
         elif vote.kind is VoteKind.NOTARIZE:
             self._count_notarize(ballots, node, vote)
 
-    def _count_finalize(self, ballots: _Ballots, node: NodeId, vote: Vote) -> None:
+    def _count_finalize(self, ballots: Ballots, node: NodeId, vote: Vote) -> None:
         """Once the traitors could complete a decision, no honest node may contradict it later.
 
         This is step 3 of the safety proof (CONSENSUS.md 3.5). It does not depend on the order in
@@ -263,7 +242,7 @@ class Oracle:
                         vote.height, (view, name), voter, (vote.view, vote.block_hash)
                     )
 
-    def _count_notarize(self, ballots: _Ballots, node: NodeId, vote: Vote) -> None:
+    def _count_notarize(self, ballots: Ballots, node: NodeId, vote: Vote) -> None:
         ballots.notarized.setdefault(vote.view, {}).setdefault(vote.block_hash, node)
         for view, name in ballots.decidable.items():
             if view < vote.view and name != vote.block_hash:
@@ -320,7 +299,7 @@ class Oracle:
             where = f"{node} in view {view}"
             raise Violation("certificate ignored", f"{where} takes no notice of {certificate.view}")
 
-    def _compare(self, ballots: _Ballots, certificate: Certificate, where: str) -> None:
+    def _compare(self, ballots: Ballots, certificate: Certificate, where: str) -> None:
         """No view may have two notarizations, or both a nullification and a finalization."""
         if self._may_fork:
             return
@@ -350,13 +329,27 @@ class Oracle:
             where = f"{vote.kind.name} of {node} at {vote.height}/{vote.view}"
             raise Violation(f"{lacking} not durable", where)
 
-    def restarted(self, node: NodeId, chain: list[Digest], records: tuple[Record, ...]) -> None:
-        """Compare what a node found on its disk with what it had said and acknowledged."""
+    def restarted(
+        self,
+        node: NodeId,
+        chain: list[Digest],
+        records: tuple[Record, ...],
+        *,
+        forgot: bool = False,
+    ) -> None:
+        """Compare what a node found on its disk with what it had said and acknowledged.
+
+        ``forgot`` says that its log was damaged from outside and that it knows; what it lost it
+        must still not contradict.
+        """
         life = self._lives[node]
         if chain != life.chain:
             raise Violation("acknowledged entry lost", f"{node} had {len(life.chain)} blocks")
-        had, life.platter = life.platter, Platter()
         self._seen[node] = set()
+        if forgot:
+            self.became_durable(node, records)
+            return
+        had, life.platter = life.platter, Platter()
         self.became_durable(node, records)
         lost = had.lost_in(life.platter, Height(len(chain) + 1))
         if lost:
@@ -440,26 +433,26 @@ class Oracle:
 
     # -- shared -------------------------------------------------------------------------------
 
-    def _at(self, height: Height) -> _Ballots:
+    def _at(self, height: Height) -> Ballots:
         ballots = self._ballots.get(height)
         if ballots is None:
             members = self._sets.get(height)
             if members is None:
                 raise Violation("speaks of the future", f"height {height} before its parent")
             traitors = sum(member.id not in self._honest for member in members.members)
-            ballots = self._ballots[height] = _Ballots(members, traitors)
+            ballots = self._ballots[height] = Ballots(members, traitors)
         return ballots
 
     def _size(self, height: Height) -> int:
         return len(self._at(height).members.members)
 
-    def _index(self, ballots: _Ballots, node: NodeId) -> int:
+    def _index(self, ballots: Ballots, node: NodeId) -> int:
         index = ballots.members.index_of(node)
         if index is None:
             raise Violation("stranger", f"{node} speaks at a height of which it is no member")
         return index
 
-    def _is_signed(self, ballots: _Ballots, vote: Vote) -> bool:
+    def _is_signed(self, ballots: Ballots, vote: Vote) -> bool:
         text = vote_bytes(
             vote.kind,
             vote.height,

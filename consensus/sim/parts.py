@@ -168,6 +168,7 @@ def _run_counts(schedule: Schedule, outcome: Outcome, command: str) -> Counts:
         "with_traitors": int(bool(schedule.traitors)),
         "with_blackouts": int(bool(schedule.blackouts)),
         "with_sick_disks": int(bool(schedule.sick_disks)),
+        "with_lost_logs": int(bool(schedule.lost_logs)),
         "heights": outcome.heights,
         "events": outcome.events,
         "frames": outcome.frames,

@@ -17,6 +17,7 @@ from consensus.sim.schedule import (
     Blackout,
     ClockJump,
     DiskTrouble,
+    LostLog,
     Outage,
     Schedule,
     SickDisk,
@@ -101,6 +102,7 @@ def plan(
         outages=_outages(chance, honest, gst_us),
         blackouts=_blackouts(chance, gst_us),
         sick_disks=_sick_disks(chance, honest, gst_us),
+        lost_logs=_lost_logs(chance, sets, traitors, gst_us),
         clocks=tuple(_wrongness(chance) for _ in nodes),
         clock_jumps=_clock_jumps(chance, honest, gst_us),
         timing=IMPATIENT if is_siege or chance.random() < 0.1 else Timing(),
@@ -229,6 +231,24 @@ def _sick_disks(
         )
         for node in chance.sample(honest, chance.randint(1, len(honest)))
     )
+
+
+def _lost_logs(
+    chance: random.Random,
+    sets: tuple[tuple[NodeId, ...], ...],
+    traitors: tuple[NodeId, ...],
+    gst_us: int,
+) -> tuple[LostLog, ...]:
+    """Let one honest member forget what it voted, where the others can do without its vote."""
+    if not gst_us or chance.random() < 0.5:
+        return ()
+    honest = [node for node in sets[0] if node not in traitors]
+    node = chance.choice(honest)
+    silent = {node, *traitors}
+    if any(len(silent & set(one)) > (len(one) - 1) // 3 for one in sets):
+        return ()
+    at_us = chance.randrange(gst_us)
+    return (LostLog(node, at_us, chance.choice((10, 2_000)) * MILLISECOND),)
 
 
 def _clock_jumps(

@@ -79,6 +79,15 @@ class SickDisk:
 
 
 @dataclass(frozen=True, slots=True)
+class LostLog:
+    """A node loses power, and its write-ahead log comes back cut short."""
+
+    node: NodeId
+    at_us: int
+    down_us: int
+
+
+@dataclass(frozen=True, slots=True)
 class Submission:
     """A client asks ``node`` for a transaction."""
 
@@ -110,6 +119,7 @@ class Schedule:
     outages: tuple[Outage, ...]
     blackouts: tuple[Blackout, ...]
     sick_disks: tuple[SickDisk, ...]
+    lost_logs: tuple[LostLog, ...]
     clocks: tuple[Wrongness, ...]
     clock_jumps: tuple[ClockJump, ...]
     timing: Timing
@@ -137,6 +147,7 @@ class Schedule:
         members = self.sets[0]
         troubled = {one.node for one in self.outages} | {one.node for one in self.sick_disks}
         troubled |= {one.node for one in self.clock_jumps}
+        troubled |= {one.node for one in self.lost_logs}
         assert troubled <= set(members), "trouble of others goes first"
         return replace(
             self,
@@ -155,6 +166,7 @@ class Schedule:
             outages=(),
             blackouts=(),
             sick_disks=(),
+            lost_logs=(),
             clocks=(Wrongness(0, 0, 1_000),) * len(self.nodes),
             clock_jumps=(),
         )

@@ -30,7 +30,7 @@ from consensus.sim.planting import Patch, patched
 from consensus.sim.trace import describe, short, stamp
 from consensus.sim.twin import Nobody
 from consensus.sim.twins import Cast
-from consensus.sim.world import Durable, Stored, World
+from consensus.sim.world import Durable, Stored, Watcher, World
 from consensus.timing import Timing
 from consensus.types import (
     Certificate,
@@ -106,9 +106,10 @@ class Stage:
     def _node(self, copy: int, world: World) -> Node:
         name = self._names[self._cast.member(copy)]
         clock = NodeClock(self._clock, offset_ms=0, timer_permille=1_000)
-        durable = Durable(name, self._keys.sign[name], clock)
+        durable = Durable(name, self._keys.sign[name], clock, own_keys=list)
         own = replace(world, send=partial(self._send, copy))
-        return Node(durable, own, self if self._is_honest(copy) else Nobody())
+        watcher: Watcher = self if self._is_honest(copy) else Nobody()
+        return Node(durable, own, watcher, recalls=False)
 
     def _is_honest(self, copy: int) -> bool:
         return self._cast.member(copy) >= self._cast.pairs
@@ -212,9 +213,11 @@ class Stage:
         """Judge evidence."""
         self._oracle.evidence(node, report)
 
-    def booted(self, node: NodeId, chain: list[Digest], records: tuple[Record, ...]) -> None:
+    def booted(
+        self, node: NodeId, chain: list[Digest], records: tuple[Record, ...], *, forgot: bool
+    ) -> None:
         """Note the start."""
-        self._oracle.restarted(node, chain, records)
+        self._oracle.restarted(node, chain, records, forgot=forgot)
 
     def note(self, node: NodeId, text: str) -> None:
         """Tell it."""

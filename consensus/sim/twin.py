@@ -47,7 +47,9 @@ class Nobody:
     def accused(self, node: NodeId, report: ReportEvidence) -> None:
         """Ignore it."""
 
-    def booted(self, node: NodeId, chain: list[Digest], records: tuple[Record, ...]) -> None:
+    def booted(
+        self, node: NodeId, chain: list[Digest], records: tuple[Record, ...], *, forgot: bool
+    ) -> None:
         """Ignore it."""
 
     def note(self, node: NodeId, text: str) -> None:
@@ -82,7 +84,7 @@ class Twin(Actor):
             send=partial(self._send, number),
             chance=random.Random(self.hand.chance.randrange(2**32)),
         )
-        return Node(Durable(self.me, sign, clock), own, Nobody())
+        return Node(Durable(self.me, sign, clock, list), own, Nobody(), recalls=False)
 
     def _send(self, number: int, source: NodeId, target: NodeId, frame: bytes) -> None:
         if self._side(target) in {number, 2}:

@@ -54,8 +54,10 @@ class Watcher(Protocol):
     def accused(self, node: NodeId, report: ReportEvidence) -> None:
         """``node`` reports two statements that contradict each other."""
 
-    def booted(self, node: NodeId, chain: list[Digest], records: tuple[Record, ...]) -> None:
-        """``node`` found this on its disk."""
+    def booted(
+        self, node: NodeId, chain: list[Digest], records: tuple[Record, ...], *, forgot: bool
+    ) -> None:
+        """``node`` found this on its disk, and knows whether that is all."""
 
     def note(self, node: NodeId, text: str) -> None:
         """Something worth telling happened to ``node``."""
@@ -77,6 +79,14 @@ class World:
     """Factor by which building and judging bodies take longer at this moment."""
 
 
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """A silence that outlives a life: why, and from which height on to vote again, if known."""
+
+    reason: str
+    first_height: Height | None
+
+
 @dataclass(slots=True)
 class Durable:
     """What survives a power loss: identity, disk and chain.
@@ -88,8 +98,13 @@ class Durable:
     me: NodeId
     sign: Sign
     clock: NodeClock
+    own_keys: Callable[[], list[bytes]]
+    """Returns every public key that the node has or had."""
     disk: Disk = field(default_factory=Disk)
     chain: list[Stored] = field(default_factory=list)
+    mark: Mark | None = None
+    is_damaged: bool = False
+    """Somebody has damaged the log: it may look like lost memory."""
 
     @property
     def height(self) -> Height:
