@@ -25,7 +25,7 @@ from pyrsia_node.tlog.trust import Epoch
 
 GENESIS_LEAVES: Final = 2
 DERIVED: Final = frozenset(
-    {"accepted", "diverged", "failed", "expired", "level", "late_divergence", "set"}
+    {"accepted", "diverged", "failed", "expired", "unsealed", "level", "late_divergence", "set"}
 )
 """Schemas of leaves that nobody sends: every node derives them."""
 

@@ -38,7 +38,7 @@ from pyrsia_node.ports import KeyValueStore
 from pyrsia_node.tlog.tree import EMPTY_FRONTIER, leaf_hash
 
 DERIVED_KINDS: Final = frozenset(
-    {"accepted", "diverged", "failed", "expired", "level", "late_divergence", "set"}
+    {"accepted", "diverged", "failed", "expired", "unsealed", "level", "late_divergence", "set"}
 )
 _CLEARED_AT_ONCE: Final = 10_000
 _LAST_KEYS: Final = frozenset({storage.TIP_KEY, storage.FRONTIER_KEY, storage.GUARD_KEY})

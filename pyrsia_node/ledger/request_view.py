@@ -9,6 +9,7 @@ from consensus.types import NodeId
 from pyrsia_node.ledger.machine import records
 from pyrsia_node.ledger.machine.context import BlockState
 from pyrsia_node.ledger.machine.records import ItemRecord, Slots
+from pyrsia_node.ledger.machine.sealing import has_committed
 from pyrsia_node.ledger.machine.view import StateView
 from pyrsia_node.model.digest import Sha256
 from pyrsia_node.model.transactions import BuildRequest
@@ -32,6 +33,9 @@ class RequestView:
         slots: The revision slots, once they run.
         outcome: ``accepted``, ``diverged``, ``failed`` or ``expired``; None while open.
         outcome_leaf: Leaf index of the outcome; None while open.
+        is_sealed: Whether members commit to their items before they show them.
+        committed: Those who did, sorted.
+        unsealed_leaf: Leaf index from which on a sealed request's items are shown; None before.
     """
 
     id: Sha256
@@ -46,6 +50,9 @@ class RequestView:
     slots: Slots | None
     outcome: str | None
     outcome_leaf: int | None
+    is_sealed: bool = False
+    committed: tuple[NodeId, ...] = ()
+    unsealed_leaf: int | None = None
 
     @property
     def is_open(self) -> bool:
@@ -86,4 +93,11 @@ def read_request(
         slots=tally.slots,
         outcome=None if tally.state == records.OPEN else tally.state.lower(),
         outcome_leaf=tally.outcome,
+        is_sealed=record.is_sealed,
+        committed=tuple(
+            member
+            for member in record.members
+            if record.is_sealed and has_committed(block_state, request_id, member)
+        ),
+        unsealed_leaf=tally.unsealed,
     )

@@ -37,6 +37,9 @@ BUILT: Final = "BUILT"
 FAILURES: Final = ("BUILD_FAILED", "REFUSED", "SOURCE_UNAVAILABLE", "TIMEOUT")
 """Outcomes of an item without a result."""
 
+SALT_BYTES: Final = 16
+"""Length of the salt that hides an item until it is shown."""
+
 RecipeValue = str | int | bool | tuple[str, ...]
 """A recipe field: text, integer, boolean or a list of texts."""
 
@@ -179,17 +182,20 @@ class BuildRequest:
 class BuiltItem:
     """A member built the request: ``result`` names the doc whose files are equal at ``level``.
 
-    ``own`` are the roots of its own build at the three levels.
+    ``own`` are the roots of its own build at the three levels. ``salt``, in hex, stands in the item
+    that opens a commit, and is empty in every other.
     """
 
     request: Sha256
     result: Sha256
     level: int
     own: tuple[Sha256, Sha256, Sha256]
+    salt: str = ""
 
     def to_json(self) -> JsonObject:
         """Return the item."""
         return {
+            **_salt_member(self.salt),
             "level": self.level,
             "outcome": BUILT,
             "own": list(self.own),
@@ -200,15 +206,24 @@ class BuiltItem:
 
 @dataclass(frozen=True, slots=True)
 class FailedItem:
-    """A member got no result. ``outcome`` is one of ``FAILURES``; ``cause`` a few words."""
+    """A member got no result. ``outcome`` is one of ``FAILURES``; ``cause`` a few words.
+
+    ``salt`` as in ``BuiltItem``.
+    """
 
     request: Sha256
     outcome: str
     cause: str
+    salt: str = ""
 
     def to_json(self) -> JsonObject:
         """Return the item."""
-        return {"cause": self.cause, "outcome": self.outcome, "req": self.request}
+        return {
+            **_salt_member(self.salt),
+            "cause": self.cause,
+            "outcome": self.outcome,
+            "req": self.request,
+        }
 
 
 Item = BuiltItem | FailedItem
@@ -309,7 +324,7 @@ class Result:
 class AttestCommit:
     """A member's promise of its item in a sealed network, before anybody shows one.
 
-    ``commit`` is SHA-256 over the salt, the item and the voter: see docs/spec/leaves.md.
+    ``commit`` is SHA-256 over a salt, the item and the voter: see ``pyrsia_node.model.sealing``.
     """
 
     kind: ClassVar[str] = "attest_commit"
@@ -354,22 +369,29 @@ def parse_item(value: JsonValue) -> Item:
     Raises:
         InvalidInputError: Not a legal item.
     """
-    outcome = value.get("outcome") if isinstance(value, dict) else None
-    if outcome != BUILT:
-        got = Fields(value, "attest_batch.items", _FAILED_MEMBERS)
+    found = value if isinstance(value, dict) else {}
+    optional = {"salt"} & found.keys()
+    if found.get("outcome") != BUILT:
+        got = Fields(value, "attest_batch.items", _FAILED_MEMBERS | optional)
         return FailedItem(
             request=got.sha256("req"),
             outcome=got.one_of("outcome", FAILURES),
             cause=got.matching("cause", _CAUSE, "up to 32 plain ASCII characters"),
+            salt=got.hex("salt", size=SALT_BYTES) if optional else "",
         )
-    got = Fields(value, "attest_batch.items", _BUILT_MEMBERS)
+    got = Fields(value, "attest_batch.items", _BUILT_MEMBERS | optional)
     level0, level1, level2 = got.digests("own", count=len(LEVELS))
     return BuiltItem(
         request=got.sha256("req"),
         result=got.sha256("result"),
         level=got.integer("level", low=min(LEVELS), high=max(LEVELS)),
         own=(level0, level1, level2),
+        salt=got.hex("salt", size=SALT_BYTES) if optional else "",
     )
+
+
+def _salt_member(salt: str) -> JsonObject:
+    return {"salt": salt} if salt else {}
 
 
 def _recipe(got: Fields) -> dict[str, RecipeValue]:

@@ -252,6 +252,21 @@ class Level:
 
 
 @dataclass(frozen=True, slots=True)
+class Unsealed:
+    """A sealed request takes no more commits: those who made one may now show their items.
+
+    It decides nothing; it is the border in the log between what was promised and what is shown.
+    """
+
+    request: Sha256
+    committed: tuple[NodeId, ...]
+
+    def to_json(self) -> JsonObject:
+        """Return the leaf's object."""
+        return {"committed": list(self.committed), "req": self.request, "t": "unsealed", "v": 1}
+
+
+@dataclass(frozen=True, slots=True)
 class LateDivergence:
     """A late item of a member that built something else than what was accepted."""
 
@@ -264,8 +279,8 @@ class LateDivergence:
         return {"id": self.id, "own": self.own, "req": self.request, "t": "late_divergence", "v": 1}
 
 
-Outcome = Accepted | Diverged | Failed | Expired | Level | LateDivergence
-"""A leaf that the state machine derives."""
+Outcome = Accepted | Diverged | Failed | Expired | Unsealed | Level | LateDivergence
+"""A leaf about a request that the state machine derives."""
 
 
 def encode_outcome(outcome: Outcome) -> bytes:
@@ -298,6 +313,9 @@ def decode_outcome(data: bytes) -> Outcome:
         case "expired":
             silent = got.texts("silent", count_max=MEMBERS_MAX, length_max=64)
             return Expired(got.sha256("req"), _purl(got), tuple(NodeId(e) for e in silent))
+        case "unsealed":
+            committed = got.texts("committed", count_max=MEMBERS_MAX, length_max=64)
+            return Unsealed(got.sha256("req"), tuple(NodeId(e) for e in committed))
         case "level":
             return Level(got.sha256("req"), _level(got))
         case _:
@@ -365,6 +383,7 @@ _OUTCOME_MEMBERS: Final = {
     "diverged": frozenset({"classes", "purl", "req", "t", "v"}),
     "failed": frozenset({"causes", "purl", "req", "t", "v"}),
     "expired": frozenset({"purl", "req", "silent", "t", "v"}),
+    "unsealed": frozenset({"committed", "req", "t", "v"}),
     "level": frozenset({"level", "req", "t", "v"}),
     "late_divergence": frozenset({"id", "own", "req", "t", "v"}),
 }

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from consensus.types import NodeId
 from pyrsia_node.model.digest import Sha256, sha256_of
 from pyrsia_node.model.documents import Document, FileEntry, Metadata
 from pyrsia_node.model.purl import Purl
+from pyrsia_node.model.sealing import commitment
 from pyrsia_node.model.transactions import (
     AttestBatch,
+    AttestCommit,
     BuildRequest,
     BuiltItem,
     FailedItem,
@@ -89,6 +93,17 @@ def built(req: str, doc: Document | None = None, *, level: int = 0, own: str = "
 
 def failed(req: str, outcome: str = "BUILD_FAILED", cause: str = "exit 1") -> FailedItem:
     return FailedItem(Sha256(req), outcome, cause)
+
+
+def salted(item: Item, number: int = 1) -> Item:
+    """Return the item with a salt, as it opens a commit."""
+    return replace(item, salt=f"{number:032x}")
+
+
+def commit(voter: NodeId, item: Item, network_id: bytes) -> AttestCommit:
+    """Return the commit that an item with its salt opens."""
+    opened = commitment(item, voter=voter, network_id=network_id)
+    return AttestCommit(voter, item.request, opened)
 
 
 def batch(voter: NodeId, seq: int, *items: Item) -> AttestBatch:

@@ -121,13 +121,17 @@ requests = st.builds(
     until=counts,
     nonce=st.binary(min_size=16, max_size=16).map(bytes.hex),
 )
+salts = st.just("") | st.binary(min_size=16, max_size=16).map(bytes.hex)
 items: st.SearchStrategy[Item] = st.builds(
     BuiltItem,
     request=digests,
     result=digests,
     level=levels,
     own=st.tuples(digests, digests, digests),
-) | st.builds(FailedItem, request=digests, outcome=st.sampled_from(FAILURES), cause=names)
+    salt=salts,
+) | st.builds(
+    FailedItem, request=digests, outcome=st.sampled_from(FAILURES), cause=names, salt=salts
+)
 batches = st.builds(
     AttestBatch,
     voter=member_ids,
@@ -279,6 +283,9 @@ outcomes: st.SearchStrategy[leaves.Outcome] = st.one_of(
         request=digests,
         purl=purls,
         silent=st.lists(member_ids, max_size=3).map(tuple),
+    ),
+    st.builds(
+        leaves.Unsealed, request=digests, committed=st.lists(member_ids, max_size=3).map(tuple)
     ),
     st.builds(leaves.Level, request=digests, level=levels),
     st.builds(leaves.LateDivergence, request=digests, id=member_ids, own=digests),

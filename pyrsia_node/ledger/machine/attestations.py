@@ -1,7 +1,8 @@
 """Attest batches and results: when one is valid, and what it changes.
 
 A member has one first item per request, f + 1 revisions while it is open, and one late item
-after; its own roots never change. Specification: docs/spec/leaves.md, "Validity".
+after; its own roots never change. What a sealed request asks on top is in ``sealing``.
+Specification: docs/spec/leaves.md, "Validity".
 """
 
 from __future__ import annotations
@@ -9,7 +10,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from consensus.quorum import faults
-from pyrsia_node.ledger.machine import records
+from consensus.types import NodeId
+from pyrsia_node.ledger.machine import records, sealing
 from pyrsia_node.ledger.machine.context import BlockContext, BlockState, NotYetValidError
 from pyrsia_node.ledger.machine.records import ItemRecord, Position, RequestRecord
 from pyrsia_node.model.digest import Sha256
@@ -35,7 +37,7 @@ def apply_batch(
     _check_sequence(last_sequence(state, batch.voter), batch.seq)
     # All items are judged before the first is written: a batch counts whole or not at all.
     counted = [
-        (item.request, _next_item(state, batch.voter, item, (leaf, number)))
+        (item.request, _next_item(state, context, batch.voter, item, (leaf, number)))
         for number, item in enumerate(batch.items)
     ]
     for request, item in counted:
@@ -98,12 +100,17 @@ def _check_voter(record: RequestRecord, request: str, voter: str) -> None:
         raise InvalidInputError(f"{voter} was not authorized when request {request} opened")
 
 
-def _next_item(state: BlockState, voter: str, item: Item, at: Position) -> ItemRecord:
+def _next_item(
+    state: BlockState, context: BlockContext, voter: NodeId, item: Item, at: Position
+) -> ItemRecord:
     record = state.request(item.request)
     if record is None:
         raise NotYetValidError(f"no build request {item.request} is in the log")
     _check_voter(record, item.request, voter)
     before = state.item(item.request, voter)
+    if record.is_sealed or item.salt:
+        is_first = before is None
+        sealing.check_opening(state, context, record, item, voter=voter, is_first=is_first)
     is_open = state.tally(item.request).state == records.OPEN
     if before is None:
         return _first_item(item, at, is_late=not is_open)

@@ -8,7 +8,7 @@ Specification: docs/spec/leaves.md, "Order inside a block"; design: docs/design/
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import assert_never
 
@@ -21,6 +21,7 @@ from pyrsia_node.ledger.machine import (
     membership,
     records,
     requests,
+    sealing,
     statements,
 )
 from pyrsia_node.ledger.machine.context import (
@@ -32,6 +33,7 @@ from pyrsia_node.ledger.machine.context import (
 )
 from pyrsia_node.ledger.machine.late import late_leaves
 from pyrsia_node.ledger.machine.records import Agreement, RequestRecord, Tally
+from pyrsia_node.ledger.machine.sealing import SealFinding, StillSealed, Unseal
 from pyrsia_node.ledger.machine.tally import (
     Agreed,
     Count,
@@ -53,6 +55,7 @@ from pyrsia_node.model.leaves import (
     Expired,
     Failed,
     Outcome,
+    Unsealed,
     encode_outcome,
 )
 from pyrsia_node.model.limits import LEAF_BYTES_MAX
@@ -192,7 +195,8 @@ class Machine:
                     self._state, self._context, body, request_id=transaction_id, leaf=leaf
                 )
             case AttestCommit():
-                raise InvalidInputError("attest_commit is not valid in this network yet")
+                sealing.apply_commit(self._state, self._context, body)
+                self._spoken.setdefault(body.request, set())
             case AttestBatch():
                 spoken = attestations.apply_batch(self._state, self._context, body, leaf=leaf)
                 for request in spoken:
@@ -299,33 +303,76 @@ class Machine:
 
     def _evaluate(self, request: Sha256, *, position: int) -> Outcome | None:
         record, tally = self._record(request), self._state.tally(request)
-        finding = evaluate(
-            self._counted(request),
-            tally,
-            time_ms=self._context.time_ms,
-            has_document=lambda result: self._document(record, result) is not None,
-        )
+        leaf = self._context.first_leaf + 1 + self._count + position
+        finding: Finding | SealFinding
+        if record.is_sealed and tally.unsealed is None:
+            finding = self._seal_of(request, record, tally)
+            if isinstance(finding, Unseal | StillSealed):
+                return self._keep_sealed(request, record, tally, finding, leaf=leaf)
+        else:
+            finding = self._finding_of(request, record, tally)
         if isinstance(finding, Undecided):
-            self._keep_open(request, tally, finding)
+            after = replace(tally, slots=finding.slots, due_ms=finding.due_ms)
+            self._keep_open(request, tally, after)
             return None
         state, outcome = self._outcome(request, record, finding)
         agreement = None
         if isinstance(finding, Agreed):
             agreement = Agreement(finding.result, finding.level, finding.own)
-        leaf = self._context.first_leaf + 1 + self._count + position
         closed = replace(tally, state=state, outcome=leaf, agreement=agreement)
         self._state.put_tally(request, closed)
         self._view.delete(records.due_key(tally.due_ms, request))
         requests.release(self._state, record)
         return outcome
 
-    def _keep_open(self, request: Sha256, tally: Tally, finding: Undecided) -> None:
-        if (finding.slots, finding.due_ms) == (tally.slots, tally.due_ms):
+    def _finding_of(self, request: Sha256, record: RequestRecord, tally: Tally) -> Finding:
+        return evaluate(
+            self._counted(request),
+            tally,
+            time_ms=self._context.time_ms,
+            has_document=lambda result: self._document(record, result) is not None,
+        )
+
+    def _seal_of(self, request: Sha256, record: RequestRecord, tally: Tally) -> SealFinding:
+        counted = [member for member in record.members if member in self._current]
+        committed, missing = self._by_commit(request, counted)
+        return sealing.evaluate_seal(
+            record, tally, committed=committed, missing=missing, time_ms=self._context.time_ms
+        )
+
+    def _by_commit(
+        self, request: Sha256, members: Iterable[NodeId]
+    ) -> tuple[tuple[NodeId, ...], tuple[NodeId, ...]]:
+        """Return those who committed to their item of a sealed request, and the others."""
+        committed: list[NodeId] = []
+        others: list[NodeId] = []
+        for member in members:
+            has_one = sealing.has_committed(self._state, request, member)
+            (committed if has_one else others).append(member)
+        return tuple(committed), tuple(others)
+
+    def _keep_sealed(
+        self,
+        request: Sha256,
+        record: RequestRecord,
+        tally: Tally,
+        finding: Unseal | StillSealed,
+        *,
+        leaf: int,
+    ) -> Outcome | None:
+        if isinstance(finding, StillSealed):
+            after = replace(tally, seal_ends_ms=finding.seal_ends_ms, due_ms=finding.due_ms)
+            self._keep_open(request, tally, after)
+            return None
+        self._keep_open(request, tally, replace(tally, unsealed=leaf, due_ms=record.deadline_ms))
+        return Unsealed(request, finding.committed)
+
+    def _keep_open(self, request: Sha256, before: Tally, after: Tally) -> None:
+        if after == before:
             return
-        after = replace(tally, slots=finding.slots, due_ms=finding.due_ms)
         self._state.put_tally(request, after)
-        if after.due_ms != tally.due_ms:
-            self._view.delete(records.due_key(tally.due_ms, request))
+        if after.due_ms != before.due_ms:
+            self._view.delete(records.due_key(before.due_ms, request))
             self._view.put(records.due_key(after.due_ms, request), 1)
 
     def _outcome(
@@ -357,19 +404,30 @@ class Machine:
 
     def _late(self, request: Sha256) -> Sequence[Outcome]:
         tally = self._state.tally(request)
-        leaves, after = late_leaves(request, self._counted(request), tally, self._spoken[request])
+        record = self._record(request)
+        # Who saw the others' items before it spoke can tell that it differs, not that it agrees.
+        _, barred = self._by_commit(request, record.members) if record.is_sealed else ((), ())
+        count = self._count_of(request, record, barred=())
+        leaves, after = late_leaves(request, count, tally, self._spoken[request], barred=barred)
         if after != tally:
             self._state.put_tally(request, after)
         return leaves
 
     def _counted(self, request: Sha256) -> Count:
+        """Return the items that count for the outcome."""
         record = self._record(request)
+        _, barred = self._by_commit(request, record.members) if record.is_sealed else ((), ())
+        return self._count_of(request, record, barred=barred)
+
+    def _count_of(
+        self, request: Sha256, record: RequestRecord, *, barred: Container[NodeId]
+    ) -> Count:
         return Count.of(
             record,
             (
                 (member, self._state.item(request, member))
                 for member in record.members
-                if member in self._current
+                if member in self._current and member not in barred
             ),
         )
 

@@ -6,7 +6,7 @@ an outcome. Specification: docs/spec/leaves.md, "Outcomes", ``level`` and ``late
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from dataclasses import replace
 
 from consensus.types import NodeId
@@ -17,7 +17,12 @@ from pyrsia_node.model.leaves import LateDivergence, Level, Outcome
 
 
 def late_leaves(
-    request: Sha256, count: Count, tally: Tally, voters: Iterable[NodeId]
+    request: Sha256,
+    count: Count,
+    tally: Tally,
+    voters: Iterable[NodeId],
+    *,
+    barred: Container[NodeId] = (),
 ) -> tuple[list[Outcome], Tally]:
     """Return the leaves that this block's late items yield, and the tally after them.
 
@@ -26,12 +31,17 @@ def late_leaves(
         count: Its items that count, this block's included.
         tally: Its tally.
         voters: Who spoke late in this block.
+        barred: Members whose items say nothing about the level.
     """
     agreement = tally.agreement
     if agreement is None:
         return [], tally
     leaves: list[Outcome] = []
-    levels = [item.level for item in count.built.values() if item.result == agreement.result]
+    levels = [
+        item.level
+        for member, item in count.built.items()
+        if item.result == agreement.result and member not in barred
+    ]
     if len(levels) >= count.record.k:
         level = level_of(levels, count.record.k)
         if level < agreement.level:

@@ -37,6 +37,7 @@ _PLAIN: Final[Mapping[str, tuple[int, int]]] = MappingProxyType(
         "open_max": (1, COUNT_MAX),
         "rate_per_hour": (1, COUNT_MAX),
         "rules": (RULES, RULES_MAX),
+        "sealed": (0, 1),
     }
 )
 _K: Final = re.compile(rf"k\.({ECOSYSTEM.pattern})")
@@ -44,10 +45,17 @@ _K: Final = re.compile(rf"k\.({ECOSYSTEM.pattern})")
 
 @dataclass(frozen=True, slots=True)
 class InForce:
-    """What holds in a block. ``rules`` is the rules number that its header must carry."""
+    """What holds in a block.
+
+    Attributes:
+        params: What the genesis names.
+        rules: The rules number that its header must carry.
+        sealed: 1 if requests that open are sealed, else 0.
+    """
 
     params: Params
     rules: int = RULES
+    sealed: int = 0
 
     def value_of(self, name: str) -> int | None:
         """Return the value of a parameter by its name in ``set_param``; None if it has none."""
@@ -84,6 +92,8 @@ class InForce:
         match group:
             case "rules":
                 return replace(self, rules=value)
+            case "sealed":
+                return replace(self, sealed=value)
             case "k":
                 params = replace(params, k={**params.k, rest: value})
             case "class_ms":
@@ -106,6 +116,7 @@ class InForce:
             "open_max": params.open_max,
             "rate_per_hour": params.rate_per_hour,
             "rules": self.rules,
+            "sealed": self.sealed,
         }
 
     def _bounds(self, name: str) -> tuple[int, int]:

@@ -9,6 +9,7 @@ key                                value
 ``request/<id>``                   ``RequestRecord``, written once
 ``tally/<id>``                     ``Tally``
 ``item/<id>/<member>``             ``ItemRecord``
+``commit/<id>/<member>``           the commit of a member to its item of a sealed request
 ``due/<16 digits of ms>/<id>``     1: an open request and when an outcome falls due
 ``open/<uniqueness digest>``       id of the open request that holds this key
 ``sponsor/<member>``               ``SponsorRecord``
@@ -72,6 +73,11 @@ def tally_key(request: str) -> str:
 def item_key(request: str, member: str) -> str:
     """Return the key of an ``ItemRecord``."""
     return f"item/{request}/{member}"
+
+
+def commit_key(request: str, member: str) -> str:
+    """Return the key of a member's commit."""
+    return f"commit/{request}/{member}"
 
 
 def due_key(time_ms: int, request: str) -> str:
@@ -201,6 +207,7 @@ class RequestRecord:
         class_ms: Length of its time class.
         k: Equal answers that accept.
         members: V_open: the set of that block, sorted; they alone are counted.
+        is_sealed: Whether members commit to their items before they show them.
     """
 
     purl: str
@@ -212,6 +219,7 @@ class RequestRecord:
     class_ms: int
     k: int
     members: tuple[NodeId, ...]
+    is_sealed: bool = False
 
     @property
     def deadline_ms(self) -> int:
@@ -219,8 +227,10 @@ class RequestRecord:
         return self.opened_ms + self.class_ms
 
     def to_json(self) -> JsonObject:
-        """Return the stored form."""
+        """Return the stored form; ``sealed`` stands there only if it is."""
+        sealed: JsonObject = {"sealed": 1} if self.is_sealed else {}
         return {
+            **sealed,
             "claim": self.claim,
             "class_ms": self.class_ms,
             "k": self.k,
@@ -247,6 +257,7 @@ class RequestRecord:
             class_ms=numbers["class_ms"],
             k=numbers["k"],
             members=tuple(cast("dict[str, list[NodeId]]", value)["members"]),
+            is_sealed="sealed" in got,
         )
 
 
@@ -332,13 +343,25 @@ class Agreement:
 
 @dataclass(frozen=True, slots=True)
 class Tally:
-    """Where a request stands. ``outcome`` is its leaf index once ``state`` is not OPEN."""
+    """Where a request stands.
+
+    Attributes:
+        state: OPEN or its outcome.
+        due_ms: Block time at which something about it falls due.
+        slots: The revision slots, once they run.
+        outcome: Leaf index of the outcome once ``state`` is not OPEN.
+        agreement: What late items are held against.
+        seal_ends_ms: Of a sealed request: until when commits are waited for, once k have come.
+        unsealed: Of a sealed request: leaf index from which on its items are shown.
+    """
 
     state: str
     due_ms: int
     slots: Slots | None = None
     outcome: int | None = None
     agreement: Agreement | None = None
+    seal_ends_ms: int | None = None
+    unsealed: int | None = None
 
     def to_json(self) -> JsonObject:
         """Return the stored form; what is None is absent."""
@@ -349,6 +372,10 @@ class Tally:
             value["outcome"] = self.outcome
         if self.agreement is not None:
             value["agreement"] = self.agreement.to_json()
+        if self.seal_ends_ms is not None:
+            value["seal_ends_ms"] = self.seal_ends_ms
+        if self.unsealed is not None:
+            value["unsealed"] = self.unsealed
         return value
 
     @classmethod
@@ -362,6 +389,8 @@ class Tally:
             slots=None if slots is None else Slots.from_json(slots),
             outcome=cast("int | None", got.get("outcome")),
             agreement=None if agreement is None else Agreement.from_json(agreement),
+            seal_ends_ms=cast("int | None", got.get("seal_ends_ms")),
+            unsealed=cast("int | None", got.get("unsealed")),
         )
 
 

@@ -62,6 +62,7 @@ def open_request(
         class_ms=context.params.class_ms[request.time_class],
         k=k,
         members=context.members,
+        is_sealed=context.in_force.sealed == 1,
     )
     state.put_request(request_id, record)
     state.put_tally(request_id, Tally(state=records.OPEN, due_ms=record.deadline_ms))

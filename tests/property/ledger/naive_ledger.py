@@ -62,6 +62,10 @@ class Request:
     slots: Json | None = None
     due: int = 0
     accepted: Json | None = None
+    sealed: bool = False
+    commits: dict[str, str] = field(default_factory=dict)
+    seal_ends: int | None = None
+    unsealed: bool = False
 
     @property
     def f(self) -> int:
@@ -83,6 +87,9 @@ class Request:
 
 
 class NaiveLedger:
+    sealed = False
+    network = bytes(32)
+
     def __init__(self, members: list[str], params: Json, time_ms: int, size: int) -> None:
         self.members = sorted(members)
         self.params = params
@@ -125,6 +132,7 @@ class NaiveLedger:
                 self.k(),
             )
             request.due = request.deadline
+            request.sealed = self.sealed
             self.requests[tx_id] = request
             self.opened.append((body["sponsor"], body["purl"], self.time))
         elif body["t"] == "attest_batch":
@@ -139,6 +147,9 @@ class NaiveLedger:
                     late.setdefault(request.id, set()).add(body["voter"])
         elif body["t"] == "result":
             self.documents[sha(body["doc"])] = body["doc"]
+            touched.add(body["req"])
+        elif body["t"] == "attest_commit":
+            self.requests[body["req"]].commits[body["voter"]] = body["commit"]
             touched.add(body["req"])
         elif body["t"] == "add_node":
             self.next_members = sorted([*self.members, body["record"]["id"]])
@@ -170,6 +181,8 @@ class NaiveLedger:
                 raise NotYet
             for item in body["items"]:
                 self.check_item(body["voter"], item)
+        elif kind == "attest_commit":
+            self.check_commit(body)
         elif kind == "result":
             self.check_result(body)
 
@@ -216,6 +229,14 @@ class NaiveLedger:
             raise Refused
         earlier = request.by(voter)
         is_open = request.outcome == "OPEN"
+        promised = request.commits.get(voter)
+        if request.sealed and not earlier:
+            if is_open and (not request.unsealed or promised is None):
+                raise NotYet
+            if promised is not None and promised != self.opens(voter, item):
+                raise Refused
+        if ("salt" in item) != (promised is not None and not earlier):
+            raise Refused
         if not earlier:
             return
         built = request.first_built(voter)
@@ -230,6 +251,23 @@ class NaiveLedger:
                 raise Refused
             if earlier[-1].built and item["outcome"] != "BUILT":
                 raise Refused
+
+    def opens(self, voter: str, item: Json) -> str:
+        bare = {name: value for name, value in item.items() if name != "salt"}
+        text = json.dumps({"item": bare, "voter": voter}, sort_keys=True, separators=(",", ":"))
+        salt = bytes.fromhex(item.get("salt", ""))
+        tag = b"pyrsia/commit/1\0" + self.network
+        return hashlib.sha256(tag + salt + text.encode()).hexdigest()
+
+    def check_commit(self, body: Json) -> None:
+        request = self.requests.get(body["req"])
+        if request is None:
+            raise NotYet
+        is_over = request.outcome != "OPEN" or request.unsealed
+        if not request.sealed or is_over or body["voter"] not in request.members:
+            raise Refused
+        if body["voter"] in request.commits:
+            raise Refused
 
     def check_result(self, body: Json) -> None:
         request = self.requests.get(body["req"])
@@ -261,10 +299,38 @@ class NaiveLedger:
                 leaves.append({**leaf, "req": request.id, "v": 1})
         return leaves
 
+    def unseal(self, r: Request) -> Json | None:
+        there = [m for m in r.members if m in self.next_members]
+        committed = [m for m in there if m in r.commits]
+        if len(there) < r.k:
+            r.outcome = "FAILED"
+            return {"t": "failed", "purl": r.body["purl"], "causes": []}
+        if self.time >= r.deadline:
+            r.outcome = "EXPIRED"
+            silent = [m for m in there if m not in r.commits]
+            return {"t": "expired", "purl": r.body["purl"], "silent": silent}
+        r.due = r.deadline
+        if len(committed) < r.k:
+            return None
+        if r.seal_ends is None:
+            as_long_again = 2 * self.time - r.opened
+            patience = max(as_long_again, self.time + r.class_ms // 16)
+            r.seal_ends = min(patience, r.deadline - r.class_ms // 4)
+        if committed == there or self.time >= r.seal_ends:
+            r.unsealed = True
+            return {"t": "unsealed", "committed": committed}
+        r.due = r.seal_ends
+        return None
+
     def decide(self, r: Request) -> Json | None:
-        said = [s for s in r.latest() if s.voter in self.next_members]
+        if r.sealed and not r.unsealed:
+            return self.unseal(r)
+        eligible = [m for m in r.members if m in self.next_members]
+        if r.sealed:
+            eligible = [m for m in eligible if m in r.commits]
+        said = [s for s in r.latest() if s.voter in eligible]
         built = [s for s in said if s.built]
-        left = [m for m in r.members if m in self.next_members and not r.by(m)]
+        left = [m for m in eligible if not r.by(m)]
         names: dict[str, list[Spoken]] = {}
         for s in built:
             names.setdefault(s.item["result"], []).append(s)
@@ -361,6 +427,7 @@ class NaiveLedger:
                 s.item["level"]
                 for s in r.latest()
                 if s.voter in self.next_members
+                and (s.voter in r.commits or not r.sealed)
                 and s.built
                 and s.item["result"] == r.accepted["result"]
             )

@@ -1,7 +1,8 @@
 """The state machine against a naive model: every leaf, every refusal, every due time is the same.
 
 Hypothesis plays members that are honest, that fail, that are silent or late, and up to two that
-tamper, in any order and over any block times, in a set that members leave and join.
+tamper, in any order and over any block times, in a set that members leave and join; in every
+second run the network is sealed.
 """
 
 from __future__ import annotations
@@ -46,8 +47,8 @@ pauses = st.sampled_from([*[1] * 8, *[1_000] * 8, 40_000, 75_000, 150_000, 600_0
 
 
 class LedgerAgainstModel(RuleBasedStateMachine):
-    @initialize(k=st.sampled_from([0, 2, 4]))
-    def start(self, k: int) -> None:
+    @initialize(k=st.sampled_from([0, 2, 4]), sealed=st.booleans())
+    def start(self, *, k: int, sealed: bool) -> None:
         params = dataclasses.replace(
             DEFAULT_PARAMS, k={"pypi": k}, open_max=3, burst=4, rate_per_hour=600
         )
@@ -55,6 +56,10 @@ class LedgerAgainstModel(RuleBasedStateMachine):
         self.naive = NaiveLedger(
             list(self.runner.members), params.to_json(), self.runner.time_ms, size=2
         )
+        if sealed:
+            self.runner.state.write([(b"param/sealed", b"1")], sync=False)
+        self.naive.sealed = sealed
+        self.promised: dict[tuple[str, str], Item] = {}
         # Everybody who may be a member, by the number that rules draw; two come only later.
         self.people = {one.id: one for one in (*identities(4), *NEWCOMERS)}
         self.names = list(self.people)
@@ -134,12 +139,94 @@ class LedgerAgainstModel(RuleBasedStateMachine):
 
     def item(self, voter: int, req: str, word: str, document: int, level: int) -> Item:
         """Members 1 and 2 are the ones that may tamper."""
+        promised = self.promise_of(self.names[voter], req)
+        if promised is not None and word != "foreign":
+            return promised
+        return self.drawn(voter, req, word, document, level)
+
+    def promise_of(self, name: str, req: str) -> Item | None:
+        """Return what a member committed to and did not show yet."""
+        if req in self.naive.requests and self.naive.requests[req].by(name):
+            return None
+        return self.promised.get((name, req))
+
+    def drawn(self, voter: int, req: str, word: str, document: int, level: int) -> Item:
         if word == "fail":
             return make.failed(req)
         if word == "foreign":
             return make.built(req, FOREIGN, level=level)
         own = f"tampered by {voter}" if word == "tamper" and voter in {1, 2} else ""
         return make.built(req, DOCUMENTS[document], level=level, own=own)
+
+    def commit(self, words: list[tuple[str, Item]], pause: int) -> None:
+        """Have members promise items; those whose promise is refused keep no salt."""
+        bodies: list[Transaction] = []
+        salted = [(name, make.salted(item, 7)) for name, item in words]
+        for name, item in salted:
+            bodies.append(make.commit(NodeId(name), item, bytes(32)))
+        before = copy.deepcopy(self.naive.requests)
+        self.block(bodies, pause)
+        for name, item in salted:
+            request = self.naive.requests.get(item.request)
+            if request is not None and request.commits.get(name) != before[request.id].commits.get(
+                name
+            ):
+                self.promised[name, item.request] = item
+
+    @precondition(lambda self: bool(self.ids))
+    @rule(
+        voter=members,
+        number=numbers,
+        document=documents,
+        word=st.sampled_from(["build", "build", "tamper", "fail", "foreign"]),
+        level=levels,
+        pause=pauses,
+    )
+    def one_commits(
+        self, *, voter: int, number: int, document: int, word: str, level: int, pause: int
+    ) -> None:
+        item = self.drawn(voter, self.pick(number), word, document, level)
+        self.commit([(self.names[voter], item)], pause)
+
+    @precondition(lambda self: self.naive.sealed and bool(self.ids))
+    @rule(
+        words=st.lists(
+            st.tuples(st.sampled_from(["build"] * 5 + ["tamper", "fail"]), documents, levels),
+            min_size=6,
+            max_size=6,
+        ),
+        silent=st.sampled_from([0, 1, 2, 3, 9, 9, 9]),
+        pause=pauses,
+        waits=st.booleans(),
+    )
+    def the_others_commit(
+        self, *, words: list[tuple[str, int, int]], silent: int, pause: int, waits: bool
+    ) -> None:
+        """Commit by all that did not yet; perhaps wait until the request is unsealed."""
+        request = self.naive.requests[self.ids[-1]]
+        found: list[tuple[str, Item]] = []
+        for voter, name in self.current():
+            if voter != silent and name not in request.commits and name in request.members:
+                word, document, level = words[voter]
+                found.append((name, self.drawn(voter, request.id, word, document, level)))
+        if found:
+            self.commit(found, pause)
+        due = self.naive.requests[request.id].due
+        if waits and due > self.runner.time_ms:
+            self.block([], due - self.runner.time_ms)
+
+    @precondition(lambda self: any(r.unsealed for r in self.naive.requests.values()))
+    @rule(silent=st.sampled_from([0, 1, 2, 3, 9, 9, 9]), publisher=members, pause=pauses)
+    def promises_are_shown(self, *, silent: int, publisher: int, pause: int) -> None:
+        request = [r for r in self.naive.requests.values() if r.unsealed][-1]
+        bodies: list[Transaction] = []
+        for voter, name in self.current():
+            promised = self.promise_of(name, request.id)
+            if promised is not None and voter != silent:
+                bodies.append(make.batch(name, self.next_seq(voter), promised))
+        self.block(bodies, pause)
+        result = make.result(self.names[publisher], request.id, DOCUMENTS[0])
+        self.block([result], pause)
 
     @precondition(lambda self: bool(self.ids))
     @rule(
@@ -213,7 +300,7 @@ class LedgerAgainstModel(RuleBasedStateMachine):
         for voter, name in self.current():
             spoken = req in self.naive.requests and self.naive.requests[req].by(name)
             if voter != silent and not spoken:
-                item = make.built(req, DOCUMENTS[0], level=levels[voter % 4])
+                item = self.item(voter, req, "build", 0, levels[voter % 4])
                 bodies.append(make.batch(name, self.next_seq(voter), item))
         if bodies and DOCUMENTS[0].digest() not in self.naive.documents:
             bodies.append(make.result(bodies[0].author, req, DOCUMENTS[0]))
@@ -247,7 +334,8 @@ class LedgerAgainstModel(RuleBasedStateMachine):
             for _, name in self.current():
                 if name in request.members and not request.by(name):
                     own = f"tampered by {name}" if tampers else ""
-                    item = make.built(request.id, DOCUMENTS[0], level=level, own=own)
+                    plain = make.built(request.id, DOCUMENTS[0], level=level, own=own)
+                    item = self.promise_of(name, request.id) or plain
                     seq = self.naive.seqs[name] + 1
                     bodies.append(make.batch(name, seq, item))
         self.block(bodies, pause)
@@ -277,7 +365,7 @@ class LedgerAgainstModel(RuleBasedStateMachine):
             return
         bodies: list[Transaction] = []
         if self.ids and number < 3:
-            item = make.built(self.pick(number), DOCUMENTS[document])
+            item = self.item(voter, self.pick(number), "build", document, 0)
             bodies.append(make.batch(name, self.next_seq(voter), item))
         self.block([*bodies, *self.runner.remove(name)], pause)
 
@@ -306,10 +394,10 @@ class LedgerAgainstModel(RuleBasedStateMachine):
     def wait_until_due(self) -> None:
         due = self.naive.next_due()
         if due is not None and due > self.runner.time_ms:
-            before = [r.outcome for r in self.naive.requests.values()]
+            before = [(r.outcome, r.unsealed) for r in self.naive.requests.values()]
             self.block([], due - self.runner.time_ms)
-            after = [r.outcome for r in self.naive.requests.values()]
-            assert before != after, "what is due closes"
+            after = [(r.outcome, r.unsealed) for r in self.naive.requests.values()]
+            assert before != after, "what is due closes, or is unsealed"
 
     # -------------------------------------------------------------- laws
 
@@ -324,6 +412,8 @@ class LedgerAgainstModel(RuleBasedStateMachine):
             view, model = self.runner.view(req), self.naive.requests[req]  # type: ignore[arg-type]
             assert (view.outcome or "open").upper() == model.outcome
             assert list(view.items) == [m for m in model.members if model.by(m)]
+            assert list(view.committed) == [m for m in model.members if m in model.commits]
+            assert (view.unsealed_leaf is not None) == model.unsealed
             if view.is_open and model.slots:
                 assert view.slots is not None
                 assert list(view.slots.candidates) == model.slots["candidates"]

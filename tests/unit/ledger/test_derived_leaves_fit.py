@@ -28,6 +28,7 @@ from pyrsia_node.model.leaves import (
     Level,
     Outcome,
     ResultClass,
+    Unsealed,
     encode_outcome,
 )
 from pyrsia_node.model.limits import (
@@ -99,6 +100,7 @@ LARGEST_OUTCOMES: list[Outcome] = [
         tuple(Cause(each, LONGEST_OUTCOME, "c" * CAUSE_LENGTH_MAX) for each in IDS),
     ),
     Expired(DIGEST, LONGEST_PURL, tuple(IDS)),
+    Unsealed(DIGEST, tuple(IDS)),
     Level(DIGEST, 2),
     LateDivergence(DIGEST, IDS[0], DIGEST),
 ]

@@ -392,6 +392,7 @@ def test_every_parameter_can_be_set_and_holds_in_the_next_block() -> None:
         "open_max": 7,
         "rate_per_hour": 8,
         "rules": 2,
+        "sealed": 1,
     }
     runner = BlockRunner()
     for name, value in values.items():
