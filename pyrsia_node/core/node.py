@@ -97,6 +97,8 @@ async def run_core(layout: Layout, config: Config, clock: Clock) -> None:
                 await node.run()
             finally:
                 node.close()
+            # After a rotation of keys nobody cancels from outside, and links' tasks never end.
+            nursery.cancel_scope.cancel()
 
 
 def _read_genesis(layout: Layout) -> Genesis:

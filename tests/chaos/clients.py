@@ -15,7 +15,7 @@ from typing import Final
 
 import httpx
 
-from pyrsia_node.model.errors import InvalidInputError, PyrsiaError
+from pyrsia_node.model.errors import InvalidInputError, PyrsiaError, VerificationError
 from pyrsia_node.model.transactions import BuildRequest
 from pyrsia_node.tlog.checkpoint import SignedCheckpoint
 from pyrsia_node.tlog.trust import Trust, TrustFile
@@ -83,6 +83,7 @@ class Client(threading.Thread):
         """Have the node order a new transaction; return what became of it."""
         self._number += 1
         project = f"{self._label}-{self._number}-{self._rng.getrandbits(32):08x}"
+        self._signing.reload(self._label)
         transaction = self._signing.request(self._label, project)
         self._remember(transaction.id, f"pkg:pypi/{project}@1.0")
         self._history.add(Invoked(self._label, transaction.id))
@@ -133,12 +134,21 @@ class Client(threading.Thread):
             return  # Nothing is published yet.
         try:
             signed = SignedCheckpoint.parse(answer.content)
-            self._trust.check(signed)
+            self._check(signed, http)
         except PyrsiaError as error:
             self.complaints.append(f"{self._label} published a head that does not hold: {error}")
             return
         head = signed.checkpoint
         self._history.add(HeadSeen(self._label, head.size, head.root.hex()))
+
+    def _check(self, signed: SignedCheckpoint, http: httpx.Client) -> None:
+        try:
+            self._trust.check(signed)
+        except VerificationError:
+            # The set has changed, perhaps: the node has the proofs of that, from the genesis on.
+            file = TrustFile.parse(http.get("/api/v1/trust").content)
+            self._trust = Trust.establish(file, network_id=self._signing.network_id)
+            self._trust.check(signed)
 
     def _look(self, http: httpx.Client) -> None:
         if not self._purls:

@@ -8,6 +8,7 @@ it but time.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
@@ -20,6 +21,7 @@ from typing import Final
 from consensus.quorum import faults
 from pyrsia_node.devnet.cluster import Process
 from pyrsia_node.model.errors import PyrsiaError
+from tests.chaos.admins import Admins
 from tests.chaos.hub import FAIR, Weather, partition
 from tests.chaos.plan import Episode, Fault
 from tests.chaos.stage import Stage
@@ -61,6 +63,7 @@ class Faults:
             Fault.FULL_DISK: self._fill_disk,
             Fault.TWIN: self._run_twice,
             Fault.ROLLING_RESTART: self._restart_all,
+            Fault.SET_CHANGE: self._change_set,
             Fault.POWER_CUT: self._cut_power,
         }
 
@@ -156,6 +159,24 @@ class Faults:
         """Stop and start each in turn, as an upgrade does; the log goes on meanwhile."""
         for label in episode.order:
             self._stage.cluster.restart(label, timeout_s=READY_S)
+            time.sleep(episode.seconds)
+
+    def _change_set(self, episode: Episode) -> None:
+        """A member goes and comes back, and another changes its keys; cores die meanwhile."""
+        if self.impaired:
+            self._count("change of the set left out: a node is silent")
+            return
+        admins = Admins(self._stage, Random(episode.seed))
+        goes, rotates, dies = episode.order[:3]
+        for change, label in (
+            (admins.remove, goes),
+            (admins.authorize, goes),
+            (admins.rotate, rotates),
+        ):
+            with contextlib.suppress(PyrsiaError):  # it is just starting
+                self._stage.cluster.kill(dies, "core")
+            change(label)
+            self._count(f"{change.__name__}d")
             time.sleep(episode.seconds)
 
     def _cut_power(self, episode: Episode) -> None:

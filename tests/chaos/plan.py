@@ -27,6 +27,7 @@ class Fault(Enum):
     FULL_DISK = "full disk"
     TWIN = "two machines"
     ROLLING_RESTART = "rolling restart"
+    SET_CHANGE = "change of the set"
     POWER_CUT = "power cut"
 
 
@@ -42,6 +43,7 @@ WEIGHTS: Final = {
     Fault.FULL_DISK: 2,
     Fault.TWIN: 1,
     Fault.ROLLING_RESTART: 1,
+    Fault.SET_CHANGE: 2,
 }
 """How often each comes between two power cuts, which come at fixed places."""
 
@@ -57,6 +59,7 @@ SECONDS: Final = {
     Fault.FULL_DISK: (4.0, 15.0),
     Fault.TWIN: (5.0, 15.0),
     Fault.ROLLING_RESTART: (0.0, 1.0),
+    Fault.SET_CHANGE: (1.0, 5.0),
     Fault.POWER_CUT: (0.0, 3.0),
 }
 """Shortest and longest time between a fault and its end."""

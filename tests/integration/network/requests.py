@@ -32,8 +32,13 @@ class Signing:
         """Load the members' keys; names and nonces come from ``rng``."""
         self.network_id = bytes.fromhex(cluster.plan.network)
         self._rng = rng
+        self._members = {node.label: node for node in cluster.members}
         self.keys = {node.label: load_keys(node.layout.node_key) for node in cluster.members}
         self.ids = {node.label: NodeId(node.peer_id) for node in cluster.members}
+
+    def reload(self, label: str) -> None:
+        """Take the keys that ``label`` has now; they may have been rotated."""
+        self.keys[label] = load_keys(self._members[label].layout.node_key)
 
     def request(self, label: str, project: str) -> SignedTransaction:
         """Return a build request that the member ``label`` sponsors."""
