@@ -7,6 +7,7 @@ node does not start again, or when nothing is committed in time once everything 
 from __future__ import annotations
 
 import json
+import os
 import threading
 import time
 from collections.abc import Callable
@@ -101,6 +102,7 @@ class Run:
             "seed": settings.seed,
             "members": settings.members,
             "seconds": round(time.perf_counter() - started_s, 1),
+            "processor_seconds": round(sum(os.times()[:4]), 1),
             "episodes": len(self._episodes),
             "happened": faults.seen,
             "silent_at_the_end": sorted(faults.impaired),

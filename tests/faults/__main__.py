@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import collections
 import json
+import os
 import shutil
 import sys
 import tempfile
@@ -54,6 +55,7 @@ def main() -> int:
         },
         "wrong": [str(outcome.case) for outcome in wrong],
         "seconds": round(time.perf_counter() - started_s, 1),
+        "processor_seconds": round(sum(os.times()[:4]), 1),
     }
     sys.stdout.write(json.dumps(result, indent=2) + "\n")
     if arguments.out is not None:
