@@ -1,26 +1,34 @@
-"""Puts this node's answers into the log: one batch at a time, then the documents it owes.
+"""Puts this node's answers into the log: promises, one batch at a time, the documents it owes.
 
 A batch carries up to 110 items and the next sequence number of this node. While it is in flight
 nothing else is sent; a restart composes the same items again from the durable answers. A document
 (``Result``) is sent when an item of ours that is in the log names it and nobody has logged it.
 A batch that is refused is halved until the item that spoils it stands alone and is left out.
+
+To a sealed request the answer is first promised by its hash (``AttestCommit``); it is shown when
+the ``unsealed`` leaf stands in this node's own log. The salt is in the durable record of the
+answer, so a restart shows what was promised.
 """
 
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from typing import Final
 
 import trio
 
+from consensus.types import NodeId
 from pyrsia_node.builds.context import BuildContext
 from pyrsia_node.builds.records import OwnItem
 from pyrsia_node.ledger.chain import RequestView
 from pyrsia_node.model.digest import Sha256
 from pyrsia_node.model.errors import InvalidInputError, UnavailableError
 from pyrsia_node.model.limits import BATCH_ITEMS_MAX
+from pyrsia_node.model.sealing import commitment
 from pyrsia_node.model.transactions import (
     AttestBatch,
+    AttestCommit,
     Item,
     Result,
     Transaction,
@@ -33,6 +41,9 @@ _LOG = logging.getLogger("pyrsia.builds.attester")
 LOOK_INTERVAL_S: Final = 2.0
 """How long at most until it looks again; blocks and finished builds wake it at once."""
 
+
+SEALED_ITEMS_MAX: Final = 96
+"""Items of a batch while one of them has a salt: so many of the largest fit a leaf."""
 
 OWED_MAX: Final = 1000
 """Requests remembered for a late answer; older ones were never built here."""
@@ -50,6 +61,7 @@ class Attester:
         # Requests of this node that it has not answered yet, in the order in which they were seen.
         self._owed: dict[Sha256, None] = {}
         self._result_ids: dict[Sha256, str] = {}
+        self._promise_ids: dict[Sha256, str] = {}
         self._wanted = trio.Event()
 
     def wake(self) -> None:
@@ -75,6 +87,7 @@ class Attester:
     async def look(self) -> None:
         """Send what is due now; what there is no room for waits until the next look."""
         try:
+            await self._send_promises()
             await self._send_batch()
             await self._send_results()
         except UnavailableError as error:
@@ -91,6 +104,7 @@ class Attester:
         for view in views:
             self._owed[view.id] = None
         is_open = {view.id for view in views}
+        views = [view for view in views if _may_show(view, me)]
         for late in [each for each in self._owed if each not in is_open]:
             found = chain.request(late)
             if found is None or me in found.items or late in self._left_out:
@@ -112,15 +126,38 @@ class Attester:
                 found.append((view, own))
         return found
 
+    async def _send_promises(self) -> None:
+        """Promise the answers to sealed requests of which promises are taken still."""
+        chain, me = self._context.chain, self._context.identity.me
+        wanted = {
+            view.id: view
+            for view in chain.open_requests()
+            if me in view.members and view.takes_commits and me not in view.committed
+        }
+        self._promise_ids = {
+            each: sent for each, sent in self._promise_ids.items() if each in wanted
+        }
+        for request in wanted:
+            own = self._context.records.item(request)
+            if own is None or self._context.is_pending(self._promise_ids.get(request, "")):
+                continue
+            promised = commitment(
+                parse_item(own.item), voter=me, network_id=self._context.identity.network_id
+            )
+            sent = await self._submit(AttestCommit(me, request, promised))
+            self._promise_ids[request] = sent or ""
+
     async def _send_batch(self) -> None:
         chain, me = self._context.chain, self._context.identity.me
         if self._context.is_pending(self._batch_id):
             return  # in flight: the driver repeats it until it is committed or can never be
         unsent = self.unsent()[: self._items_max]
+        if any(view.is_sealed for view, _ in unsent):
+            del unsent[SEALED_ITEMS_MAX:]
         if not unsent:
             self._left_out.intersection_update(view.id for view in chain.open_requests())
             return
-        items: tuple[Item, ...] = tuple(parse_item(own.item) for _, own in unsent)
+        items = tuple(_shown(view, own, me) for view, own in unsent)
         environment: dict[str, str | int] = {
             key: value
             for key, value in unsent[0][1].environment.items()
@@ -170,3 +207,14 @@ class Attester:
             _LOG.info("own transaction is not wanted: %s", error)
             return None
         return signed.id
+
+
+def _may_show(view: RequestView, me: NodeId) -> bool:
+    """Tell whether this node's answer to an open request may be seen by others, and counts."""
+    return not view.is_sealed or (view.unsealed_leaf is not None and me in view.committed)
+
+
+def _shown(view: RequestView, own: OwnItem, me: NodeId) -> Item:
+    """Return the item as it is put into the log: with its salt exactly if it opens a commit."""
+    item = parse_item(own.item)
+    return item if me in view.committed else replace(item, salt="")

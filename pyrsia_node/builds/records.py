@@ -10,10 +10,12 @@
 
 from __future__ import annotations
 
+import secrets
 from dataclasses import dataclass, replace
 from typing import Final
 
 from pyrsia_node.model import canonical
+from pyrsia_node.model.builds import SALT_BYTES
 from pyrsia_node.model.canonical import JsonObject, JsonValue
 from pyrsia_node.model.digest import Sha256, sha256_of
 from pyrsia_node.model.documents import Document
@@ -74,6 +76,10 @@ class OwnItem:
     item: JsonObject
     document: Document | None
     environment: JsonObject
+
+    def salted(self) -> OwnItem:
+        """Return the answer with a fresh salt, to be promised before it is shown."""
+        return replace(self, item={**self.item, "salt": secrets.token_hex(SALT_BYTES)})
 
 
 def printable(text: str, length_max: int) -> str:

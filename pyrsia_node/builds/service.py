@@ -371,6 +371,8 @@ class BuildService:
         state, stage, detail = "unknown", "", ""
         if member in view.items:
             state = "attested"
+        elif member in view.committed:
+            state = "promised"
         elif member == me:
             own = self._rebuilder.progress(view.id)
             if own is not None:

@@ -60,6 +60,11 @@ class RequestView:
         return self.outcome is None
 
     @property
+    def takes_commits(self) -> bool:
+        """Whether members commit to their items now."""
+        return self.is_open and self.is_sealed and self.unsealed_leaf is None
+
+    @property
     def documents_needed(self) -> tuple[Sha256, ...]:
         """Results that members name and whose document is not in the log, sorted."""
         named = {Sha256(item.result) for item in self.items.values() if item.is_built}
