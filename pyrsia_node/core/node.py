@@ -183,6 +183,7 @@ class CoreNode:
             requests=opened.network,
             publish_hint=opened.network.publish,
             trust=lambda: self._trust.trust,
+            on_cosignatures=self._projection.cosignatures_held,
         )
         self._builds = self._make_builds()
         self._assembly = Assembly(

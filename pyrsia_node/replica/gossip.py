@@ -74,6 +74,7 @@ class HeadGossip:
         requests: PeerRequests,
         publish_hint: Callable[[str, bytes], None],
         trust: Callable[[], Trust],
+        on_cosignatures: Callable[[], None],
     ) -> None:
         """Compare with ``chain`` and what ``publisher`` published of it.
 
@@ -84,6 +85,7 @@ class HeadGossip:
             requests: Asks other nodes.
             publish_hint: Gossips a payload under a topic.
             trust: Returns whose cosignatures count now.
+            on_cosignatures: Called when the publisher got new ones, which may complete a quorum.
         """
         self._chain = chain
         self._publisher = publisher
@@ -91,6 +93,7 @@ class HeadGossip:
         self._requests = requests
         self._publish_hint = publish_hint
         self._trust = trust
+        self._on_cosignatures = on_cosignatures
         self._gossiped = 0
         self._send_hints, self._hints = trio.open_memory_channel[tuple[PeerId, bytes]](_WAITING_MAX)
 
@@ -183,7 +186,8 @@ class HeadGossip:
             PyrsiaError: A question to the source failed.
         """
         theirs = SignedCheckpoint.parse(note)
-        self._publisher.add(theirs)
+        if self._publisher.add(theirs):
+            self._on_cosignatures()
         if source not in self._requests.connected():
             return  # what contradicts by itself is kept already; nobody is there to be asked
         if theirs.checkpoint.size > self._chain.tip.size:

@@ -134,6 +134,10 @@ class Projection:
             self._publisher.wrote(publication)
             self._tiles.published(self._publisher.published_size)
 
+    def cosignatures_held(self) -> None:
+        """Look again whether a quorum stands behind the tip: the publisher got cosignatures."""
+        self._wanted.set()
+
     def cosignature_arrived(self, payload: bytes) -> None:
         """Take a member's cosignature.
 
@@ -147,7 +151,7 @@ class Projection:
 
     def _take(self, note: bytes) -> None:
         if self._publisher.add(SignedCheckpoint.parse(note)):
-            self._wanted.set()
+            self.cosignatures_held()
 
     async def pull(self) -> None:
         """Ask for the cosignatures that publishing lacks, for ever."""

@@ -59,13 +59,14 @@ class Site:
         for lock in locks:
             self.commit(lock)
 
-    def commit(self, lock: str) -> None:
+    def commit(self, lock: str, *, is_cosigned: bool = True) -> None:
         self.local.now_ms += 1000
         self.local.commit(request(self.local.members[0].id, lock=lock))
         tip = self.local.chain.tip
         self.tiles.catch_up(self.local.chain, size=tip.size, root=bytes(tip.root))
-        self.publisher.add(self.head())
-        self.publisher.publish(tiles_size=tip.size)
+        if is_cosigned:
+            self.publisher.add(self.head())
+        self.publish()
 
     def head(self) -> SignedCheckpoint:
         tip = self.local.chain.tip
@@ -80,7 +81,11 @@ class Site:
             requests=network,
             publish_hint=network.publish,
             trust=lambda: self.trust,
+            on_cosignatures=self.publish,
         )
+
+    def publish(self) -> None:
+        self.publisher.publish(tiles_size=self.tiles.size)
 
     def proofs(self) -> list[SplitViewProof]:
         files = sorted((self.folder / "evidence").glob("split-view-*.json"))
@@ -181,6 +186,16 @@ async def test_nodes_of_one_history_never_raise_an_alarm(tmp_path: Path) -> None
             await heads.examine(peer, sites[1].head().encode())
     assert not sites[0].publisher.split_views
     assert not (tmp_path / "a/evidence").exists()
+
+
+async def test_a_head_that_gossip_completes_is_published(tmp_path: Path) -> None:
+    """Whoever asks for cosignatures afterwards hears nothing new, so nothing else would do it."""
+    sites = [Site(tmp_path / "a", "one"), Site(tmp_path / "b")]
+    behind = sites[1]
+    behind.commit("one", is_cosigned=False)
+    assert behind.publisher.published is None
+    async with running(sites):
+        await until(lambda: behind.publisher.published == sites[0].head().checkpoint)
 
 
 async def test_a_peer_cannot_make_an_honest_member_look_guilty(tmp_path: Path) -> None:

@@ -1,0 +1,177 @@
+"""A running node is shown another tree of its log: alarm, proof on disk, and after a restart.
+
+The traitor is the only member of a network, with its keys on two machines: each copy cosigns a
+history of its own. Whole cores and real sockets; the gossip that finds it is the one that runs.
+"""
+
+from __future__ import annotations
+
+import gc
+import shutil
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import trio
+
+from pyrsia_node.core.clock import SystemClock
+from pyrsia_node.core.founding import found_network, initialize, join_network
+from pyrsia_node.core.link_client import LinkClient
+from pyrsia_node.core.node import run_core
+from pyrsia_node.devnet.ports import free_ports
+from pyrsia_node.model.errors import UnavailableError
+from pyrsia_node.model.genesis import DEFAULT_PARAMS
+from pyrsia_node.model.purl import Purl
+from pyrsia_node.model.transactions import sign_transaction
+from pyrsia_node.schema.config import Config
+from pyrsia_node.schema.layout import Layout
+from pyrsia_node.schema.links import Status
+from pyrsia_node.schema.sections import (
+    BuildSection,
+    DataSection,
+    HttpSection,
+    NodeSection,
+    P2pSection,
+)
+from pyrsia_node.store.keys import KeyUse, load_keys
+from pyrsia_node.tlog.split_view import SplitViewProof
+from pyrsia_node.tlog.trust import Trust, TrustFile
+from tests.strategies.build_bodies import request
+
+# The library leaves sockets to the collector when both ends of a connection end at once.
+pytestmark = pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")
+
+
+@pytest.fixture(autouse=True)
+def _collect() -> Iterator[None]:
+    # It must not fail another test.
+    yield
+    gc.collect()
+
+
+def config(label: str, role: str, port: int) -> Config:
+    return Config(
+        node=NodeSection(label, role),
+        http=HttpSection(port=0),
+        data=DataSection(host="127.0.0.1", port=0),
+        p2p=P2pSection(listen=(f"/ip4/127.0.0.1/tcp/{port}",)),
+        build=BuildSection(enabled=False),
+    )
+
+
+class World:
+    """One member, twice, and a regular node that knows its address."""
+
+    def __init__(self, folder: Path) -> None:
+        (port,) = free_ports(1)
+        self.member = config("north", "authorized", port)
+        self.first, self.second = Layout(folder / "north"), Layout(folder / "twin")
+        initialize(self.first, self.member)
+        params = replace(DEFAULT_PARAMS, min_authorized=1)
+        records = [self.first.member_record]
+        self.genesis = found_network("devnet-two", records, clock=SystemClock(), params=params)
+        join_network(self.first, self.genesis, [])
+        shutil.copytree(self.first.root, self.second.root)
+        self.viewer = Layout(folder / "viewer")
+        initialize(self.viewer, config("viewer", "regular", 0))
+        address = f"/ip4/127.0.0.1/tcp/{port}/p2p/{self.genesis.members[0].record.id}"
+        self.viewing = join_network(self.viewer, self.genesis, [address])
+
+    def wanted(self, number: int) -> str:
+        signer = load_keys(self.first.node_key).signer(KeyUse.TX)
+        body = request(
+            self.genesis.members[0].record.id,
+            purl=Purl.pypi("six", f"1.{number}"),
+            until=SystemClock().now_ms() + 3_600_000,
+            nonce=number,
+        )
+        signed = sign_transaction(body, network_id=self.genesis.network_id, sign=signer)
+        return signed.encoded.decode()
+
+
+class Core:
+    """A core in a task of its own, which ends when it is told to, whatever else runs."""
+
+    def __init__(self, nursery: trio.Nursery, layout: Layout, settings: Config) -> None:
+        self._layout, self._settings = layout, settings
+        self._scope, self._ended = trio.CancelScope(), trio.Event()
+        self.link = LinkClient(layout.core_socket, nursery)
+        nursery.start_soon(self._run)
+
+    async def _run(self) -> None:
+        with self._scope:
+            await run_core(self._layout, self._settings, SystemClock())
+        self._ended.set()
+
+    async def stop(self) -> None:
+        self._scope.cancel()
+        await self._ended.wait()
+
+
+async def started(nursery: trio.Nursery, layout: Layout, settings: Config) -> Core:
+    """Start a core; return when it answers."""
+    core = Core(nursery, layout, settings)
+    while True:
+        try:
+            await core.link.call("status", {})
+        except UnavailableError:
+            await trio.sleep(0.02)
+        else:
+            return core
+
+
+async def status_of(link: LinkClient) -> Status:
+    return Status.parse(await link.call("status", {}))
+
+
+async def until_published(link: LinkClient, height: int) -> Status:
+    while True:
+        status = await status_of(link)
+        if status.height >= height and status.published_size == status.size:
+            return status
+        await trio.sleep(0.02)
+
+
+async def until_alarmed(link: LinkClient) -> list[str]:
+    while True:
+        alarms = [each for each in (await status_of(link)).alarms if "SPLIT VIEW" in each]
+        if alarms:
+            return alarms
+        await trio.sleep(0.02)
+
+
+@pytest.mark.parametrize("more", [0, 2], ids=["same size", "longer"])
+async def test_a_node_that_is_shown_another_tree_raises_the_alarm_and_keeps_the_proof(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, more: int
+) -> None:
+    world = World(tmp_path)
+    with trio.fail_after(50):
+        async with trio.open_nursery() as nursery:
+            member = await started(nursery, world.first, world.member)
+            await member.link.call("submit", {"transaction": world.wanted(1)})
+            viewer = await started(nursery, world.viewer, world.viewing)
+            seen = await until_published(viewer.link, 1)
+            assert seen.alarms == []
+            await member.stop()
+
+            twin = await started(nursery, world.second, world.member)
+            for number in range(1 + more):
+                await twin.link.call("submit", {"transaction": world.wanted(2 + number)})
+                await until_published(twin.link, 1 + number)
+            shown = await status_of(twin.link)
+            assert shown.root != seen.root
+            (alarm,) = await until_alarmed(viewer.link)
+            assert f"north cosigned size {shown.size} with root {shown.root}" in alarm
+            assert "split view: north cosigned" in caplog.text
+            await twin.stop()
+            await viewer.stop()
+            (path,) = sorted(world.viewer.evidence.glob("split-view-*.json"))
+            trust = Trust.establish(TrustFile(world.genesis.encode()))
+            assert SplitViewProof.decode(path.read_bytes()).judge(trust) == ("north",)
+
+            viewer = await started(nursery, world.viewer, world.viewing)
+            assert (await status_of(viewer.link)).alarms[0] == alarm
+            await viewer.stop()
+            nursery.cancel_scope.cancel()
+    caplog.clear()  # errors that were logged hold the sockets that they happened to
