@@ -50,10 +50,16 @@ class MemberMethods:
             n=n,
             f=faults(n),
             q=quorum(n),
-            note=note_on(n),
+            note=note_on(n, away=self._away()),
             params=dict[str, object](opened.chain.params.listed()),
             motions=[self._motion_line(*each) for each in self._assembly.motions().items()],
         )
+
+    def _away(self) -> int:
+        """Count the members that this member does not reach."""
+        opened = self._opened
+        connected = {*opened.network.connected(), opened.network.peer_id}
+        return len(opened.member_peers().keys() - connected) if opened.is_member else 0
 
     def _member_lines(self) -> list[MemberLine]:
         network = self._opened.network
@@ -116,12 +122,23 @@ class MemberMethods:
         )
 
 
-def note_on(n: int) -> str:
-    """Return what the loss of a node would cost a network of ``n`` authorized nodes."""
+def note_on(n: int, *, away: int = 0) -> str:
+    """Return what the loss of a node would cost a network of ``n`` authorized nodes.
+
+    ``away`` are those that a member does not reach; others cannot tell who is merely far.
+    """
     f, q = faults(n), quorum(n)
     if f == 0:
-        return (
+        text = (
             f"f=0: one node down halts the log ({q} of {n} must be up); four authorized nodes or"
             " more survive a loss"
         )
-    return f"the log goes on while {q} of {n} authorized nodes are up ({n - q} may be lost)"
+    else:
+        text = f"the log goes on while {q} of {n} authorized nodes are up ({n - q} may be lost)"
+    if not away:
+        return text
+    left = n - away - q
+    if left < 0:
+        return f"{text}; NOW {away} are away: the log stands still until {-left} of them are back"
+    more = "one more lost halts it" if left == 0 else f"{left} more may be lost"
+    return f"{text}; now {away} away: {more}"

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from consensus.quorum import faults, quorum
 from consensus.replica import Replica
+from consensus.types import NodeId
 from pyrsia_node.builds.context import Submit
 from pyrsia_node.builds.service import BuildService
 from pyrsia_node.core.member_methods import note_on
@@ -18,6 +19,7 @@ from pyrsia_node.model.errors import InvalidInputError
 from pyrsia_node.model.purl import Purl
 from pyrsia_node.model.transactions import decode_transaction
 from pyrsia_node.p2p.network import Network
+from pyrsia_node.ports import PeerId
 from pyrsia_node.schema.config import Config
 from pyrsia_node.schema.links import (
     AnnounceParams,
@@ -63,6 +65,8 @@ class CoreState:
     silence: Callable[[], str]
     crimes: Callable[[], list[str]]
     labels: Callable[[], Mapping[str, str]]
+    peer_of: Callable[[NodeId], PeerId]
+    is_seated: Callable[[], bool]
     open_pending: Callable[[], int]
     submit: Submit
     faults: dict[str, str]
@@ -96,7 +100,8 @@ class CoreMethods:
     async def _status(self, _params: NoParams) -> Status:
         state, tip = self._state, self._state.chain.tip
         members = tip.members.members
-        connected = {str(peer) for peer in (*state.network.connected(), state.network.peer_id)}
+        connected = {*state.network.connected(), state.network.peer_id}
+        away = [each for each in members if state.peer_of(each.id) not in connected]
         replica = state.replica
         leader = replica.leader(replica.view) if replica is not None else ""
         labels = state.labels()
@@ -118,14 +123,14 @@ class CoreMethods:
                 SetMember(
                     id=member.id,
                     label=labels.get(member.id, ""),
-                    connected=member.id in connected,
+                    connected=member not in away,
                 )
                 for member in members
             ],
             n=n,
             f=faults(n),
             q=quorum(n),
-            note=note_on(n),
+            note=note_on(n, away=len(away) if state.is_seated() else 0),
             peers_count=len(state.network.connected()),
             open_requests=len(state.chain.open_requests()),
             pending_transactions=state.open_pending(),

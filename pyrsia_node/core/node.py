@@ -292,6 +292,8 @@ class CoreNode:
             silence=lambda: member.voter.gate.words if member is not None else "",
             crimes=self._justice.alarms,
             labels=self._opened.labels,
+            peer_of=self._opened.peer_of,
+            is_seated=self._is_seated,
             open_pending=lambda: len(member.pending.known()) if member is not None else 0,
             submit=self._submit,
             faults=self._faults,
