@@ -198,16 +198,23 @@ class LedgerAgainstModel(RuleBasedStateMachine):
         silent=st.sampled_from([0, 1, 2, 3, 9, 9, 9]),
         pause=pauses,
         waits=st.booleans(),
+        alike=st.booleans(),
     )
     def the_others_commit(
-        self, *, words: list[tuple[str, int, int]], silent: int, pause: int, waits: bool
+        self,
+        *,
+        words: list[tuple[str, int, int]],
+        silent: int,
+        pause: int,
+        waits: bool,
+        alike: bool,
     ) -> None:
         """Commit by all that did not yet; perhaps wait until the request is unsealed."""
         request = self.naive.requests[self.ids[-1]]
         found: list[tuple[str, Item]] = []
         for voter, name in self.current():
             if voter != silent and name not in request.commits and name in request.members:
-                word, document, level = words[voter]
+                word, document, level = words[voter] if not alike else ("build", 0, 1)
                 found.append((name, self.drawn(voter, request.id, word, document, level)))
         if found:
             self.commit(found, pause)
@@ -428,3 +435,25 @@ class LedgerAgainstModel(RuleBasedStateMachine):
 
 TestLedgerAgainstModel = LedgerAgainstModel.TestCase
 TestLedgerAgainstModel.settings = settings(stateful_step_count=25)
+
+
+class SealedAgainstModel(LedgerAgainstModel):
+    """One sealed request and fewer things that can happen, so that more of it is seen."""
+
+    attest = attest_together = None  # type: ignore[assignment]  # rules that are left out
+    wait = wait_until_due = None  # type: ignore[assignment]
+    one_leaves_as_the_document_comes = some_leave_without_a_word = None  # type: ignore[assignment]
+    those_who_have_not_spoken_build_honestly = None  # type: ignore[assignment]
+
+    @initialize(k=st.sampled_from([0, 2, 4]))
+    def start(self, *, k: int) -> None:
+        super().start(k=k, sealed=True)
+        self.block([make.request(self.names[0], until=self.runner.time_ms + 4_000_000)], 1_000)
+        self.ids.append(next(iter(self.naive.requests)))
+
+    def open(self) -> None:
+        """Leave the rule out."""
+
+
+TestSealedAgainstModel = SealedAgainstModel.TestCase
+TestSealedAgainstModel.settings = settings(stateful_step_count=15)
