@@ -2,10 +2,23 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import click
 from click.shell_completion import get_completion_class
 
-VARIABLE = "_PYRSIA_COMPLETE"
+VARIABLE: Final = "_PYRSIA_COMPLETE"
+
+_BASH_FIELDS: Final = """
+_pyrsia_terms() {
+    _pyrsia_completion "$@"
+    # The value of a field follows its colon without a space.
+    [[ ${COMPREPLY[0]-} == *: ]] && compopt -o nospace
+    return 0
+}
+
+complete -o nosort -F _pyrsia_terms pyrsia
+"""
 
 
 @click.command()
@@ -22,3 +35,5 @@ def completion(context: click.Context, shell: str) -> None:
     kind = get_completion_class(shell)
     assert kind is not None
     click.echo(kind(context.find_root().command, {}, "pyrsia", VARIABLE).source())
+    if shell == "bash":
+        click.echo(_BASH_FIELDS)
