@@ -1,4 +1,4 @@
-"""``evidence``: who signed statements that contradict each other, and which heights have forked."""
+"""``evidence``: who signed what contradicts itself, other trees of the log, and its forks."""
 
 from __future__ import annotations
 
@@ -9,7 +9,13 @@ import click
 from pyrsia_cli.api import NodeApi
 from pyrsia_cli.output import Row, console, emit, format_option
 from pyrsia_cli.settings import load_settings, settings_path
-from pyrsia_node.schema.evidence import EvidenceLine, EvidenceList, ForkLine, StatementLine
+from pyrsia_node.schema.evidence import (
+    EvidenceLine,
+    EvidenceList,
+    ForkLine,
+    SplitViewLine,
+    StatementLine,
+)
 from pyrsia_node.schema.exit_codes import VERIFICATION
 
 COLUMNS: Final = ("member", "crime", "height", "view", "first", "second", "leaf", "by", "id")
@@ -27,6 +33,9 @@ def evidence(context: click.Context, output_format: str) -> None:
     A member breaks its word when it signs two statements that no honest member signs both: for two
     blocks in one view, or for skipping a view and for finalizing it. Each line names both. The log
     keeps each as a leaf (`leaf`); one that has no leaf yet waits for its block.
+
+    A split view is two heads of the log that cannot both be true, cosigned; the proof is the file
+    `id` in the folder `evidence` of the data directory. Compare what other nodes have.
 
     A fork is worse: two blocks of one height are final. The node has stopped voting then; with
     other admins, follow "The log has forked" in docs/guides/recover.md.
@@ -47,8 +56,10 @@ def evidence(context: click.Context, output_format: str) -> None:
 
 
 def evidence_rows(found: EvidenceList) -> list[Row]:
-    """Return one row for each fork, then one for each pair of statements."""
-    return [_fork_row(fork) for fork in found.forks] + [_row(line) for line in found.evidence]
+    """Return one row for each fork, then for each split view, then for each pair of statements."""
+    forks = [_fork_row(fork) for fork in found.forks]
+    views = [_split_view_row(view) for view in found.split_views]
+    return forks + views + [_row(line) for line in found.evidence]
 
 
 def _fork_row(fork: ForkLine) -> Row:
@@ -58,6 +69,16 @@ def _fork_row(fork: ForkLine) -> Row:
         "crime": f"fork: {len(fork.culprits)} of at least {fork.needed} makers are named",
         "height": fork.height,
         "id": fork.culprits,
+    }
+
+
+def _split_view_row(view: SplitViewLine) -> Row:
+    return {
+        "member": view.signed_both or view.cosigned_by,
+        "crime": "split view" if view.is_proved else "split view, not proved to others yet",
+        "first": f"size {view.our_size} root {view.our_root[:_HASH_CHARS]}",
+        "second": f"size {view.size} root {view.root[:_HASH_CHARS]}",
+        "id": view.file,
     }
 
 

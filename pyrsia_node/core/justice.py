@@ -11,22 +11,40 @@ from consensus.contradiction import Contradiction, Statement
 from consensus.quorum import faults
 from pyrsia_node.core.opened import Opened
 from pyrsia_node.ledger.convictions import convictions
-from pyrsia_node.model.errors import UnavailableError
+from pyrsia_node.ledger.split_views import SplitViews, file_name
+from pyrsia_node.model.errors import InvalidInputError, UnavailableError, VerificationError
 from pyrsia_node.ports import PeerId, PeerRequests
 from pyrsia_node.replica.evidence import EvidenceLocker, EvidenceReporter, Reporting
 from pyrsia_node.replica.forks import ForkWatch, Watched
 from pyrsia_node.replica.transcripts import Transcripts
-from pyrsia_node.schema.evidence import EvidenceLine, EvidenceList, ForkLine, StatementLine
+from pyrsia_node.schema.evidence import (
+    EvidenceLine,
+    EvidenceList,
+    ForkLine,
+    SplitViewLine,
+    StatementLine,
+)
 from pyrsia_node.schema.links import Handler, NoParams, typed
 from pyrsia_node.store.keys import KeyUse
+from pyrsia_node.tlog.split_view import SplitViewProof
+from pyrsia_node.tlog.trust import Trust
 
 
 class Justice:
     """Evidence and forks of one core, member or not."""
 
-    def __init__(self, opened: Opened, submit: Callable[[bytes], Awaitable[None]]) -> None:
+    def __init__(
+        self,
+        opened: Opened,
+        submit: Callable[[bytes], Awaitable[None]],
+        *,
+        split_views: SplitViews,
+        trust: Callable[[], Trust],
+    ) -> None:
         """Read what earlier lives kept. ``submit`` puts a transaction on its way into the log."""
         self._opened = opened
+        self._split_views = split_views
+        self._trust = trust
         self._locker = EvidenceLocker(opened.store)
         self.evidence = EvidenceReporter(
             self._locker,
@@ -96,7 +114,9 @@ class Justice:
 
     async def _evidence(self, _params: NoParams) -> EvidenceList:
         return EvidenceList(
-            evidence=self._lines(), forks=[self._fork_line(each) for each in self.forks.forks]
+            evidence=self._lines(),
+            forks=[self._fork_line(each) for each in self.forks.forks],
+            split_views=[split_view_line(each, self._trust()) for each in self._split_views.proofs],
         )
 
     def _lines(self) -> list[EvidenceLine]:
@@ -136,6 +156,28 @@ class Justice:
             culprit_labels=[labels.get(each, "") for each in culprits],
             needed=faults(n) + 1,
         )
+
+
+def split_view_line(proof: SplitViewProof, trust: Trust) -> SplitViewLine:
+    """Return what is told of a split view; this node verified every member's line in it."""
+    ours, theirs = proof.heads
+    signers = [sorted({line.name for line in each.signatures}) for each in (ours, theirs)]
+    try:
+        proof.judge(trust)
+    except (InvalidInputError, VerificationError):
+        is_proved = False  # the headers that heads of two sizes need are still to come
+    else:
+        is_proved = True
+    return SplitViewLine(
+        size=theirs.checkpoint.size,
+        root=theirs.checkpoint.root.hex(),
+        cosigned_by=signers[1],
+        our_size=ours.checkpoint.size,
+        our_root=ours.checkpoint.root.hex(),
+        signed_both=[label for label in signers[1] if label in signers[0]],
+        is_proved=is_proved,
+        file=file_name(theirs.checkpoint),
+    )
 
 
 def _statement_line(statement: Statement) -> StatementLine:

@@ -150,7 +150,12 @@ class CoreNode:
             log_signer=keys.signer(KeyUse.LOG),
             evidence=opened.layout.evidence,
         )
-        self._justice = Justice(opened, self._submit)
+        self._justice = Justice(
+            opened,
+            self._submit,
+            split_views=self._publisher.contradictions,
+            trust=lambda: self._trust.trust,
+        )
         self._member = (
             MemberPart(opened, self._justice, self._on_commit) if opened.may_become_member else None
         )

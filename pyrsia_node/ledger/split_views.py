@@ -109,7 +109,7 @@ class SplitViews:
         head = _theirs(proof)
         if self._folder is not None:
             self._folder.mkdir(mode=0o700, exist_ok=True)
-            write_atomic(self._folder / _file_name(head), proof.encode())
+            write_atomic(self._folder / file_name(head), proof.encode())
         self._proofs[head.size, head.root] = proof
 
     def _tell(self, view: SplitView) -> None:
@@ -146,5 +146,6 @@ def _our_root(proof: SplitViewProof) -> bytes | None:
     return ours.root if ours.size == _theirs(proof).size else None
 
 
-def _file_name(head: Checkpoint) -> str:
+def file_name(head: Checkpoint) -> str:
+    """Return the name of the file that keeps the proof about a contradicting head."""
     return f"{_PREFIX}{head.size}-{sha256_of(head.text().encode())[:16]}.json"

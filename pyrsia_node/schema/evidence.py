@@ -42,8 +42,26 @@ class ForkLine(Answer):
     """f + 1: how many culprits every fork has."""
 
 
+class SplitViewLine(Answer):
+    """A cosigned head that contradicts this node's chain, beside the head that it has itself.
+
+    ``is_proved``: the file convinces whoever trusts the network, without this node's word.
+    """
+
+    size: Count
+    root: Sha256
+    cosigned_by: list[Text]
+    our_size: Count
+    our_root: Sha256
+    signed_both: list[Text]
+    is_proved: bool
+    file: Text
+    """Its name in the folder ``evidence`` of the data directory."""
+
+
 class EvidenceList(Answer):
-    """Evidence in the log first, in log order, then what waits."""
+    """Evidence in the log first, in log order, then what waits; forks; other trees that it saw."""
 
     evidence: list[EvidenceLine]
     forks: list[ForkLine]
+    split_views: list[SplitViewLine]

@@ -20,11 +20,11 @@ from pyrsia_node.core.founding import found_network, initialize, join_network
 from pyrsia_node.core.link_client import LinkClient
 from pyrsia_node.core.node import run_core
 from pyrsia_node.devnet.ports import free_ports
-from pyrsia_node.model.errors import UnavailableError
 from pyrsia_node.model.genesis import DEFAULT_PARAMS
 from pyrsia_node.model.purl import Purl
 from pyrsia_node.model.transactions import sign_transaction
 from pyrsia_node.schema.config import Config
+from pyrsia_node.schema.evidence import EvidenceList
 from pyrsia_node.schema.layout import Layout
 from pyrsia_node.schema.links import Status
 from pyrsia_node.schema.sections import (
@@ -37,6 +37,7 @@ from pyrsia_node.schema.sections import (
 from pyrsia_node.store.keys import KeyUse, load_keys
 from pyrsia_node.tlog.split_view import SplitViewProof
 from pyrsia_node.tlog.trust import Trust, TrustFile
+from tests.integration.core.town import answer_of
 from tests.strategies.build_bodies import request
 
 # The library leaves sockets to the collector when both ends of a connection end at once.
@@ -112,22 +113,13 @@ class Core:
 async def started(nursery: trio.Nursery, layout: Layout, settings: Config) -> Core:
     """Start a core; return when it answers."""
     core = Core(nursery, layout, settings)
-    while True:
-        try:
-            await core.link.call("status", {})
-        except UnavailableError:
-            await trio.sleep(0.02)
-        else:
-            return core
-
-
-async def status_of(link: LinkClient) -> Status:
-    return Status.parse(await link.call("status", {}))
+    await answer_of(core.link)
+    return core
 
 
 async def until_published(link: LinkClient, height: int) -> Status:
     while True:
-        status = await status_of(link)
+        status = await answer_of(link)
         if status.height >= height and status.published_size == status.size:
             return status
         await trio.sleep(0.02)
@@ -135,7 +127,7 @@ async def until_published(link: LinkClient, height: int) -> Status:
 
 async def until_alarmed(link: LinkClient) -> list[str]:
     while True:
-        alarms = [each for each in (await status_of(link)).alarms if "SPLIT VIEW" in each]
+        alarms = [each for each in (await answer_of(link)).alarms if "SPLIT VIEW" in each]
         if alarms:
             return alarms
         await trio.sleep(0.02)
@@ -159,19 +151,24 @@ async def test_a_node_that_is_shown_another_tree_raises_the_alarm_and_keeps_the_
             for number in range(1 + more):
                 await twin.link.call("submit", {"transaction": world.wanted(2 + number)})
                 await until_published(twin.link, 1 + number)
-            shown = await status_of(twin.link)
+            shown = await answer_of(twin.link)
             assert shown.root != seen.root
             (alarm,) = await until_alarmed(viewer.link)
             assert f"north cosigned size {shown.size} with root {shown.root}" in alarm
             assert "split view: north cosigned" in caplog.text
+            told = EvidenceList.parse(await viewer.link.call("evidence", {}))
             await twin.stop()
             await viewer.stop()
             (path,) = sorted(world.viewer.evidence.glob("split-view-*.json"))
             trust = Trust.establish(TrustFile(world.genesis.encode()))
             assert SplitViewProof.decode(path.read_bytes()).judge(trust) == ("north",)
+            (line,) = told.split_views
+            assert (line.file, line.signed_both, line.is_proved) == (path.name, ["north"], True)
+            assert (line.size, line.root) == (shown.size, shown.root)
+            assert (line.our_size, line.our_root) == (seen.size, seen.root)
 
             viewer = await started(nursery, world.viewer, world.viewing)
-            assert (await status_of(viewer.link)).alarms[0] == alarm
+            assert (await answer_of(viewer.link)).alarms[0] == alarm
             await viewer.stop()
             nursery.cancel_scope.cancel()
     caplog.clear()  # errors that were logged hold the sockets that they happened to
