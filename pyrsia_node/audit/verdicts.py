@@ -17,6 +17,7 @@ from typing import Final, cast
 
 from pyrsia_node.audit.blocks import Block
 from pyrsia_node.audit.report import Report
+from pyrsia_node.audit.seals import Seal
 from pyrsia_node.model import canonical
 from pyrsia_node.model.canonical import JsonObject, JsonValue
 from pyrsia_node.model.digest import sha256_of
@@ -24,7 +25,7 @@ from pyrsia_node.model.genesis import Genesis
 from pyrsia_node.model.signing import TRANSACTION_TAG
 
 LEVELS: Final = (0, 1, 2)
-OUTCOMES: Final = frozenset({"accepted", "diverged", "failed", "expired"})
+OUTCOMES: Final = frozenset({"accepted", "diverged", "failed", "expired", "unsealed"})
 _SHOWN: Final = 300
 
 
@@ -66,6 +67,7 @@ class Open:
     class_ms: int
     said: dict[str, Word] = field(default_factory=dict)
     slots_end: int | None = None
+    seal: Seal | None = None
 
     @property
     def faults(self) -> int:
@@ -123,6 +125,7 @@ class VerdictAudit:
         if block.next_set is not block.voters:
             touched |= set(self._open)
         touched |= {each.id for each in self._open.values() if (each.slots_end or now + 1) <= now}
+        touched |= {each.id for each in self._open.values() if each.seal and each.seal.is_due(now)}
         current: set[str] = {record.id for record in block.next_set.members}
         self._hold(block, touched, current)
         for value in block.values[: block.transactions]:
@@ -138,7 +141,12 @@ class VerdictAudit:
             case "attest_batch":
                 voter = str(value["voter"])
                 for place, each in enumerate(cast("list[JsonObject]", value["items"])):
-                    self._take_item(voter, Word(leaf, place, each, (leaf, place)), touched)
+                    self._take_item(block, voter, Word(leaf, place, each, (leaf, place)), touched)
+            case "attest_commit":
+                about = self._open.get(str(value["req"]))
+                if about is not None and about.seal is not None:
+                    about.seal.commits[str(value["voter"])] = str(value["commit"])
+                    touched.add(about.id)
             case "result":
                 body = cast("JsonObject", value["doc"])
                 digest = sha256_of(canonical.dumps(body))
@@ -162,10 +170,12 @@ class VerdictAudit:
             deadline=block.header.time_ms + class_ms,
             class_ms=class_ms,
         )
+        if self._rules.values.get("sealed"):
+            self._open[request].seal = Seal(block.header.time_ms, class_ms)
         heapq.heappush(self._deadlines, (block.header.time_ms + class_ms, request))
         self._report.facts["requests"] += 1
 
-    def _take_item(self, voter: str, word: Word, touched: set[str]) -> None:
+    def _take_item(self, block: Block, voter: str, word: Word, touched: set[str]) -> None:
         request = str(word.item["req"])
         found = self._open.get(request)
         if found is None:
@@ -173,6 +183,12 @@ class VerdictAudit:
         before = found.said.get(voter)
         if before is not None:
             word.first = before.first
+        elif found.seal is not None and not found.seal.is_opened_by(
+            word.item, voter=voter, network_id=self._network
+        ):
+            place = block.place_of(word.leaf - block.first_leaf)
+            what = f"{voter} shows what it did not promise for the sealed request {request}"
+            self._report.contradict("verdicts", place, what)
         found.said[voter] = word
         touched.add(request)
 
@@ -197,7 +213,9 @@ class VerdictAudit:
                 self._contradict(place, request, given, expected)
             elif given is not None:
                 self._report.counted["verdicts"] += 1
-            if given is not None:
+            if given is not None and given["t"] == "unsealed" and about.seal is not None:
+                about.seal.is_broken = True
+            elif given is not None:
                 self._close(about, given)
 
     def _outcomes_of(self, block: Block) -> dict[str, tuple[int, JsonObject]]:
@@ -251,7 +269,13 @@ class VerdictAudit:
         ``document`` is the one in the leaf that is judged: an accepted leaf repeats it, and its
         digest is what the items name.
         """
-        counted = {m: about.said.get(m) for m in about.voters if m in current}
+        head: JsonObject = {"req": about.id, "v": 1}
+        members = [m for m in about.voters if m in current]
+        if about.seal is not None and not about.seal.is_broken:
+            return about.seal.amounts_to(head, members, about.k, about.purl, now)
+        if about.seal is not None:
+            members = [m for m in members if m in about.seal.commits]
+        counted = {m: about.said.get(m) for m in members}
         said = {m: word for m, word in counted.items() if word is not None}
         built = {m: word for m, word in said.items() if word.is_built}
         left = [m for m, word in counted.items() if word is None]
@@ -260,7 +284,6 @@ class VerdictAudit:
             names.setdefault(str(word.item["result"]), []).append(member)
         strong = {result: by for result, by in names.items() if len(by) >= about.k}
         ready = {r: by for r, by in strong.items() if self._may_accept(about, r, document)}
-        head: JsonObject = {"req": about.id, "v": 1}
         if ready:
             return {**head, **_accepted(about, ready, built, document)}
         overdue = now >= about.deadline
