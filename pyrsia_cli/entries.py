@@ -96,5 +96,22 @@ def detail_of(leaf: JsonObject) -> str:
             count = len(members) if isinstance(members, list) else 0
             return f"epoch {leaf.get('epoch')}: {count} members, quorum {leaf.get('q')}"
         case _:
+            return _detail_of_motion(leaf)
+
+
+def _detail_of_motion(leaf: JsonObject) -> str:
+    """Return one line about what admins want: of members, parameters, or what to think of files."""
+    match leaf.get("t"):
+        case "approve":
+            return f"{leaf.get('op')} {str(leaf.get('subject'))[:16]} by {leaf.get('by')}"
+        case "add_node" | "rotate_key" as kind:
+            record = leaf.get("record")
+            label = record.get("label") if isinstance(record, dict) else ""
+            return f"{label} is admitted" if kind == "add_node" else f"{label} has new keys"
+        case "remove_node":
+            return f"{leaf.get('node')} votes no more"
+        case "set_param":
+            return f"{leaf.get('name')} = {leaf.get('value')}"
+        case _:
             reason = leaf.get("reason")
             return reason if isinstance(reason, str) else ""

@@ -38,23 +38,34 @@ def inspect_log() -> None:
 @click.argument("package", metavar="NAME[==VERSION]")
 @click.option("--fields", default="", help=f"Columns: {','.join(FIELDS)}.")
 @click.option("--latest", is_flag=True, help="Only the newest entry.")
+@click.option("--as-of", type=click.IntRange(0), help="See the log as it was at this size.")
 @click.option("--trust", "trust_file", default="", help="Trust file instead of the configured.")
 @format_option
 def inspect_pypi(
-    package: str, fields: str, trust_file: str, output_format: str, *, latest: bool
+    package: str,
+    fields: str,
+    as_of: int | None,
+    trust_file: str,
+    output_format: str,
+    *,
+    latest: bool,
 ) -> None:
-    """Show requests, attestations and outcomes of a Python package, in log order.
+    """Show requests, attestations, outcomes and statements of a Python package, in log order.
 
     \b
     pyrsia inspect-log pypi six
     pyrsia inspect-log pypi six==1.17.0 --format json | jq '.entries[].leaf'
+    pyrsia inspect-log pypi six --as-of 120000     what was said of it by then
     """  # noqa: D301 - click reads the backspace character
     name, _, version = package.partition("==")
     purl = Purl.pypi(name, version or None)
     settings = load_settings(settings_path())
     trust = load_trust(settings, trust_file)
     with NodeApi(settings) as api:
-        found = api.get("/api/v1/inspect-log", InspectLog, {"purl": str(purl), "proof": 1})
+        params: dict[str, str | int] = {"purl": str(purl), "proof": 1}
+        if as_of is not None:
+            params["as_of"] = as_of
+        found = api.get("/api/v1/inspect-log", InspectLog, params)
     entries = found.entries[-1:] if latest else found.entries
     leaves = prove(entries, trust)
     _check_asked(leaves, purl)

@@ -8,25 +8,56 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
 import click
+from click.shell_completion import CompletionItem
 
 from pyrsia_cli.api import NodeApi
 from pyrsia_cli.output import Row, console, emit, format_option, progress_console
 from pyrsia_cli.settings import load_settings, settings_path
-from pyrsia_node.model.errors import InvalidInputError, UnavailableError
+from pyrsia_node.model.errors import InvalidInputError, PyrsiaError, UnavailableError
 from pyrsia_node.model.members import SignedMember
 from pyrsia_node.schema.links import TransactionState
 from pyrsia_node.schema.motions import HEIGHTS_DEFAULT, Members, MotionTaken
 
 RECORD_BYTES_MAX: Final = 8_000
+Complete = Callable[[click.Context, click.Parameter, str], list[CompletionItem]]
+
 PATIENCE_S: Final = 30.0
 POLL_S: Final = 0.2
 
 NODE_COLUMNS: Final = ("label", "standing", "connected", "height", "approved", "missing", "id")
 MOTION_COLUMNS: Final = ("motion", "approved", "missing", "expires", "subject", "detail")
+
+
+def _completing(choices: Callable[[Members], list[tuple[str, str]]]) -> Complete:
+    """Return what completes a word out of the node's own answer; nothing where there is none."""
+
+    def complete(
+        _context: click.Context, _parameter: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        try:
+            with NodeApi(load_settings(settings_path())) as api:
+                found = choices(api.get("/api/v1/members", Members))
+        except PyrsiaError:
+            return []
+        return [
+            CompletionItem(word, help=what) for word, what in found if word.startswith(incomplete)
+        ]
+
+    return complete
+
+
+complete_label = _completing(lambda found: [(each.label, each.id) for each in found.members])
+complete_subject = _completing(
+    lambda found: [(each.subject[:16], each.title) for each in found.motions]
+)
+complete_parameter = _completing(
+    lambda found: [(name, f"now {value}") for name, value in found.params.items()]
+)
 
 heights_option = click.option(
     "--heights",
@@ -84,7 +115,12 @@ def authorize(peer: str, record: Path | None, heights: int) -> None:
 
 
 @click.command()
-@click.option("--peer", required=True, help="Id or label of an authorized node.")
+@click.option(
+    "--peer",
+    required=True,
+    help="Id or label of an authorized node.",
+    shell_complete=complete_label,
+)
 @heights_option
 def remove(peer: str, heights: int) -> None:
     """Approve that an authorized node votes no more.
@@ -112,7 +148,7 @@ def rotate_key(heights: int) -> None:
 
 
 @click.command("set-param")
-@click.argument("name")
+@click.argument("name", shell_complete=complete_parameter)
 @click.argument("value", type=int)
 @heights_option
 def set_param(name: str, value: int, heights: int) -> None:
@@ -129,7 +165,7 @@ def set_param(name: str, value: int, heights: int) -> None:
 
 
 @click.command()
-@click.argument("subject")
+@click.argument("subject", shell_complete=complete_subject)
 @heights_option
 @click.option("--yes", is_flag=True, help="Do not ask.")
 def approve(subject: str, heights: int, *, yes: bool) -> None:
