@@ -70,27 +70,30 @@ class BlockRunner:
         """Return the parameters of the next block."""
         return read_params(self.params, self.state)
 
-    def run(self, *bodies: Transaction, after_ms: int = 1_000) -> Execution:
-        """Execute a block ``after_ms`` later and keep what it changes."""
-        time_ms = self.time_ms + after_ms
-        voters = self.voters[-1]
+    def trial(self, *bodies: Transaction, after_ms: int = 1_000) -> Execution:
+        """Execute a block ``after_ms`` later and keep nothing."""
         context = BlockContext(
             network_id=NETWORK,
             height=self.height + 1,
-            time_ms=time_ms,
+            time_ms=self.time_ms + after_ms,
             first_leaf=len(self.leaves),
-            voters=voters,
+            voters=self.voters[-1],
             members=self.members,
             in_force=self.in_force(),
         )
         signed = [unsigned(body) for body in bodies]
-        execution = execute(self.state, context, signed, history=self, known=self._known)
+        return execute(self.state, context, signed, history=self, known=self._known)
+
+    def run(self, *bodies: Transaction, after_ms: int = 1_000) -> Execution:
+        """Execute a block ``after_ms`` later and keep what it changes."""
+        execution = self.trial(*bodies, after_ms=after_ms)
         self._known.forget(each.key for each in execution.changes)
-        self.time_ms = time_ms
+        self.time_ms += after_ms
+        signed = [unsigned(body) for body in bodies]
         encoded = [each.encoded for each in signed]
         self.leaves += [b"header", *encoded, *execution.leaves]
         self.heads.append(self._head())
-        self.voters.append(execution.next_set or voters)
+        self.voters.append(execution.next_set or self.voters[-1])
         self.state.write(
             ((each.key.encode(), each.value) for each in execution.changes), sync=False
         )
