@@ -162,6 +162,7 @@ class BuildSite:
             clock=self.clock,
             push=lambda _transaction: None,
         )
+        self.is_member = True
         self.refusing: Callable[[bytes], Exception | None] = lambda _transaction: None
         self.records = BuildRecords(self.local.store)
         identity = self.local.members[0]
@@ -181,7 +182,7 @@ class BuildSite:
             beyond=self.watch.beyond,
             peer_of=PeerId,
             labels=dict,
-            is_member=lambda: True,
+            is_member=lambda: self.is_member,
             parallel=parallel,
             seconds_max=600,
             faults={},

@@ -198,6 +198,24 @@ async def test_a_lock_that_nobody_has_does_not_keep_other_requests_from_being_bu
     assert "not to be had" in progress.detail
 
 
+async def test_who_was_removed_gives_up_what_it_builds_and_begins_nothing(
+    tmp_path: Path, autojump_clock: MockClock
+) -> None:
+    site = BuildSite(tmp_path)
+    withheld = opened(site, number=1, lock=b"withheld")
+    async with rebuilding(site) as rebuilder:
+        await trio.sleep(1)
+        assert rebuilder.progress(withheld) is not None
+        site.is_member = False
+        site.records.add_document(LOCK)
+        wanted = opened(site)
+        await trio.sleep(300)
+        assert rebuilder.progress(withheld) is None
+        assert rebuilder.wanted() == []
+    assert site.worker.started == []
+    assert site.records.item(wanted) is None
+
+
 async def test_a_lock_is_found_at_any_peer_and_kept_and_a_false_one_is_not(
     tmp_path: Path, autojump_clock: MockClock
 ) -> None:

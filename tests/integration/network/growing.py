@@ -25,7 +25,7 @@ from tests.integration.network.waiting import until
 STEP_S: Final = 120.0
 """How long a change of the set may take, with processes being killed on a busy machine."""
 
-_PAUSE_S: Final = 0.05
+_PAUSE_S: Final = 0.1
 
 
 @dataclass

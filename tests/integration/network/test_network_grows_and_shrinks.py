@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 import sys
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 
@@ -13,17 +14,26 @@ import pytest
 from pyrsia_node.devnet.cluster import Cluster
 from pyrsia_node.model.errors import PyrsiaError, UnavailableError
 from pyrsia_node.model.transactions import decode_transaction
+from pyrsia_node.schema.config import Config
 from pyrsia_node.tlog.trust import Trust, TrustFile
 from tests.integration.network.evidence import assert_prefixes, leaves_on_disk, processes_of
 from tests.integration.network.growing import STEP_S, Acknowledged, Growing, Load, sizes
 from tests.integration.network.waiting import until
 
 
+def without_builds(config: Config) -> Config:
+    """Order requests and leave them: their locks exist nowhere, and the machine is small."""
+    return replace(config, build=replace(config.build, enabled=False))
+
+
 def live(folder: Path, *, most: int, fewest: int, kill_every: int) -> None:
     """Grow from one member to ``most`` and shrink to ``fewest``; the founder goes first."""
     seed = int(os.environ.get("PYRSIA_SEED", secrets.randbits(32)))
     sys.stdout.write(f"PYRSIA_SEED={seed}\n")
-    with Cluster.create(folder / "net", authorized=most, regular=0, founders=1) as cluster:
+    made = Cluster.create(
+        folder / "net", authorized=most, regular=0, founders=1, configure=without_builds
+    )
+    with made as cluster:
         growing = Growing(cluster, Random(seed))
         labels = list(cluster.nodes)
         growing.start(labels[0])
