@@ -16,8 +16,9 @@ from consensus import ed25519
 from pyrsia_node.audit.approvals import ApprovalAudit
 from pyrsia_node.audit.blocks import Block, BlockAudit
 from pyrsia_node.audit.certificates import CertificateAudit
+from pyrsia_node.audit.convictions import ConvictionAudit
 from pyrsia_node.audit.replay import ReplayAudit, scratch_chain
-from pyrsia_node.audit.report import Report
+from pyrsia_node.audit.report import AREAS, Report
 from pyrsia_node.audit.signatures import SignatureAudit
 from pyrsia_node.audit.source import LogSource
 from pyrsia_node.audit.tree import TreeAudit, UnreadableError, bundle
@@ -40,6 +41,8 @@ Progress = Callable[[int, int], None]
 """Called with (leaves read, leaves in all) after each block."""
 
 _HEADER_START: Final = b'{"body_root":'
+_BY_BLOCK: Final = tuple(area for area in AREAS if area not in {"checkpoint", "index"})
+"""What is audited block by block, and so ends where the blocks cannot be followed."""
 
 
 def audit(
@@ -111,6 +114,7 @@ class _Parts:
         self._certificates = CertificateAudit(source, height, report)
         self._signatures = SignatureAudit(genesis.network_id, report)
         self._approvals = ApprovalAudit(genesis.network_id, report)
+        self._convictions = ConvictionAudit(genesis.network_id, report)
         self._verdicts = VerdictAudit(genesis, report)
         self._replay = ReplayAudit(chain, report)
 
@@ -118,6 +122,7 @@ class _Parts:
         certificate = self._certificates.check(block)
         self._signatures.check(block)
         self._approvals.check(block)
+        self._convictions.check(block)
         self._verdicts.check(block)
         self._replay.check(block, certificate)
 
@@ -173,5 +178,5 @@ def _check_cosignatures(
 def _leave_out_the_rest(report: Report) -> None:
     last = report.contradictions[-1]
     why = f"not read beyond {last.place}, which cannot be followed"
-    for area in ("tree", "blocks", "certificates", "signatures", "sets", "verdicts", "execution"):
+    for area in _BY_BLOCK:
         report.leave_out(area, why)

@@ -21,6 +21,7 @@ AREAS: Final = {
     "certificates": "a quorum of the height's members finalized every block",
     "signatures": "every transaction is signed by a member of its block's set",
     "sets": "every change of the set, of parameters, and every withdrawal had its approvals",
+    "evidence": "every member that is accused signed what nobody may sign twice",
     "verdicts": "every outcome is what a plain count of the items gives",
     "execution": "the state machine gives every derived leaf and state root again",
     "index": "the search index has exactly the rows of the leaves",

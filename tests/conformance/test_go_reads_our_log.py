@@ -6,9 +6,7 @@ are in deploy/debian-packages.txt. Nothing is fetched.
 
 from __future__ import annotations
 
-import os
 import shutil
-import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,50 +20,27 @@ from pyrsia_node.tlog.proof import EntryProof
 from pyrsia_node.tlog.proofs import make_inclusion_proof
 from pyrsia_node.tlog.tile import TileHashReader
 from pyrsia_node.tlog.trust import Trust, TrustFile
+from tests.conformance.go_reader import GoReader, Read, build_reader
 from tests.fakes.audited_log import AuditedLog
 
-SOURCE: Final = Path(__file__).parent / "go"
-GOPATH: Final = "/usr/share/gocode"  # where Debian's packages of Go libraries lie
-
 
 @dataclass(frozen=True)
-class Read:
-    """What the reader answers about one folder."""
+class Reading:
+    """The reader, and a log of ``size`` with a policy and an offline proof beside it."""
 
-    code: int
-    said: str
-
-
-@dataclass(frozen=True)
-class GoReader:
-    """The built program, and a log with a policy and an offline proof beside it."""
-
-    program: Path
+    reader: GoReader
     folder: Path
     size: int
 
     def read(self, folder: Path) -> Read:
-        words = [self.program, folder / "log", folder / "policy", folder / "entry.tlog-proof"]
-        done = subprocess.run(words, capture_output=True, text=True, timeout=30, check=False)
-        return Read(done.returncode, done.stdout + done.stderr)
-
-
-def build(program: Path) -> None:
-    """Compile the reader from source that is on this machine."""
-    environment = {
-        **{name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ},
-        "GO111MODULE": "off",
-        "GOPATH": GOPATH,
-        "GOCACHE": str(program.with_name("cache")),
-        "CGO_ENABLED": "0",
-    }
-    subprocess.run(["go", "build", "-o", program, "."], cwd=SOURCE, env=environment, check=True)
+        return self.reader.read(
+            folder / "log", policy=folder / "policy", proof=folder / "entry.tlog-proof"
+        )
 
 
 @pytest.fixture(scope="module")
-def go(tmp_path_factory: pytest.TempPathFactory) -> GoReader:
+def go(tmp_path_factory: pytest.TempPathFactory) -> Reading:
     folder = tmp_path_factory.mktemp("go")
-    build(folder / "reader")
     made = AuditedLog(folder / "node", more=110)
     trust = Trust.establish(TrustFile(made.story.local.genesis.encode()))
     (made.root / "policy").write_text(trust.policy())
@@ -76,10 +51,10 @@ def go(tmp_path_factory: pytest.TempPathFactory) -> GoReader:
         extra=made.story.chain.leaf(index), index=index, hashes=hashes, signed=signed
     )
     (made.root / "entry.tlog-proof").write_bytes(proof.encode())
-    return GoReader(folder / "reader", made.root, size)
+    return Reading(build_reader(folder), made.root, size)
 
 
-def test_go_verifies_checkpoint_entries_proofs_and_an_offline_proof(go: GoReader) -> None:
+def test_go_verifies_checkpoint_entries_proofs_and_an_offline_proof(go: Reading) -> None:
     done = go.read(go.folder)
     assert done.code == 0, done.said
     assert go.size > 256, "more than one tile, so that there are tiles of a second level"
@@ -118,7 +93,7 @@ WRONGS: Final = {
 
 
 @pytest.mark.parametrize("wrong", WRONGS)
-def test_go_refuses_what_was_changed(go: GoReader, tmp_path: Path, wrong: str) -> None:
+def test_go_refuses_what_was_changed(go: Reading, tmp_path: Path, wrong: str) -> None:
     change, expected = WRONGS[wrong]
     shutil.copytree(go.folder, tmp_path / "copy")
     change(tmp_path / "copy")

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from pyrsia_node.ledger.certificates import CertificateWriter
 from pyrsia_node.ledger.index import IndexWriter
+from pyrsia_node.ledger.machine.evidence import evidence_of
 from pyrsia_node.ledger.tiles import TileWriter
 from pyrsia_node.model.statements import Revoke, Withdraw
 from pyrsia_node.model.transactions import Transaction
@@ -14,6 +15,7 @@ from pyrsia_node.store.files import write_atomic
 from pyrsia_node.tlog.checkpoint import Checkpoint, SignedCheckpoint
 from tests.fakes.log_story import DATEUTIL, SIX, LogStory, tell
 from tests.strategies.build_bodies import built
+from tests.strategies.crimes import PAIRS, crime
 from tests.strategies.identities import identity
 from tests.strategies.small_logs import cosigned, log_signed
 
@@ -70,9 +72,22 @@ def change_the_set(story: LogStory, *, withdrawn: int) -> None:
     for statement in closing:
         local.now_ms += 1000
         local.commit(*local.approved(statement))
+    convict(story)
     # The removed member answered the open request: from this block on its answer counts no more.
     story.answer([built(left, SIX)])
     local.now_ms += 1000
     local.commit(*local.remove(local.members[0].id))
     local.now_ms += 120_000
     story.ask("pkg:pypi/last@1")
+
+
+def convict(story: LogStory) -> None:
+    """Let one member be convicted of everything that there is, at its height before the last."""
+    local = story.local
+    voters, height = local.chain.tip.set_leaf, local.chain.tip.height
+    proofs = [
+        crime(local.members[2], name, network_id=local.network_id, voters=voters, height=height)
+        for name in PAIRS
+    ]
+    local.now_ms += 1000
+    local.commit(*(evidence_of(each, by=local.members[0].id) for each in proofs))

@@ -7,6 +7,7 @@ import shutil
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -138,7 +139,8 @@ def test_an_honest_log_holds_in_every_area(large: AuditedLog) -> None:
     assert (report.size, report.height) == (made.story.chain.tip.size, made.story.chain.tip.height)
     assert report.facts["accepted"] == 3
     checked = [area for area in AREAS if report.counted[area]]
-    assert checked == [area for area in AREAS if area != "sets"], "no set changed in this log"
+    missing = {"sets", "evidence"}
+    assert checked == [area for area in AREAS if area not in missing], "no set changed in this log"
 
 
 def test_a_log_whose_members_and_rules_change_holds(changing: AuditedLog) -> None:
@@ -149,6 +151,7 @@ def test_a_log_whose_members_and_rules_change_holds(changing: AuditedLog) -> Non
     done = ("add_node", "rotate_key", "remove_node", "set_param", "withdraw", "revoke")
     assert [report.facts[kind] for kind in done] == [1, 1, 1, 2, 1, 1]
     assert report.counted["sets"] == 7
+    assert report.counted["evidence"] == report.facts["evidence"] == 5
 
 
 FILES = {
@@ -322,6 +325,57 @@ def test_an_operation_without_its_quorum_of_approvals_is_found(
             spoilt += 1
     found = said(forged.publish())
     assert f"leaf {index}: {kind} has the approvals of" in found
+
+
+def _swapped(leaf: dict[str, Any], _: dict[str, JsonValue]) -> dict[str, JsonValue]:
+    return {"second": {**leaf["second"], "sig": leaf["first"]["sig"]}}
+
+
+def _another_culprit(leaf: dict[str, JsonValue], _: dict[str, JsonValue]) -> dict[str, JsonValue]:
+    return {"culprit": leaf["by"]}
+
+
+def _never_voted(leaf: dict[str, JsonValue], _: dict[str, JsonValue]) -> dict[str, JsonValue]:
+    return {"culprit": identity(9).id}
+
+
+def _same_block(leaf: dict[str, Any], _: dict[str, JsonValue]) -> dict[str, JsonValue]:
+    return {"second": {**leaf["second"], "block": leaf["first"]["block"]}}
+
+
+def _from_the_future(leaf: dict[str, Any], _: dict[str, JsonValue]) -> dict[str, JsonValue]:
+    return {"height": leaf["height"] + 100}
+
+
+def _twice(_: dict[str, JsonValue], other: dict[str, JsonValue]) -> dict[str, JsonValue]:
+    return {name: other[name] for name in ("culprit", "height", "view", "set", "first", "second")}
+
+
+ACCUSATIONS: dict[str, tuple[Callable[..., dict[str, JsonValue]], str]] = {
+    "signature of another statement": (_swapped, "the member did not sign the"),
+    "another member": (_another_culprit, "the member did not sign the"),
+    "no member": (_never_voted, "the member had no vote in the set"),
+    "one block": (_same_block, "an honest member may sign both"),
+    "not yet": (_from_the_future, "nobody has voted at that height yet"),
+    "once more": (_twice, "the log convicts the member of this already"),
+}
+
+
+@pytest.mark.parametrize("name", ACCUSATIONS)
+def test_an_accusation_that_proves_nothing_is_found(
+    changing: AuditedLog, copy_of_changing: Path, name: str
+) -> None:
+    change, expected = ACCUSATIONS[name]
+    forged = Forged(changing, copy_of_changing)
+    other, index = (forged.find("evidence", skip=n) for n in range(2))
+    pair = [json.loads(forged.leaves[each]) for each in (index, other)]
+    forged.change(index, **change(*pair))
+    shutil.rmtree(copy_of_changing / "log/certs")  # then nothing is executed
+    report = forged.publish()
+    found = [str(each) for each in report.contradictions if each.area == "evidence"]
+    assert len(found) == 1, said(report)
+    assert f"leaf {index}: " in found[0]
+    assert expected in found[0]
 
 
 def test_a_member_that_slips_into_the_set_is_found(
