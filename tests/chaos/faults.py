@@ -44,13 +44,14 @@ Say = Callable[[str], None]
 class Faults:
     """Performs episodes on a stage. ``seen`` counts what really happened, by name."""
 
-    def __init__(self, stage: Stage, say: Say) -> None:
-        """Break ``stage``, and tell ``say`` what is done."""
+    def __init__(self, stage: Stage, say: Say, seed: int) -> None:
+        """Break ``stage``, and tell ``say`` what is done; ``seed`` chooses ways to mend."""
         self._stage = stage
         self._say = say
         self._f = faults(len(stage.labels))
         self.impaired: set[str] = set()
         self.seen: dict[str, int] = {}
+        self._rng = Random(seed)
         self._actions: dict[Fault, Callable[[Episode], None]] = {
             Fault.PARTITION: self._partition,
             Fault.ONE_WAY: self._one_way,
@@ -231,11 +232,17 @@ class Faults:
             twin.wait_ready(timeout_s=READY_S)
             time.sleep(episode.seconds)
         shutil.rmtree(self._stage.folder / "twin", ignore_errors=True)
-        if DOUBLED in self._stage.silence(label):
-            # What the alarm tells the operator to do, now that no other machine runs with the key.
-            self._count("noticed that its key is in use twice")
-            self._stage.cluster.kill(label, "node")
-            (self._stage.cluster.nodes[label].layout.wal / "silence.json").unlink()
+
+    def _mend_doubled(self, label: str) -> None:
+        """Do what the guide says about a doubled key, now that no other machine runs with it."""
+        self._count("noticed that its key is in use twice")
+        if self._rng.random() < 0.5:
+            Admins(self._stage, self._rng).rotate(label)
+            self._count("got new keys after that")
+            return
+        self._stage.cluster.kill(label, "node")
+        (self._stage.cluster.nodes[label].layout.wal / "silence.json").unlink()
+        self.start_ended()
 
     # ------------------------------------------------------------ counting
 
@@ -247,6 +254,8 @@ class Faults:
         ):
             time.sleep(0.5)  # Every start begins with questions to the others, silently.
         for label in self._stage.labels:
+            if DOUBLED in self._stage.silence(label):
+                self._mend_doubled(label)
             is_silent = bool(self._stage.silence(label))
             if is_silent and label not in self.impaired:
                 self.impaired.add(label)

@@ -65,6 +65,7 @@ class Run:
         self._stalls: list[str] = []
         self._went_on_s: dict[str, list[float]] = {}
         self._episodes: list[str] = []
+        self._probes = 0
 
     def perform(self) -> dict[str, Any]:
         """Run; return what happened. ``violations`` is empty if all went well."""
@@ -79,12 +80,12 @@ class Run:
                 Client(stage, label, history, seed=settings.seed, pause_s=settings.pause_s)
                 for label in stage.labels
             ]
-            probe = Client(stage, stage.labels[0], history, seed=settings.seed ^ 1, pause_s=0)
-            faults = Faults(stage, self._say)
+            faults = Faults(stage, self._say, settings.seed)
             for client in clients:
                 client.start()
             try:
                 self._break_things(stage, faults, history, started_s)
+                self._wait_votes(stage, faults, history)
             finally:
                 for client in clients:
                     client.stop()
@@ -95,7 +96,7 @@ class Run:
             stage.cluster.stop()
             history.close()
             found = self._judge(stage, history)
-        complaints = [each for client in (*clients, probe) for each in client.complaints]
+        complaints = [each for client in clients for each in client.complaints]
         return {
             **found,
             "violations": [*found["violations"], *self._stalls, *complaints],
@@ -119,7 +120,7 @@ class Run:
         self, stage: Stage, faults: Faults, history: History, started_s: float
     ) -> None:
         settings = self._settings
-        self._go_on(stage, history, "start", settings.seed)
+        self._go_on(stage, history, "start")
         plan = episodes(settings.seed, stage.labels, seconds_max=settings.episode_seconds_max)
         for episode in plan:
             if self._stalls or (
@@ -136,7 +137,7 @@ class Run:
     def _one(self, stage: Stage, faults: Faults, history: History, episode: Episode) -> None:
         try:
             faults.perform(episode)
-            self._go_on(stage, history, episode.fault.value, episode.seed)
+            self._go_on(stage, history, episode.fault.value)
             faults.review_impaired()
             self._look_for_alarms(stage, episode)
         except (PyrsiaError, OSError) as error:
@@ -151,9 +152,11 @@ class Run:
                 if alarm.startswith(("SPLIT VIEW", "HALTED")):
                     self._stalls.append(f"after {episode}: alarm of {label}: {alarm}")
 
-    def _go_on(self, stage: Stage, history: History, after: str, seed: int) -> None:
+    def _go_on(self, stage: Stage, history: History, after: str) -> None:
         """Have some node commit something new, and wait until all nodes that run have it."""
         started_s = time.perf_counter()
+        self._probes += 1
+        seed = (self._settings.seed << 16) + self._probes
         label = Random(seed).choice(stage.labels)
         client = Client(stage, label, history, seed=seed, pause_s=0)
         written = client.write(threading.Event(), give_up_s=GO_ON_S)
@@ -168,6 +171,21 @@ class Run:
         self._went_on_s.setdefault(after, []).append(time.perf_counter() - started_s)
 
     # ------------------------------------------------------------ the end
+
+    def _wait_votes(self, stage: Stage, faults: Faults, history: History) -> None:
+        """Commit until every node votes again: with q others at work no silence may last."""
+        started_s = time.perf_counter()
+        while not self._stalls:
+            try:
+                faults.review_impaired()
+            except PyrsiaError as error:
+                self._stalls.append(f"in the end: {error}")
+            if not faults.impaired:
+                return
+            if time.perf_counter() - started_s > LEVEL_S:
+                words = [stage.silence(label) for label in sorted(faults.impaired)]
+                self._stalls.append(f"silent {LEVEL_S:g} s after everything was healed: {words}")
+            self._go_on(stage, history, "the end")
 
     def _wait_level(self, stage: Stage) -> float:
         """Wait until all nodes have published all that any has; return the seconds."""
