@@ -163,7 +163,7 @@ def evidence(cluster: Cluster, label: str) -> dict[str, Any]:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(600)
 def test_traitor_is_named_by_every_node_and_a_fork_by_those_who_saw_it(
     cluster: Cluster, tmp_path: Path
 ) -> None:
