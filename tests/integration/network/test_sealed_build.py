@@ -18,7 +18,7 @@ from pyrsia_node.model.transactions import parse_item
 from tests.integration.network.evidence import leaves_on_disk, process_of, processes_of
 from tests.integration.network.waiting import until
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.nightly, pytest.mark.timeout(600)]
 
 BUILD_S = 240.0
 
