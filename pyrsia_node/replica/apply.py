@@ -27,12 +27,14 @@ def apply_decision(
     """
     tip = chain.tip
     try:
+        # The height first: consensus may have committed this block while the peer sent it, and a
+        # set that the block changed is not the one that signed it.
+        if wire.certificate_height(wire.split_decision(encoded)[1]) != tip.height + 1:
+            return None
         decision = wire.decode_decision(encoded, n=len(tip.members.members))
     except DecodeError as error:
         raise InvalidInputError(f"decision: {error}") from error
     certificate = decision.certificate
-    if certificate.height != tip.height + 1:
-        return None
     packed = wire.encode_certificate(certificate, n=len(tip.members.members))
     committed = chain.commit(decision.block, packed, is_proved=is_proved)
     if committed.tip.height != certificate.height:

@@ -32,6 +32,7 @@ from pyrsia_node.replica.watch import HeightWatch
 from tests.fakes.local_chain import LocalChain
 from tests.fakes.memory_store import MemoryKeyValueStore
 from tests.strategies.build_bodies import request
+from tests.strategies.identities import identity
 
 Answer = Callable[[str, bytes], Awaitable[bytes]]
 HONEST, HOSTILE = PeerId("honest"), PeerId("hostile")
@@ -168,6 +169,16 @@ def test_the_next_decision_is_committed_and_any_other_height_is_left_alone() -> 
     assert found[0].tip.block_hash == reader.chain.tip.block_hash
     assert apply_decision(reader.chain, decision(source, 1)) is None
     assert reader.chain.tip.height == 1
+
+
+def test_a_decision_that_came_too_late_is_left_alone_though_its_block_changed_the_set() -> None:
+    source = chain_of(1)
+    committed = source.commit(*source.add(identity(9)))
+    assert len(committed.tip.members.members) == 5
+    # Three of four signed it; of the five that the tip now has, four would be needed.
+    late = decision(source, committed.tip.height)
+    assert apply_decision(source.chain, late) is None
+    assert apply_decision(source.chain, decision(source, 1)) is None
 
 
 def test_the_tips_block_under_a_made_up_certificate_is_no_next_block() -> None:
