@@ -9,11 +9,22 @@ import sys
 from consensus.sim.batch import Job, run_job
 from consensus.sim.schedule import Signatures
 
-_SCRIPT = """
+SEEDS = ((3, 4), (22, 4), (5, 7), (24, 7), (31, 7), (37, 7))
+
+_SCRIPT = f"""
 from consensus.sim.batch import Job, run_job
-for seed, n in ((3, 4), (5, 7), (11, 4), (24, 7)):
+from consensus.sim.cluster import Cluster
+from consensus.sim.conspiracy import conspiracy
+from consensus.sim.stage import Stage
+from consensus.sim.twins import Cast
+for seed, n in {SEEDS}:
     outcome = run_job(Job(seed, n))
     print(seed, n, outcome.digest, outcome.events, outcome.heights, outcome.violation)
+cast = Cast(n=4, pairs=1, rounds=3)
+for number in cast.walk(5_000, 5_010):
+    print("twins", number, Stage(cast, number).play())
+for seed in range(3):
+    print("conspiracy", Cluster(conspiracy(seed, n=4, traitors=2)).run())
 """
 
 
@@ -32,7 +43,20 @@ def _digests(hash_seed: str) -> str:
 def test_every_frame_is_the_same_under_two_hash_seeds() -> None:
     first = _digests("1")
     assert first == _digests("4242")
-    assert first.count("None") == 4
+    told = first.splitlines()
+    assert all(line.endswith("None") for line in told[: len(SEEDS)])
+    assert sum(line.startswith("twins") for line in told) > 0
+    assert sum(line.startswith("conspiracy") for line in told) == 3
+
+
+def test_the_seeds_compared_show_every_kind_of_run() -> None:
+    drawn = [Job(seed, n).schedule() for seed, n in SEEDS]
+    assert any(one.has_changes for one in drawn)
+    assert any(one.lost_logs for one in drawn)
+    assert any(one.traitors for one in drawn)
+    assert any(one.blackouts for one in drawn)
+    assert any(one.sick_disks for one in drawn)
+    assert any(one.clock_jumps for one in drawn)
 
 
 def test_telling_the_story_changes_nothing() -> None:

@@ -10,6 +10,7 @@ import pytest
 from consensus.sim.nightly import PROGRESS, RESULT, main
 from consensus.sim.parts import PARTS, Counts, merged, number, run_chunk
 
+pytestmark = pytest.mark.timeout(240)
 TRIAL = ["--parts", "twins_4_2", "--scale", "0.05"]
 
 
