@@ -103,7 +103,7 @@ class RealisticLog:
         self.ids = [one.id for one in self.local.members]
         self.time_ms = self.local.genesis.time_ms
         self._seq = 0
-        self._size = 0
+        self.size = 0
         self._versions: dict[str, int] = {}
 
     @property
@@ -112,20 +112,21 @@ class RealisticLog:
 
     def leaves(self, size: int) -> Iterator[bytes]:
         """Yield at least ``size`` leaves, whole blocks."""
-        self._size = 0
+        self.size = 0
         yield from self.local.chain.leaves(0, 2)
-        self._size = 2
+        self.size = 2
         height = 0
         before: list[Asked] = []
-        while self._size < size:
+        while self.size < size:
             height += 1
-            body, before = self._body(before)
+            body, before = self.body(before)
             self.time_ms += BLOCK_MS
             yield self._header(height, len(body))
             yield from body
-            self._size += 1 + len(body)
+            self.size += 1 + len(body)
 
-    def _body(self, before: list[Asked]) -> tuple[list[bytes], list[Asked]]:
+    def body(self, before: list[Asked]) -> tuple[list[bytes], list[Asked]]:
+        """Return a block's leaves after its header, and what they ask for."""
         asked, requests = [], []
         for _ in range(REQUESTS_A_BLOCK):
             wish, leaf = self.request()
@@ -137,18 +138,30 @@ class RealisticLog:
                 ("accepted", "diverged", "failed", "expired"), (92, 3, 4, 1), k=len(before)
             )
             documents = [self.document(wish) for wish in before]
-            batches_at = self._size + 1 + len(requests)
-            answers += self._batches(before, fates, documents)
-            answers += [
-                self._result(wish, document)
-                for wish, fate, document in zip(before, fates, documents, strict=True)
-                if fate == "accepted"
-            ]
-            answers += [
-                self._outcome(wish, fate, document, batches_at)
-                for wish, fate, document in zip(before, fates, documents, strict=True)
-            ]
+            batches_at = self.size + 1 + len(requests)
+            answers = self.answers(before, fates, documents, batches_at=batches_at)
         return requests + answers, asked
+
+    def answers(
+        self,
+        before: list[Asked],
+        fates: list[str],
+        documents: list[dict[str, Any]],
+        *,
+        batches_at: int,
+    ) -> list[bytes]:
+        """Return batches, documents and outcomes of requests; ``batches_at`` is the first leaf."""
+        leaves = self._batches(before, fates, documents)
+        leaves += [
+            self._result(wish, document)
+            for wish, fate, document in zip(before, fates, documents, strict=True)
+            if fate == "accepted"
+        ]
+        leaves += [
+            self._outcome(wish, fate, document, batches_at)
+            for wish, fate, document in zip(before, fates, documents, strict=True)
+        ]
+        return leaves
 
     def _hex(self, count: int = 32) -> str:
         return self.random.randbytes(count).hex()
@@ -166,7 +179,7 @@ class RealisticLog:
                 "rules": 1,
                 "network": self.network_id.hex(),
                 "height": height,
-                "prev_size": self._size,
+                "prev_size": self.size,
                 "view": 0,
                 "proposer": self.ids[height % 4],
                 "time_ms": self.time_ms,

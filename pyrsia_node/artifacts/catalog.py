@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import Final, Literal
 
 from pyrsia_node.artifacts.fetcher import Fetcher
+from pyrsia_node.artifacts.joining_log import JoiningLog
 from pyrsia_node.artifacts.names import parse_file_name, sort_versions
 from pyrsia_node.artifacts.reading import BlobReader, Reader
 from pyrsia_node.artifacts.resolver import LoggedFile, Project, Resolver
@@ -92,8 +93,13 @@ class Catalog:
         *,
         upstream: UpstreamIndex | None,
         policy: UpstreamPolicy,
+        joining: JoiningLog | None = None,
     ) -> None:
-        """Wire a catalog; without ``upstream`` what the log does not know is denied."""
+        """Wire a catalog; without ``upstream`` what the log does not know is denied.
+
+        ``joining`` answers until this node has the log itself.
+        """
+        self._joining = joining
         self._resolver = resolver
         self._fetcher = fetcher
         self._store = store
@@ -117,8 +123,9 @@ class Catalog:
                 that requests a build.
             UnavailableError: The log, or the upstream alone responsible, cannot be asked now.
         """
+        resolver = await self._resolver_of(name)
         try:
-            logged = self._resolver.project(name)
+            logged = resolver.project(name)
         except NotFoundError:
             logged = None
         upstream = await self._ask_upstream(name, logged)
@@ -128,16 +135,28 @@ class Catalog:
                 f"{BUILD_COMMAND} {name}==VERSION"
             )
         merged = _merge(name, logged, upstream)
-        return self._close(merged) if merged.files else merged
+        return self._close(merged, resolver) if merged.files else merged
 
-    def _close(self, project: OfferedProject) -> OfferedProject:
+    async def _resolver_of(self, name: str) -> Resolver:
+        """Return what resolves a name: the log of this node, or what peers prove while it joins."""
+        if self._joining is None:
+            return self._resolver
+        if self._resolver.is_ready():
+            self._joining = None
+            return self._resolver
+        try:
+            return await self._joining.resolver(name)
+        except InvalidInputError:
+            return self._resolver  # the core does not join; the log's own words say what is missing
+
+    def _close(self, project: OfferedProject, resolver: Resolver) -> OfferedProject:
         """Mark what the network closed, whoever vouches for it.
 
         A closed file is shown as yanked (PEP 592): clients then choose it only if it is pinned, and
         say why it was closed before they are refused.
         """
         theirs = {parse_sha256(f.sha256) for f in project.files.values() if f.logged is None}
-        revoked = self._resolver.revoked(theirs) if theirs else {}
+        revoked = resolver.revoked(theirs) if theirs else {}
         files = dict(project.files)
         for name, file in files.items():
             closed = (
@@ -146,7 +165,7 @@ class Catalog:
                 else revoked.get(parse_sha256(file.sha256))
             )
             if closed is not None:
-                is_refused = not self._resolver.serves_revoked
+                is_refused = not resolver.serves_revoked
                 files[name] = replace(
                     file, closed=closed, yanked=closed.text, is_refused=is_refused
                 )

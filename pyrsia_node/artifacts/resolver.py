@@ -29,10 +29,10 @@ from pyrsia_node.artifacts.statements import (
     Statements,
 )
 from pyrsia_node.artifacts.values import Artifact
-from pyrsia_node.artifacts.verified_log import ProvedEntry, VerifiedLog
+from pyrsia_node.artifacts.verified_log import ProvedEntry, ProvedLog
 from pyrsia_node.model.digest import Sha256
 from pyrsia_node.model.documents import FileEntry
-from pyrsia_node.model.errors import NotFoundError, VerificationError
+from pyrsia_node.model.errors import NotFoundError, UnavailableError, VerificationError
 from pyrsia_node.model.statements import Revoke
 
 PROJECTS_MAX: Final = 512
@@ -129,7 +129,7 @@ class Resolver:
 
     def __init__(
         self,
-        log: VerifiedLog,
+        log: ProvedLog,
         index: EntryIndex,
         *,
         ecosystem: str,
@@ -152,6 +152,14 @@ class Resolver:
         self._ecosystem = ecosystem
         self._serve_contradicting = serve_contradicting
         self._known: OrderedDict[str, Project] = OrderedDict()
+
+    def is_ready(self) -> bool:
+        """Tell whether there is a head yet: not before a new node has its history."""
+        try:
+            self._log.head()
+        except UnavailableError:
+            return False
+        return True
 
     def projects(self) -> list[str]:
         """Return the names that the index knows; each is proved only when it is asked for."""

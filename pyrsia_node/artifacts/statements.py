@@ -14,7 +14,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
 
-from pyrsia_node.artifacts.verified_log import VerifiedLog
+from pyrsia_node.artifacts.verified_log import ProvedLog
 from pyrsia_node.model.digest import Sha256
 from pyrsia_node.model.errors import (
     InvalidInputError,
@@ -80,7 +80,7 @@ class PackageStatements:
 class Statements:
     """Reads statements of one ecosystem from a proved log."""
 
-    def __init__(self, log: VerifiedLog, index: StatementIndex, *, ecosystem: str) -> None:
+    def __init__(self, log: ProvedLog, index: StatementIndex, *, ecosystem: str) -> None:
         """Prove on ``log`` what ``index`` points at."""
         self._log = log
         self._index = index

@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
 from pyrsia_node.ledger.tiles import TileFiles
 from pyrsia_node.model.errors import (
@@ -86,6 +86,37 @@ class ProvedEntry:
     entry: Accepted
     height: int
     time_ms: int
+
+
+class ProvedLog(Protocol):
+    """A log from which nothing comes that was not proved."""
+
+    @property
+    def network_id(self) -> bytes:
+        """The id of the network whose log this is."""
+        ...
+
+    def head(self) -> Head:
+        """Return the head under which leaves are proved.
+
+        Raises:
+            UnavailableError: There is none yet.
+        """
+        ...
+
+    def leaf(self, index: int) -> ProvedLeaf:
+        """Return a leaf.
+
+        Raises:
+            NotFoundError: The log does not have it.
+            VerificationError: It cannot be proved.
+            UnavailableError: It cannot be read now.
+        """
+        ...
+
+    def accepted(self, index: int) -> ProvedEntry:
+        """Return an ACCEPTED entry; raises as :meth:`leaf`, VerificationError for other leaves."""
+        ...
 
 
 class VerifiedLog:
@@ -161,15 +192,7 @@ class VerifiedLog:
         Raises:
             VerificationError: The leaf is something else.
         """
-        leaf = self.leaf(index)
-        try:
-            outcome = decode_outcome(leaf.data)
-        except InvalidInputError as error:
-            raise VerificationError(f"entry {index} is no accepted build: {error}") from error
-        if not isinstance(outcome, Accepted):
-            kind = type(outcome).__name__.lower()
-            raise VerificationError(f"entry {index} is {kind}, not accepted")
-        return ProvedEntry(index, outcome, leaf.height, leaf.time_ms)
+        return as_accepted(self.leaf(index))
 
     def proof(self, index: int) -> bytes:
         """Return the offline proof of a leaf under the newest head; raises as :meth:`leaf`."""
@@ -275,6 +298,22 @@ class VerifiedLog:
     def _entries(self, start: int, end: int, head: Head) -> list[bytes]:
         with _readable():
             return list(self._tiles.entries(start, end, size=head.size))
+
+
+def as_accepted(leaf: ProvedLeaf) -> ProvedEntry:
+    """Return a proved leaf as the ACCEPTED entry that it is.
+
+    Raises:
+        VerificationError: It is something else.
+    """
+    try:
+        outcome = decode_outcome(leaf.data)
+    except InvalidInputError as error:
+        raise VerificationError(f"entry {leaf.index} is no accepted build: {error}") from error
+    if not isinstance(outcome, Accepted):
+        kind = type(outcome).__name__.lower()
+        raise VerificationError(f"entry {leaf.index} is {kind}, not accepted")
+    return ProvedEntry(leaf.index, outcome, leaf.height, leaf.time_ms)
 
 
 @contextmanager

@@ -47,6 +47,7 @@ from pyrsia_node.p2p.config import NetworkConfig
 from pyrsia_node.p2p.network import Network
 from pyrsia_node.ports import Clock, Hint
 from pyrsia_node.replica.apply import apply_decision
+from pyrsia_node.replica.entry_answers import EntryAnswers
 from pyrsia_node.replica.follow import Contradiction, Follower
 from pyrsia_node.replica.gossip import CHECKPOINT_HINT, HeadGossip
 from pyrsia_node.replica.projection import Projection
@@ -54,7 +55,7 @@ from pyrsia_node.replica.watch import HeightWatch
 from pyrsia_node.schema.config import Config
 from pyrsia_node.schema.layout import Layout
 from pyrsia_node.schema.sections import WORKER_UID_DEFAULT
-from pyrsia_node.store.keys import KeyUse, load_keys
+from pyrsia_node.store.keys import KeyUse
 from pyrsia_node.store.leveldb import LevelDbStore
 
 _LOG = logging.getLogger("pyrsia.core")
@@ -73,7 +74,7 @@ async def run_core(layout: Layout, config: Config, clock: Clock) -> None:
     genesis = _read_genesis(layout)
     settings = _network_config(config, genesis)
     with LevelDbStore(layout.chain) as store:
-        await join_if_new(store, genesis, settings, load_keys(layout.node_key), clock)
+        await join_if_new(layout, config, store, genesis, settings, clock=clock)
         chain = Chain.open(store, genesis)
         keys = keys_in_force(layout, chain)
         async with (
@@ -190,6 +191,7 @@ class CoreNode:
             trust=lambda: self._trust.trust,
             on_cosignatures=self._projection.cosignatures_held,
         )
+        self._entries = EntryAnswers(chain=chain, log=opened.layout.log, root=opened.layout.root)
         self._builds = self._make_builds()
         self._assembly = Assembly(
             opened, submit=self._submit, is_pending=self._is_pending, beyond=self._watch.beyond
@@ -254,6 +256,7 @@ class CoreNode:
         self._justice.serve_on(network)
         self._builds.serve_on(network)
         self._heads.serve_on(network)
+        self._entries.serve_on(network)
         self._assembly.serve_on(network)
         Candidacy(self._opened).serve_on(network)
         network.serve_pieces(BlobServer(self._stat_blob).answer)
@@ -301,6 +304,7 @@ class CoreNode:
             is_seated=self._is_seated,
             open_pending=lambda: len(member.pending.known()) if member is not None else 0,
             submit=self._submit,
+            beyond=self._watch.beyond,
             faults=self._faults,
             version=metadata.version("pyrsia"),
         )
@@ -330,6 +334,7 @@ class CoreNode:
 
     def close(self) -> None:
         """Let go of what is held of the store, which its owner closes next."""
+        self._entries.close()
         self._snapshots.close()
 
     def _catchup_alarm(self, text: str) -> None:

@@ -6,6 +6,7 @@ UnavailableError, and whoever can goes on without it. docs/spec/links.md.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final, TypeVar
 
 from pyrsia_node.gateway.link import LinkClient
@@ -13,6 +14,15 @@ from pyrsia_node.model.errors import InvalidInputError, UnavailableError
 from pyrsia_node.ports import Holder, PeerId
 from pyrsia_node.schema.evidence import EvidenceList
 from pyrsia_node.schema.fields import Answer, Params
+from pyrsia_node.schema.joining import (
+    ClosedPage,
+    ClosedParams,
+    EntriesParams,
+    FindParams,
+    FoundLeaves,
+    JoiningState,
+    PlacedLeaves,
+)
 from pyrsia_node.schema.links import (
     AnnounceParams,
     BuildParams,
@@ -42,6 +52,7 @@ from pyrsia_node.schema.motions import (
 
 STATUS_SECONDS_MAX: Final = 3.0
 HOLDERS_SECONDS_MAX: Final = 5.0
+ENTRIES_SECONDS_MAX: Final = 15.0
 BUILD_SECONDS_MAX: Final = 30.0
 MOTION_SECONDS_MAX: Final = 15.0
 
@@ -105,6 +116,25 @@ class CoreLink:
         """Return whether a block holds a transaction."""
         params = TransactionParams.parse({"id": transaction_id})
         return await self._call("transaction", params, TransactionState, STATUS_SECONDS_MAX)
+
+    async def joining(self) -> JoiningState:
+        """Return the head that a joining node serves by (``artifacts.joining_log``)."""
+        return await self._call("joining", NoParams(), JoiningState, STATUS_SECONDS_MAX)
+
+    async def closed(self, after: str) -> ClosedPage:
+        """Return what the snapshot that a node joins from says is closed."""
+        params = ClosedParams.parse({"after": after})
+        return await self._call("closed", params, ClosedPage, STATUS_SECONDS_MAX)
+
+    async def find(self, ecosystem: str, name: str) -> FoundLeaves:
+        """Return where peers say that a package's leaves stand."""
+        params = FindParams.parse({"ecosystem": ecosystem, "name": name})
+        return await self._call("find", params, FoundLeaves, ENTRIES_SECONDS_MAX)
+
+    async def entries(self, leaves: Sequence[int]) -> PlacedLeaves:
+        """Return leaves with their proofs, from peers."""
+        params = EntriesParams.parse({"leaves": list(leaves)})
+        return await self._call("entries", params, PlacedLeaves, ENTRIES_SECONDS_MAX)
 
     async def holders(self, sha256: str) -> list[Holder]:
         """Return who may have an artifact (``ports.Router``)."""

@@ -15,6 +15,7 @@ from typing import Final
 
 from pyrsia_node.artifacts.catalog import Catalog, UpstreamPolicy
 from pyrsia_node.artifacts.fetcher import Fetcher
+from pyrsia_node.artifacts.joining_log import JoiningLog
 from pyrsia_node.artifacts.resolver import Resolver
 from pyrsia_node.artifacts.upstream_values import UpstreamIndex
 from pyrsia_node.artifacts.verified_log import VerifiedLog
@@ -68,6 +69,7 @@ class Gateway:
 class _Storage:
     store: FileBlobStore
     fetcher: Fetcher
+    core: CoreLink
 
 
 async def open_gateway(
@@ -142,7 +144,7 @@ def _open_storage(
     source = FallbackPieceSource(direct, RelayPieceSource(layout.relay_socket))
     fetcher = Fetcher(store, layout.partial, core, source)
     stack.push_async_callback(fetcher.close)
-    return _Storage(store, fetcher)
+    return _Storage(store, fetcher, core)
 
 
 def _clean_partial(folder: Path) -> None:
@@ -190,7 +192,17 @@ def _make_catalog(
     if config.pypi.policy == "upstream":
         upstream = _open_upstream(stack, layout, config, parts)
     policy = UpstreamPolicy(config.pypi.strict, config.pypi.reserved)
-    return Catalog(resolver, parts.fetcher, parts.store, upstream=upstream, policy=policy)
+    joining = JoiningLog(
+        parts.core,
+        layout.trust,
+        genesis=_genesis(layout),
+        ecosystem="pypi",
+        serve_contradicting=config.pypi.serve_contradicting,
+        serve_revoked=config.pypi.serve_revoked,
+    )
+    return Catalog(
+        resolver, parts.fetcher, parts.store, upstream=upstream, policy=policy, joining=joining
+    )
 
 
 def _open_upstream(

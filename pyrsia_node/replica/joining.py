@@ -11,6 +11,7 @@ Design: docs/design/catchup.md, "Snapshots"; wire form: docs/spec/peer-protocols
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -67,6 +68,7 @@ class Joiner:
         genesis: Genesis,
         trust: Trust,
         height_min: int,
+        on_closed_known: Callable[[Header], None] = lambda _header: None,
     ) -> None:
         """Join into ``store``, which holds no chain.
 
@@ -76,12 +78,15 @@ class Joiner:
             genesis: The network's.
             trust: The sets proved so far; at least that of the genesis.
             height_min: Snapshots of lower heights are not worth it.
+            on_closed_known: Gets the snapshot's header once ``store`` holds everything that it says
+                of what the network withdrew and revoked; may be called again after a failure.
         """
         self._requests = requests
         self._store = store
         self._genesis = genesis
         self._trust = trust
         self._height_min = height_min
+        self._on_closed_known = on_closed_known
 
     async def run(self) -> int | None:
         """Join; return the height reached, or None where that was not possible.
@@ -110,7 +115,8 @@ class Joiner:
     async def _adopt(self, target: _Target) -> None:
         adoption = Adoption(self._store, self._genesis, target.header, target.buckets)
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(_Buckets(self._requests, adoption, target).run)
+            buckets = _Buckets(self._requests, adoption, target, self._on_closed_known)
+            nursery.start_soon(buckets.run)
             nursery.start_soon(_History(self._requests, adoption, target, self._trust).run)
         adoption.finish()
 
@@ -164,14 +170,29 @@ class Joiner:
 class _Buckets:
     """Fetches the state: several buckets at once, what serving needs first."""
 
-    def __init__(self, requests: PeerRequests, adoption: Adoption, target: _Target) -> None:
+    def __init__(
+        self,
+        requests: PeerRequests,
+        adoption: Adoption,
+        target: _Target,
+        on_closed_known: Callable[[Header], None],
+    ) -> None:
         self._requests = requests
         self._adoption = adoption
+        self._header = target.header
         self._height = target.header.height
         self._peers = list(target.peers)
-        self._waiting = sorted(target.buckets, key=_serving_first)
+        self._on_closed_known = on_closed_known
+        self._waiting: list[str] = []
 
     async def run(self) -> None:
+        names = sorted(self._adoption.missing)
+        await self._fetch_all([name for name in names if _is_for_serving(name)])
+        self._on_closed_known(self._header)
+        await self._fetch_all([name for name in names if not _is_for_serving(name)])
+
+    async def _fetch_all(self, names: list[str]) -> None:
+        self._waiting = names
         async with trio.open_nursery() as nursery:
             for _ in range(PARALLEL_BUCKETS):
                 nursery.start_soon(self._work)
@@ -289,5 +310,5 @@ async def _ask(requests: PeerRequests, peer: PeerId, method: str, payload: bytes
     )
 
 
-def _serving_first(name: str) -> tuple[bool, str]:
-    return name.split("/", maxsplit=1)[0] not in SERVING_KINDS, name
+def _is_for_serving(name: str) -> bool:
+    return name.split("/", maxsplit=1)[0] in SERVING_KINDS

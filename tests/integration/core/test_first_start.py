@@ -9,14 +9,20 @@ from pathlib import Path
 import pytest
 
 from pyrsia_node.core.clock import SystemClock
-from pyrsia_node.core.first_start import join_if_new
+from pyrsia_node.core.first_start import HEIGHT_MIN, join_if_new
+from pyrsia_node.core.founding import initialize
 from pyrsia_node.core.peer_methods import PeerMethods
 from pyrsia_node.ledger.chain import Chain
 from pyrsia_node.ledger.publish import Publisher
+from pyrsia_node.ledger.reader import IndexReader
 from pyrsia_node.ledger.snapshot import SnapshotKeeper
+from pyrsia_node.ledger.tiles import TileFiles
 from pyrsia_node.model.purl import Purl
 from pyrsia_node.p2p.config import NetworkConfig
 from pyrsia_node.p2p.network import Network
+from pyrsia_node.schema.config import Config
+from pyrsia_node.schema.layout import Layout
+from pyrsia_node.schema.sections import NodeSection
 from pyrsia_node.store.keys import KeyUse, NodeKeys, create_keys
 from pyrsia_node.store.leveldb import LevelDbStore
 from pyrsia_node.tlog.trust import Trust, TrustFile
@@ -24,10 +30,19 @@ from tests.fakes.local_chain import LocalChain
 from tests.strategies.build_bodies import request
 from tests.strategies.identities import identity
 
+CONFIG = Config(node=NodeSection("newcomer", "regular"))
+
 
 @pytest.fixture
 def keys(tmp_path: Path) -> NodeKeys:
     return create_keys(tmp_path / "node.key")
+
+
+@pytest.fixture
+def layout(tmp_path: Path) -> Layout:
+    found = Layout(tmp_path / "newcomer")
+    initialize(found, CONFIG)
+    return found
 
 
 def grown() -> LocalChain:
@@ -66,32 +81,56 @@ async def served(local: LocalChain, folder: Path, keys: NodeKeys) -> AsyncIterat
     keeper.close()
 
 
+async def first_start(
+    layout: Layout,
+    store: LevelDbStore,
+    local: LocalChain,
+    settings: NetworkConfig,
+    *,
+    height_min: int = HEIGHT_MIN,
+) -> int | None:
+    return await join_if_new(
+        layout,
+        CONFIG,
+        store,
+        local.genesis,
+        settings,
+        clock=SystemClock(),
+        height_min=height_min,
+    )
+
+
 async def test_new_node_joins_from_a_snapshot_over_real_sockets(
-    tmp_path: Path, keys: NodeKeys
+    tmp_path: Path, keys: NodeKeys, layout: Layout
 ) -> None:
     local = grown()
     with LevelDbStore(tmp_path / "db", create=True) as store:
         async with served(local, tmp_path / "log", keys) as settings:
-            found = await join_if_new(
-                store, local.genesis, settings, keys, SystemClock(), height_min=1
-            )
+            found = await first_start(layout, store, local, settings, height_min=1)
             assert found == 7
             assert Chain.open(store, local.genesis).tip == local.chain.tip
             # There is a chain now: the next start asks nobody.
-            again = await join_if_new(
-                store, local.genesis, settings, keys, SystemClock(), height_min=1
-            )
+            again = await first_start(layout, store, local, settings, height_min=1)
             assert again is None
+            # What is derived from it is here as well, so that the node serves at once.
+            size = local.chain.tip.size
+            assert TileFiles(layout.log).entry(size - 1, size=size) == local.chain.leaf(size - 1)
+            assert IndexReader(layout.root).applied_size() == size
 
 
 async def test_short_history_and_missing_peers_leave_the_store_for_execution(
-    tmp_path: Path, keys: NodeKeys
+    tmp_path: Path, keys: NodeKeys, layout: Layout
 ) -> None:
     local = grown()
     with LevelDbStore(tmp_path / "db", create=True) as store:
         async with served(local, tmp_path / "log", keys) as settings:
-            assert await join_if_new(store, local.genesis, settings, keys, SystemClock()) is None
+            assert (
+                await join_if_new(
+                    layout, CONFIG, store, local.genesis, settings, clock=SystemClock()
+                )
+                is None
+            )
         alone = NetworkConfig(local.network_id.hex(), gossip=False)
-        assert await join_if_new(store, local.genesis, alone, keys, SystemClock()) is None
+        assert await first_start(layout, store, local, alone) is None
         assert list(store.scan(b"")) == []
         assert Chain.open(store, local.genesis).tip.height == 0
