@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+
+import trio
 
 from consensus.quorum import faults, quorum
 from consensus.replica import Replica
@@ -14,7 +16,7 @@ from pyrsia_node.core.member_methods import note_on
 from pyrsia_node.core.router import CoreRouter
 from pyrsia_node.ledger.chain import Chain
 from pyrsia_node.ledger.publish import Publisher
-from pyrsia_node.model.digest import parse_sha256
+from pyrsia_node.model.digest import Sha256, parse_sha256
 from pyrsia_node.model.errors import InvalidInputError
 from pyrsia_node.model.purl import Purl
 from pyrsia_node.model.transactions import decode_transaction
@@ -69,6 +71,7 @@ class CoreState:
     is_seated: Callable[[], bool]
     open_pending: Callable[[], int]
     submit: Submit
+    beyond: Callable[[int], Awaitable[int]]
     faults: dict[str, str]
     version: str
 
@@ -197,9 +200,16 @@ class CoreMethods:
         return Submitted(id=signed.id)
 
     async def _transaction(self, params: TransactionParams) -> TransactionState:
-        found = self._state.chain.transaction_status(parse_sha256(params.id))
-        if found is None:
-            return TransactionState(committed=False)
+        state = TransactionState(committed=False)
+        with trio.move_on_after(params.wait_ms / 1000):
+            state = await self._committed(parse_sha256(params.id))
+        return state  # noqa: RET504 - as it was, where the wait ended first
+
+    async def _committed(self, wanted: Sha256) -> TransactionState:
+        """Return where a transaction stands; waits for the block that holds it."""
+        chain = self._state.chain
+        while (found := chain.transaction_status(wanted)) is None:
+            await self._state.beyond(chain.tip.height)
         return TransactionState(committed=True, leaf=found.leaf, height=found.height)
 
     async def _set_fault(self, params: SetFaultParams) -> Done:

@@ -235,9 +235,10 @@ class Submitted(Answer):
 
 
 class TransactionParams(Params):
-    """``transaction``: which one."""
+    """``transaction``: which one, and how long the answer may wait for a block that holds it."""
 
     id: Sha256
+    wait_ms: Annotated[int, Field(ge=0, le=10_000)] = 0
 
 
 class TransactionState(Answer):

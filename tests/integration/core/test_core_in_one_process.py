@@ -25,7 +25,7 @@ from pyrsia_node.model.errors import (
 )
 from pyrsia_node.model.genesis import DEFAULT_PARAMS, Genesis
 from pyrsia_node.model.purl import Purl
-from pyrsia_node.model.transactions import sign_transaction
+from pyrsia_node.model.transactions import decode_transaction, sign_transaction
 from pyrsia_node.p2p.config import NetworkConfig
 from pyrsia_node.p2p.network import Network
 from pyrsia_node.ports import PeerId
@@ -127,6 +127,29 @@ async def test_what_is_submitted_is_ordered_published_and_there_after_a_restart(
         assert (after.root, after.size) == (before.root, before.size)
         await link.call("submit", {"transaction": wanted(layout, 2)})
         await until_height(link, 2)
+
+
+async def test_whoever_waits_for_a_block_is_told_once_it_is_there_and_not_for_ever(
+    tmp_path: Path,
+) -> None:
+    layout = founded(tmp_path)
+    transaction = wanted(layout, 1)
+    network_id = Genesis.decode(layout.genesis.read_bytes()).network_id
+    signed = decode_transaction(transaction.encode(), network_id=network_id)
+    told: list[dict[str, object]] = []
+    async with core(layout) as link:
+        question = {"id": signed.id, "wait_ms": 1}
+        assert await link.call("transaction", question) == {"committed": False}
+        with pytest.raises(InvalidInputError, match="wait_ms"):
+            await link.call("transaction", {**question, "wait_ms": 10_001})
+        async with trio.open_nursery() as nursery:
+
+            async def ask() -> None:
+                told.append(dict(await link.call("transaction", {**question, "wait_ms": 10_000})))
+
+            nursery.start_soon(ask)
+            await link.call("submit", {"transaction": transaction})
+    assert [(one["committed"], one["height"]) for one in told] == [(True, 1)]
 
 
 async def test_status_tells_what_an_operator_needs(tmp_path: Path) -> None:
