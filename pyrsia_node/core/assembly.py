@@ -228,7 +228,9 @@ class Assembly:
     async def _look(self) -> None:
         motions = self.motions()
         if self._opened.is_member:
-            for subject, own in self._own.all().items():
+            # What asks a candidate may wait for it; a revocation must not wait behind that.
+            own_motions = self._own.all().items()
+            for subject, own in sorted(own_motions, key=lambda each: _asks(each[1].motion)):
                 await self._carry(subject, own, motions.get(subject))
         await self._learn_others(motions)
 
@@ -340,3 +342,8 @@ class Assembly:
         if motion is None:
             raise NotFoundError(f"motion {subject} is not known here")
         return motion.encode()
+
+
+def _asks(motion: Motion) -> bool:
+    """Tell whether carrying a motion out asks another node."""
+    return motion.op == "add_node"

@@ -16,7 +16,8 @@ pytestmark = [
     pytest.mark.xdist_group("walking"),
 ]
 
-PACKAGE = "toml==0.10.2"
+PROJECT, VERSION = "idna", "3.10"
+PACKAGE = f"{PROJECT}=={VERSION}"
 REASON = "steals credentials"
 WAIT_S = 60.0
 PIP = REPOSITORY / ".clients" / "bin" / "pip"
@@ -35,11 +36,10 @@ def admin(walking: Walking, label: str, *words: str) -> Finished:
 def approve_all(walking: Walking, label: str, *, motions: int) -> None:
     """Approve everything that is under way, as soon as this node knows what it is."""
 
-    def known() -> list[dict[str, Any]]:
-        found: list[dict[str, Any]] = admin(walking, label, "nodes", "--format", "json").json()[
-            "motions"
-        ]
-        return [each for each in found if each["content"] is not None]
+    def known() -> list[Any]:
+        found = walking.cluster.call(label, "members", {})["motions"]
+        assert isinstance(found, list)
+        return [each for each in found if "content" in each]
 
     until(lambda: len(known()) == motions, f"{label} knows {motions} motions", WAIT_S)
     for motion in known():
@@ -48,7 +48,7 @@ def approve_all(walking: Walking, label: str, *, motions: int) -> None:
 
 
 def files(walking: Walking) -> dict[str, dict[str, Any]]:
-    return {each["filename"]: each for each in walking.page("toml")["files"]}
+    return {each["filename"]: each for each in walking.page(PROJECT)["files"]}
 
 
 def is_closed(walking: Walking, word: str) -> bool:
@@ -75,7 +75,7 @@ def test_advice_advises_and_a_quorum_closes_a_package_for_every_pip(walking: Wal
     before = size(walking)
 
     said = ("--advisory", "CVE-2024-3094", "--reason", "reads what it should not")
-    assert "entry" in admin(walking, "authorized-1", "vulnerable", "toml", *said).ok().out
+    assert "entry" in admin(walking, "authorized-1", "vulnerable", PROJECT, *said).ok().out
     until(lambda: all("_statements" in each for each in files(walking).values()), "advice", WAIT_S)
     assert not any(each["yanked"] for each in files(walking).values())
     download(walking, "advised").ok()
@@ -100,5 +100,7 @@ def test_advice_advises_and_a_quorum_closes_a_package_for_every_pip(walking: Wal
 
     assert statements(walking) == {"vulnerable", "revoke"}
     assert statements(walking, "--as-of", str(before)) == set()
-    found = walking.pyrsia("search", "pkg:pypi/toml", "status:revoked", "--format", "json").json()
+    found = walking.pyrsia(
+        "search", f"pkg:pypi/{PROJECT}", "status:revoked", "--format", "json"
+    ).json()
     assert found["hits"]

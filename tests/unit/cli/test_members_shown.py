@@ -1,0 +1,107 @@
+"""What ``pyrsia nodes`` makes of a node's answer, and what completes words out of it."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+
+import click
+import pytest
+
+from pyrsia_cli.commands import members
+from pyrsia_node.schema.motions import Members
+
+NORTH, WEST = f"12D3KooW{'N' * 44}", f"12D3KooW{'W' * 44}"
+
+
+def motion(op: str, title: str, **more: object) -> dict[str, object]:
+    return {
+        "subject": ("3f2a" if op == "add_node" else "9d41") + "0" * 60,
+        "op": op,
+        "title": title,
+        "approvals": [{"id": NORTH, "label": "north", "expiry": 812}],
+        "missing": ["east", "south"],
+        "needed": 3,
+        "is_own": True,
+        **more,
+    }
+
+
+ANSWER: dict[str, object] = {
+    "height": 12,
+    "epoch": 3,
+    "members": [{"id": NORTH, "label": "north", "connected": True, "height": 12}],
+    "n": 1,
+    "f": 0,
+    "q": 1,
+    "note": "f=0",
+    "params": {"burst": 64, "min_authorized": 3},
+    "motions": [
+        motion("add_node", "add west", candidate=WEST),
+        motion("set_param", "set burst = 9", detail="waits"),
+    ],
+}
+
+
+def test_candidates_stand_below_the_members_with_who_approved_and_who_is_missing() -> None:
+    north, west = members.node_rows(Members.parse(ANSWER))
+    assert (north["label"], north["standing"], north["height"]) == ("north", "authorized", 12)
+    assert (west["standing"], west["id"]) == ("candidate", WEST)
+    assert (west["approved"], west["missing"]) == ("1 of 3: north", ["east", "south"])
+
+
+def test_a_motion_shows_when_it_lapses_and_why_it_waits() -> None:
+    _, shown = members.motion_rows(Members.parse(ANSWER))
+    assert (shown["motion"], shown["expires"], shown["detail"]) == ("set burst = 9", 812, "waits")
+    assert shown["subject"] == "9d41000000000000"
+
+
+class _Node(BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        body = json.dumps(ANSWER).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def node(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[HTTPServer]:
+    """A node that answers, and settings that name it."""
+    with HTTPServer(("127.0.0.1", 0), _Node) as server:
+        settings = tmp_path / "pyrsia.toml"
+        settings.write_text(f"port = {server.server_port}\n")
+        monkeypatch.setenv("PYRSIA_CONFIG", str(settings))
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()
+
+
+def completed(command: click.Command, name: str, incomplete: str) -> list[str]:
+    (parameter,) = [each for each in command.params if each.name == name]
+    context = click.Context(command)
+    return [each.value for each in parameter.shell_complete(context, incomplete)]
+
+
+def test_labels_subjects_and_parameters_are_completed_from_the_node(node: HTTPServer) -> None:
+    assert completed(members.remove, "peer", "n") == ["north"]
+    assert completed(members.approve, "subject", "9d") == ["9d41000000000000"]
+    assert completed(members.set_param, "name", "") == ["burst", "min_authorized"]
+    assert completed(members.set_param, "name", "min") == ["min_authorized"]
+
+
+def test_without_a_node_nothing_is_completed_and_nothing_fails(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = tmp_path / "pyrsia.toml"
+    settings.write_text("port = 1\n")
+    monkeypatch.setenv("PYRSIA_CONFIG", str(settings))
+    assert completed(members.remove, "peer", "") == []
