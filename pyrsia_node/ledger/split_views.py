@@ -16,12 +16,17 @@ from pyrsia_node.model.digest import sha256_of
 from pyrsia_node.model.errors import CorruptStateError, InvalidInputError
 from pyrsia_node.store.files import write_atomic
 from pyrsia_node.tlog.checkpoint import Checkpoint, SignedCheckpoint
+from pyrsia_node.tlog.note import SignatureLine
 from pyrsia_node.tlog.split_view import SPLIT_VIEW_BYTES_MAX, SplitViewProof
 
 _LOG: Final = logging.getLogger("pyrsia.ledger.split_views")
 
 SPLIT_VIEWS_MAX: Final = 16
-"""Contradicting heads that are kept; one is proof enough, the rest only name more culprits."""
+"""Contradicting heads that are kept; one is proof enough, the rest only name more culprits.
+
+Beyond it a head is kept only if somebody cosigned it who is not named yet, so that one traitor can
+neither fill a disk with heads of its own making nor keep those of a quorum out.
+"""
 
 _PREFIX: Final = "split-view-"
 
@@ -78,11 +83,10 @@ class SplitViews:
             our_root: What the chain has at that size.
         """
         head = theirs.checkpoint
-        known = {(each.label, each.theirs.checkpoint) for each in self.views}
-        fresh = [line for line in theirs.signatures if (line.name, head) not in known]
-        key = (head.size, head.root)
-        if not fresh or (key not in self._proofs and len(self._proofs) >= SPLIT_VIEWS_MAX):
+        fresh = self._fresh(theirs)
+        if not fresh or not self._has_room(theirs):
             return
+        key = (head.size, head.root)
         before = self._proofs.get(key)
         if before is not None:
             lines = {line.name: line for line in (*before.heads[1].signatures, *theirs.signatures)}
@@ -96,13 +100,35 @@ class SplitViews:
             self._tell(SplitView(line.name, SignedCheckpoint(head, (line,)), our_root))
 
     def complete(self, proof: SplitViewProof) -> None:
-        """Keep a proof that was judged, instead of what was there about the same head."""
-        head = _theirs(proof)
-        known = {(each.label, each.theirs.checkpoint) for each in self.views}
+        """Keep a proof that was judged, instead of what was there about the same head.
+
+        Nothing happens if it tells nothing new.
+        """
+        theirs = proof.heads[1]
+        fresh = self._fresh(theirs)
+        is_missing = self.known(theirs.checkpoint) in self.incomplete()
+        if not (fresh or is_missing) or not self._has_room(theirs):
+            return
         self._keep(proof)
-        for line in proof.heads[1].signatures:
-            if (line.name, head) not in known:
-                self._tell(SplitView(line.name, SignedCheckpoint(head, (line,)), _our_root(proof)))
+        for line in fresh:
+            view = SignedCheckpoint(theirs.checkpoint, (line,))
+            self._tell(SplitView(line.name, view, _our_root(proof)))
+
+    def known(self, head: Checkpoint) -> SplitViewProof | None:
+        """Return what is kept about a contradicting head."""
+        return self._proofs.get((head.size, head.root))
+
+    def _fresh(self, theirs: SignedCheckpoint) -> list[SignatureLine]:
+        """Return the lines of those who are not known yet to have signed this head."""
+        known = {each.label for each in self.views if each.theirs.checkpoint == theirs.checkpoint}
+        return [line for line in theirs.signatures if line.name not in known]
+
+    def _has_room(self, theirs: SignedCheckpoint) -> bool:
+        head = theirs.checkpoint
+        if (head.size, head.root) in self._proofs or len(self._proofs) < SPLIT_VIEWS_MAX:
+            return True
+        named = {each.label for each in self.views}
+        return any(line.name not in named for line in theirs.signatures)
 
     def _keep(self, proof: SplitViewProof) -> None:
         """Keep a proof, on disk first."""

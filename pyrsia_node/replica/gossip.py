@@ -9,6 +9,7 @@ made into a proof that stands by itself (``tlog.split_view``).
 * Of a larger head the peer is asked for its header of a height that this node has published, proved
   under that head. The same header means the same past; another one, proved, is the split view.
 * For a contradicting head of another size than any of ours both headers are added to the proof.
+* Proofs are passed on: who never meets the other side learns of it all the same.
 
 A peer that does not answer, or answers with what does not hold, proves nothing and is asked again
 later. Wire form: docs/spec/peer-protocols.md, ``checkpoint``, ``header_proof``, "Hints".
@@ -16,6 +17,7 @@ later. Wire form: docs/spec/peer-protocols.md, ``checkpoint``, ``header_proof``,
 
 from __future__ import annotations
 
+import itertools
 import logging
 import secrets
 import struct
@@ -40,22 +42,26 @@ from pyrsia_node.model.errors import (
 )
 from pyrsia_node.model.leaves import Header
 from pyrsia_node.ports import PeerId, PeerRequests
-from pyrsia_node.tlog.checkpoint import SignedCheckpoint
+from pyrsia_node.tlog.checkpoint import Checkpoint, SignedCheckpoint
 from pyrsia_node.tlog.note import NOTE_BYTES_MAX
 from pyrsia_node.tlog.proof import PROOF_BYTES_MAX, EntryProof
 from pyrsia_node.tlog.proofs import make_inclusion_proof
-from pyrsia_node.tlog.split_view import SplitViewProof
+from pyrsia_node.tlog.split_view import SPLIT_VIEW_BYTES_MAX, SplitViewProof
 from pyrsia_node.tlog.tile import TileHashReader
 from pyrsia_node.tlog.trust import Trust
 
 _LOG: Final = logging.getLogger("pyrsia.replica.gossip")
 
 CHECKPOINT_HINT: Final = "checkpoint"
+SPLIT_VIEW_METHOD: Final = "split_view"
 GOSSIP_INTERVAL_S: Final = 2.0
 """Pause between two questions, and between two heads that a node gossips; jittered by half."""
 
 HINT_NOTE_BYTES_MAX: Final = 4_000
 """A hint has 4 KiB; of a larger note only as many cosignatures travel as fit."""
+
+SPLIT_VIEW_ROUNDS: Final = 5
+"""A node asks for the proofs of others once in so many rounds."""
 
 ASK_TIMEOUT_S: Final = 5.0
 _WAITING_MAX: Final = 16
@@ -101,6 +107,7 @@ class HeadGossip:
         """Answer other nodes' questions about this node's heads."""
         requests.serve("checkpoint", self._checkpoint, request_bytes_max=0)
         requests.serve("header_proof", self._header_proof, request_bytes_max=_PLACE.size)
+        requests.serve(SPLIT_VIEW_METHOD, self._split_view, request_bytes_max=0)
 
     def hint(self, source: PeerId, payload: bytes) -> None:
         """Take a head that was gossiped; too many at once are dropped, there will be more."""
@@ -113,12 +120,14 @@ class HeadGossip:
         """Compare for ever."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._take_hints)
-            while True:
+            for number in itertools.count():
                 await trio.sleep(GOSSIP_INTERVAL_S * (0.5 + secrets.randbelow(1000) / 1000))
                 self._announce()
                 connected = self._requests.connected()
                 if connected:
                     await self._ask_head(secrets.choice(connected))
+                if connected and number % SPLIT_VIEW_ROUNDS == 0:
+                    await self._ask_split_view(secrets.choice(connected))
 
     # ------------------------------------------------------------ answers
 
@@ -133,6 +142,15 @@ class HeadGossip:
             raise InvalidInputError(f"header_proof: {len(payload)} bytes, {_PLACE.size} expected")
         height, size = _PLACE.unpack(payload)
         return (await self._prove_header(height, size)).encode()
+
+    async def _split_view(self, _peer: PeerId, _payload: bytes) -> bytes:
+        """Tell of a split view that others can judge, any of them."""
+        views = self._publisher.contradictions
+        incomplete = views.incomplete()
+        whole = [each for each in views.proofs if each not in incomplete]
+        if not whole:
+            raise NotFoundError("no split view is known here")
+        return secrets.choice(whole).encode()
 
     async def _prove_header(self, height: int, size: int) -> EntryProof:
         """Prove the header of ``height``, or of the last one before ``size``, under that head.
@@ -177,6 +195,34 @@ class HeadGossip:
             )
             await self.examine(peer, note)
 
+    async def _ask_split_view(self, peer: PeerId) -> None:
+        with told(peer):
+            data = await self._requests.ask(
+                peer,
+                SPLIT_VIEW_METHOD,
+                b"",
+                timeout_s=ASK_TIMEOUT_S,
+                answer_bytes_max=SPLIT_VIEW_BYTES_MAX,
+            )
+            self.learn(SplitViewProof.decode(data))
+
+    def learn(self, proof: SplitViewProof) -> None:
+        """Keep another node's proof, seen from this node's side; later if it has neither head.
+
+        Raises:
+            VerificationError: It does not hold.
+        """
+        if self._has(proof.heads[1].checkpoint):
+            proof = proof.reversed()
+        if self._has(proof.heads[0].checkpoint):
+            self._keep(proof)
+
+    def _has(self, head: Checkpoint) -> bool:
+        try:
+            return self._chain.root_at(head.size) == head.root
+        except NotFoundError:
+            return False
+
     async def examine(self, source: PeerId, note: bytes) -> None:
         """Compare a head that ``source`` showed with this node's chain.
 
@@ -218,9 +264,17 @@ class HeadGossip:
         mine = await self._prove_header(min(header.height, height), ours.checkpoint.size)
         if mine.extra == found.extra:
             return  # the same header commits to the same past
-        proof = SplitViewProof((ours, theirs), (mine, found))
-        proof.judge(self._trust())
-        self._publisher.contradictions.complete(proof)
+        self._keep(SplitViewProof((ours, theirs), (mine, found)))
+
+    def _keep(self, proof: SplitViewProof) -> None:
+        """Keep a proof that holds, and of its lines only those that accuse somebody.
+
+        Raises:
+            VerificationError: It does not hold.
+        """
+        trust = self._trust()
+        proof.judge(trust)
+        self._publisher.contradictions.complete(proof.of_members(trust))
 
 
 @contextmanager

@@ -9,7 +9,7 @@ who signed both. Specification: docs/spec/log-formats.md, "Split view".
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from pyrsia_node.model import canonical
@@ -89,6 +89,23 @@ class SplitViewProof:
             self._judge_headers()
         return tuple(sorted(signers[0] & signers[1]))
 
+    def reversed(self) -> SplitViewProof:
+        """Return the same proof with its sides exchanged."""
+        return SplitViewProof(self.heads[::-1], self.headers[::-1] if self.headers else None)
+
+    def of_members(self, trust: Trust) -> SplitViewProof:
+        """Return the proof without lines that prove nothing: those of keys that are no member's.
+
+        Whoever shows a head may have put such lines into it, under any name. Judge the proof first.
+        """
+        first, second = (_of_members(each, trust) for each in self.heads)
+        if self.headers is None:
+            return SplitViewProof((first, second))
+        one, other = self.headers
+        return SplitViewProof(
+            (first, second), (replace(one, signed=first), replace(other, signed=second))
+        )
+
     def _judge_headers(self) -> None:
         if self.headers is None:
             raise VerificationError("heads of different sizes, and no header under each")
@@ -110,6 +127,13 @@ class SplitViewProof:
             )
         if found[0] == found[1]:
             raise VerificationError(f"both heads have the same block of height {found[0].height}")
+
+
+def _of_members(signed: SignedCheckpoint, trust: Trust) -> SignedCheckpoint:
+    members = trust.epoch_at(signed.checkpoint.size).members
+    keys = {(key.name, key.key_id) for key in cosigner_keys(members)}
+    lines = tuple(line for line in signed.signatures if (line.name, line.key_id) in keys)
+    return SignedCheckpoint(signed.checkpoint, lines)
 
 
 def _signers(signed: SignedCheckpoint, trust: Trust) -> set[str]:

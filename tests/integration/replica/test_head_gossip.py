@@ -19,7 +19,8 @@ from pyrsia_node.p2p.network import Network
 from pyrsia_node.ports import PeerId
 from pyrsia_node.replica.gossip import HINT_NOTE_BYTES_MAX, HeadGossip, fitting
 from pyrsia_node.tlog.checkpoint import Checkpoint, SignedCheckpoint
-from pyrsia_node.tlog.split_view import SplitViewProof
+from pyrsia_node.tlog.note import SignatureLine
+from pyrsia_node.tlog.split_view import SPLIT_VIEW_BYTES_MAX, SplitViewProof
 from pyrsia_node.tlog.trust import Trust, TrustFile
 from tests.fakes.local_chain import LocalChain
 from tests.integration.p2p.nodes import CONFIG, node
@@ -90,6 +91,9 @@ class Site:
     def proofs(self) -> list[SplitViewProof]:
         files = sorted((self.folder / "evidence").glob("split-view-*.json"))
         return [SplitViewProof.decode(each.read_bytes()) for each in files]
+
+    def incomplete(self) -> list[SplitViewProof]:
+        return self.publisher.contradictions.incomplete()
 
     def culprits(self) -> set[str]:
         return {label for proof in self.proofs() for label in proof.judge(self.trust)}
@@ -186,6 +190,47 @@ async def test_nodes_of_one_history_never_raise_an_alarm(tmp_path: Path) -> None
             await heads.examine(peer, sites[1].head().encode())
     assert not sites[0].publisher.split_views
     assert not (tmp_path / "a/evidence").exists()
+
+
+async def test_a_proof_is_passed_on_to_who_never_meets_the_other_side(tmp_path: Path) -> None:
+    """A node of either side keeps it as seen from there; one that has neither head waits."""
+    sites = [Site(tmp_path / "a", "one", "two"), Site(tmp_path / "b", "one", "other", "more")]
+    far = Site(tmp_path / "c", "one", "two")
+    across = Site(tmp_path / "d", "one", "other", "more")
+    young = Site(tmp_path / "e", "one")
+    async with running(sites) as networks:
+        await until(lambda: bool(sites[0].proofs()) and not sites[0].incomplete())
+        data = await networks[1].ask(
+            networks[0].peer_id,
+            "split_view",
+            b"",
+            timeout_s=5.0,
+            answer_bytes_max=SPLIT_VIEW_BYTES_MAX,
+        )
+        for site in (far, across, young):
+            for _ in range(2):
+                site.gossip(networks[0]).learn(SplitViewProof.decode(data))
+    for site, other in ((far, across), (across, far)):
+        (proof,) = site.proofs()
+        heads = [each.checkpoint for each in proof.heads]
+        assert heads == [site.head().checkpoint, other.head().checkpoint]
+        assert {view.label for view in site.publisher.split_views} == site.culprits() == ALL
+        assert len(site.publisher.split_views) == len(ALL)
+    assert young.proofs() == []
+
+
+async def test_a_name_that_somebody_wrote_into_a_head_is_not_accused(tmp_path: Path) -> None:
+    site, other = Site(tmp_path / "a", "one", "two"), Site(tmp_path / "b", "one", "other", "more")
+    traitor, honest = other.local.members[1], other.local.members[0].member.record.label
+    head = other.head().checkpoint
+    lines = (SignatureLine(honest, b"\0\1\2\3", bytes(72)), cosigned(head, traitor))
+    async with running([Site(tmp_path / "c"), other]) as networks:
+        heads = site.gossip(networks[0])
+        await heads.examine(networks[1].peer_id, SignedCheckpoint(head, lines).encode())
+    assert {view.label for view in site.publisher.split_views} == {traitor.member.record.label}
+    (proof,) = site.proofs()
+    assert proof.headers is not None
+    assert [line.name for line in proof.heads[1].signatures] == [traitor.member.record.label]
 
 
 async def test_a_head_that_gossip_completes_is_published(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from pyrsia_node.model.digest import Sha256
 from pyrsia_node.model.errors import InvalidInputError, VerificationError
 from pyrsia_node.model.leaves import Header
 from pyrsia_node.tlog.checkpoint import Checkpoint, SignedCheckpoint
+from pyrsia_node.tlog.note import SignatureLine
 from pyrsia_node.tlog.split_view import SplitViewProof
 from pyrsia_node.tlog.trust import Trust, TrustFile
 from tests.strategies.identities import genesis_of, identities
@@ -122,6 +123,25 @@ def test_nobody_but_members_can_be_made_guilty() -> None:
     bad = replace(line, payload=line.payload[:-1] + bytes([line.payload[-1] ^ 1]))
     with pytest.raises(VerificationError):
         SplitViewProof((heads[0], SignedCheckpoint(head, (bad,)))).judge(TRUST)
+
+
+def test_lines_under_a_members_name_that_it_did_not_sign_are_left_out() -> None:
+    """Notes may hold lines of unknown keys, so anybody can write an honest name into one."""
+    heads = OURS.signed(FOUR[:3], 4), THEIRS.signed(FOUR[2:3], 4)
+    framed = SignatureLine(LABELS[1], b"\0\1\2\3", bytes(72))
+    with_line = SignedCheckpoint(heads[1].checkpoint, (framed, *heads[1].signatures))
+    proof = SplitViewProof((heads[0], with_line))
+    assert proof.judge(TRUST) == (LABELS[2],)
+    assert proof.of_members(TRUST) == SplitViewProof(heads)
+
+
+def test_the_headers_prove_the_same_without_such_lines_and_from_the_other_side() -> None:
+    proof = proof_of(OURS, THEIRS)
+    assert proof.of_members(TRUST) == proof
+    other = proof.reversed()
+    assert other.judge(TRUST) == proof.judge(TRUST)
+    assert other.heads == (proof.heads[1], proof.heads[0])
+    assert other.reversed() == proof
 
 
 def test_a_head_of_another_log_is_refused() -> None:
