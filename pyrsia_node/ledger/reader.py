@@ -33,16 +33,28 @@ _STEPS_MAX: Final = 20_000_000
 
 _STEPS_BETWEEN_CHECKS: Final = 50_000
 
+# A plus keeps SQLite from looking through all leaves of one type.
 _ABOUT: Final = (
     "WITH wanted(leaf) AS"
-    " (SELECT leaf FROM unit WHERE {0} = :purl AND type = 'build_request' AND leaf < :as_of)"
+    " (SELECT leaf FROM unit WHERE {0} = :purl AND +type = 'build_request' AND leaf < :as_of)"
     " SELECT leaf FROM entry WHERE leaf < :as_of AND request IN (SELECT leaf FROM wanted)"
     " UNION SELECT leaf FROM item WHERE leaf < :as_of AND request IN (SELECT leaf FROM wanted)"
-    " UNION SELECT leaf FROM statement WHERE leaf < :as_of AND {1} = :purl"
+    " UNION SELECT leaf FROM statement WHERE leaf < :as_of AND project = :project AND {0} = :purl"
     " ORDER BY leaf DESC LIMIT :limit"
 )
-_ABOUT_PROJECT: Final = _ABOUT.format("project", "project")
-_ABOUT_VERSION: Final = _ABOUT.format("purl", "purl")
+_ABOUT_PROJECT: Final = _ABOUT.format("project")
+_ABOUT_VERSION: Final = _ABOUT.format("purl")
+# From each name to the next one: as many looks as there are names, not as there are entries.
+_PROJECTS: Final = (
+    "WITH RECURSIVE name(project) AS ("
+    "SELECT min(project) FROM unit INDEXED BY unit_accepted"
+    " WHERE type = 'accepted' AND project > :low AND project < :high"
+    " UNION ALL SELECT (SELECT min(project) FROM unit INDEXED BY unit_accepted"
+    " WHERE type = 'accepted' AND project > name.project AND project < :high)"
+    " FROM name WHERE name.project IS NOT NULL)"
+    " SELECT project FROM name WHERE EXISTS (SELECT 1 FROM unit u INDEXED BY unit_accepted"
+    " WHERE u.type = 'accepted' AND u.project = name.project AND u.leaf < :as_of)"
+)
 _HINT: Final = (
     "SELECT e.type, u.purl, r.id, r.status, r.decided, b.height, b.time_ms"
     " FROM entry e JOIN block b ON b.first <= e.leaf LEFT JOIN request r ON r.leaf = e.request"
@@ -136,8 +148,8 @@ class IndexReader:
             as_of: Only leaves of a log of this size.
         """
         statement = (
-            "SELECT leaf FROM unit WHERE type = 'accepted' AND project = :project"
-            " AND leaf < :as_of ORDER BY leaf"
+            "SELECT leaf FROM unit INDEXED BY unit_accepted WHERE type = 'accepted'"
+            " AND project = :project AND leaf < :as_of ORDER BY leaf"
         )
         return self._leaves(
             statement, {"project": f"pkg:{ecosystem}/{name}", "as_of": _bound(as_of)}
@@ -146,11 +158,8 @@ class IndexReader:
     def projects(self, ecosystem: str, *, as_of: int | None = None) -> list[str]:
         """Return the names of all packages with an ACCEPTED entry, sorted."""
         # "0" is the character after "/": the range holds exactly the texts with the prefix.
-        found = self._rows(
-            "SELECT DISTINCT project FROM unit WHERE type = 'accepted' AND project > :low"
-            " AND project < :high AND leaf < :as_of ORDER BY project",
-            {"low": f"pkg:{ecosystem}/", "high": f"pkg:{ecosystem}0", "as_of": _bound(as_of)},
-        )
+        values: dict[str, SqlValue] = {"low": f"pkg:{ecosystem}/", "high": f"pkg:{ecosystem}0"}
+        found = self._rows(_PROJECTS, {**values, "as_of": _bound(as_of)})
         prefix = f"pkg:{ecosystem}/"
         return [str(row[0]).removeprefix(prefix) for row in found]
 
@@ -187,7 +196,8 @@ class IndexReader:
         """
         self._check_loaded()
         statement = _ABOUT_PROJECT if purl.version is None else _ABOUT_VERSION
-        leaves = self._leaves(statement, {"purl": str(purl), "as_of": as_of, "limit": limit + 1})
+        values: dict[str, SqlValue] = {"purl": str(purl), "project": str(purl.without_version())}
+        leaves = self._leaves(statement, {**values, "as_of": as_of, "limit": limit + 1})
         is_complete = len(leaves) <= limit and self.applied_size() >= as_of
         return Found(tuple(sorted(leaves[:limit])), is_complete)
 

@@ -34,14 +34,16 @@ _ACCEPTED: Final = (
     "SELECT leaf FROM unit INDEXED BY unit_accepted WHERE type = 'accepted' AND project = :value"
 )
 
+# CROSS JOIN: the few statements first, each looked up among the units. Without it SQLite may look
+# at all that was ever accepted, and find the statements to it.
 _REVOKED: Final = (
-    "SELECT t.leaf FROM statement s JOIN tag t ON t.kind = 'blob' AND t.value = s.sha256"
+    "SELECT t.leaf FROM statement s CROSS JOIN tag t ON t.kind = 'blob' AND t.value = s.sha256"
     " WHERE s.kind = 'revoke' AND s.leaf < :as_of"
 )
 _WITHDRAWN: Final = "SELECT entry AS leaf FROM statement WHERE kind = 'withdraw' AND leaf < :as_of"
 _ADVISED: Final = (
-    "SELECT u.leaf FROM statement s JOIN unit u ON u.project = s.project"
-    " AND s.purl IN (u.purl, u.project) AND u.type = 'accepted'"
+    "SELECT u.leaf FROM statement s CROSS JOIN unit u INDEXED BY unit_accepted"
+    " ON u.type = 'accepted' AND u.project = s.project AND s.purl IN (u.purl, u.project)"
     " WHERE s.kind = :kind AND s.leaf < :as_of"
 )
 
@@ -140,10 +142,11 @@ def _needed_by(scope: Scope, term: Term) -> Postings:
     column = "purl" if "@" in term.value else "project"
     # Only the constants above are joined here; every value is a parameter.
     needed = scope.db.execute(
-        "SELECT DISTINCT value FROM tag WHERE kind = 'dep' AND leaf IN"  # noqa: S608
-        # The plus keeps SQLite from looking through all that is accepted.
-        f" (SELECT leaf FROM unit WHERE {column} = :value AND +type = 'accepted' AND leaf < :as_of)"
-        f" ORDER BY value LIMIT {NEEDED_MAX}",
+        # CROSS JOIN keeps the order: else SQLite looks through all that anybody depends on.
+        "SELECT DISTINCT t.value FROM unit u CROSS JOIN tag t ON t.leaf = u.leaf"  # noqa: S608
+        # The plus keeps it from looking through all that is accepted.
+        f" WHERE u.{column} = :value AND +u.type = 'accepted' AND u.leaf < :as_of"
+        f" AND t.kind = 'dep' ORDER BY +t.value LIMIT {NEEDED_MAX}",
         {"value": term.value, "as_of": scope.as_of},
     ).fetchall()
     return any_of([Ordered(scope, _ACCEPTED, {"value": row[0]}) for row in needed])
@@ -205,14 +208,14 @@ def _advised(scope: Scope, kind: str) -> Postings:
 
 
 def _heights(scope: Scope, term: Term) -> Postings:
-    low = _first_leaf(scope, "height >= :value", term.low)
-    high = _first_leaf(scope, "height >= :value", term.high)
+    low = _first_leaf(scope, "height", term.low)
+    high = _first_leaf(scope, "height", term.high)
     return _span(scope, low, high)
 
 
 def _times(scope: Scope, term: Term) -> Postings:
-    low = _first_leaf(scope, "time_ms >= :value", term.low)
-    high = _first_leaf(scope, "time_ms >= :value", term.high)
+    low = _first_leaf(scope, "time_ms", term.low)
+    high = _first_leaf(scope, "time_ms", term.high)
     return _span(scope, low, high)
 
 
@@ -220,11 +223,13 @@ def _span(scope: Scope, low: int | None, high: int | None) -> Postings:
     return Span(scope, units(scope), low or 0, scope.as_of if high is None else high)
 
 
-def _first_leaf(scope: Scope, condition: str, value: int | None) -> int | None:
-    """Return the first leaf of the blocks that fulfil a condition which later ones fulfil, too."""
+def _first_leaf(scope: Scope, column: str, value: int | None) -> int | None:
+    """Return the first leaf of the blocks from a height or time on; both ascend with the log."""
     if value is None:
         return None
-    statement = f"SELECT first FROM block WHERE {condition} ORDER BY height LIMIT 1"  # noqa: S608
+    # The column is a constant above, and ordered by its own index: one look, no sorting.
+    order = f"ORDER BY {column}, height LIMIT 1"
+    statement = f"SELECT first FROM block WHERE {column} >= :value {order}"  # noqa: S608
     found = scope.db.execute(statement, {"value": value}).fetchone()
     return scope.as_of if found is None else int(found[0])
 

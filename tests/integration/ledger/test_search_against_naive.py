@@ -328,6 +328,7 @@ def pages(
     raise AssertionError("the pages have no end")
 
 
+@pytest.mark.timeout(400)
 @settings(
     max_examples=120,
     deadline=None,
