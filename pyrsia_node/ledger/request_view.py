@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from consensus.types import NodeId
 from pyrsia_node.ledger.machine import records
 from pyrsia_node.ledger.machine.context import BlockState
-from pyrsia_node.ledger.machine.records import ItemRecord, Slots
+from pyrsia_node.ledger.machine.items import ItemRecord
+from pyrsia_node.ledger.machine.records import Slots
 from pyrsia_node.ledger.machine.sealing import has_committed
 from pyrsia_node.ledger.machine.view import StateView
 from pyrsia_node.model.digest import Sha256

@@ -13,7 +13,8 @@ from consensus.quorum import faults
 from consensus.types import NodeId
 from pyrsia_node.ledger.machine import records, sealing
 from pyrsia_node.ledger.machine.context import BlockContext, BlockState, NotYetValidError
-from pyrsia_node.ledger.machine.records import ItemRecord, Position, RequestRecord
+from pyrsia_node.ledger.machine.items import ItemRecord, Position
+from pyrsia_node.ledger.machine.records import RequestRecord
 from pyrsia_node.model.digest import Sha256
 from pyrsia_node.model.documents import Document
 from pyrsia_node.model.errors import InvalidInputError

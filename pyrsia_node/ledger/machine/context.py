@@ -11,8 +11,9 @@ from typing import Final, Protocol
 
 from consensus.types import NodeId
 from pyrsia_node.ledger.machine import records
+from pyrsia_node.ledger.machine.items import ItemRecord
 from pyrsia_node.ledger.machine.params import InForce
-from pyrsia_node.ledger.machine.records import ItemRecord, RequestRecord, SponsorRecord, Tally
+from pyrsia_node.ledger.machine.records import RequestRecord, SponsorRecord, Tally
 from pyrsia_node.ledger.machine.view import StateView
 from pyrsia_node.model.digest import Sha256
 from pyrsia_node.model.errors import InvalidInputError
@@ -142,7 +143,7 @@ class BlockState:
         """Set a new request's record."""
         key = records.request_key(request)
         self._written.requests[key] = record
-        self.view.put(key, record.to_json())
+        self.view.put_record(key, record)
 
     def tally(self, request: str) -> Tally:
         """Return the tally of a request that exists."""
@@ -158,7 +159,7 @@ class BlockState:
         """Set a request's tally."""
         key = records.tally_key(request)
         self._written.tallies[key] = tally
-        self.view.put(key, tally.to_json())
+        self.view.put_record(key, tally)
 
     def item(self, request: str, member: str) -> ItemRecord | None:
         """Return what a member said of a request, or None."""
@@ -176,7 +177,7 @@ class BlockState:
         """Set what a member says of a request."""
         key = records.item_key(request, member)
         self._written.items[key] = item
-        self.view.put(key, item.to_json())
+        self.view.put_record(key, item)
 
     def sponsor(self, sponsor: str) -> SponsorRecord | None:
         """Return a sponsor's limits, or None if it never asked."""
@@ -185,7 +186,7 @@ class BlockState:
 
     def put_sponsor(self, sponsor: str, record: SponsorRecord) -> None:
         """Set a sponsor's limits."""
-        self.view.put(records.sponsor_key(sponsor), record.to_json())
+        self.view.put_record(records.sponsor_key(sponsor), record)
 
     def integer(self, key: str) -> int | None:
         """Return a value that is an integer, or None if the key has none."""

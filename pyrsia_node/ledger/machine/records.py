@@ -8,7 +8,7 @@ key                                value
 =================================  =====================================================
 ``request/<id>``                   ``RequestRecord``, written once
 ``tally/<id>``                     ``Tally``
-``item/<id>/<member>``             ``ItemRecord``
+``item/<id>/<member>``             ``items.ItemRecord``
 ``commit/<id>/<member>``           the commit of a member to its item of a sealed request
 ``due/<16 digits of ms>/<id>``     1: an open request and when an outcome falls due
 ``open/<uniqueness digest>``       id of the open request that holds this key
@@ -35,9 +35,9 @@ from dataclasses import dataclass
 from typing import Final, cast
 
 from consensus.types import NodeId
+from pyrsia_node.model import canonical
 from pyrsia_node.model.canonical import JsonObject, JsonValue
 from pyrsia_node.model.digest import Sha256, sha256_of
-from pyrsia_node.model.transactions import BUILT
 
 OPEN: Final = "OPEN"
 ACCEPTED: Final = "ACCEPTED"
@@ -193,8 +193,22 @@ def param_key(name: str) -> str:
     return f"{PARAM_PREFIX}{name}"
 
 
+class Record:
+    """What has a JSON form, and by it canonical bytes."""
+
+    __slots__ = ()
+
+    def to_json(self) -> JsonObject:
+        """Return the stored form."""
+        raise NotImplementedError
+
+    def encode(self) -> bytes:
+        """Return the canonical bytes."""
+        return canonical.dumps(self.to_json())
+
+
 @dataclass(frozen=True, slots=True)
-class RequestRecord:
+class RequestRecord(Record):
     """What was fixed when a request opened.
 
     Attributes:
@@ -342,7 +356,7 @@ class Agreement:
 
 
 @dataclass(frozen=True, slots=True)
-class Tally:
+class Tally(Record):
     """Where a request stands.
 
     Attributes:
@@ -394,74 +408,8 @@ class Tally:
         )
 
 
-Position = tuple[int, int]
-"""Where an item stands in the log: (leaf index of its batch, number within the batch)."""
-
-
 @dataclass(frozen=True, slots=True)
-class ItemRecord:
-    """A member's latest word about a request, and what its first word was.
-
-    ``own`` is fixed by the first BUILT item. ``result`` and ``first_result`` are empty for an
-    outcome without result. ``revisions`` counts revisions while OPEN; ``is_late`` says that the
-    one late item was used.
-    """
-
-    outcome: str
-    at: Position
-    first_at: Position
-    result: str = ""
-    first_result: str = ""
-    level: int = 0
-    own: tuple[Sha256, ...] = ()
-    cause: str = ""
-    revisions: int = 0
-    is_late: bool = False
-
-    @property
-    def is_built(self) -> bool:
-        """Whether the item names a result."""
-        return self.outcome == BUILT
-
-    def to_json(self) -> JsonObject:
-        """Return the stored form."""
-        return {
-            "at": list(self.at),
-            "cause": self.cause,
-            "first_at": list(self.first_at),
-            "first_result": self.first_result,
-            "is_late": self.is_late,
-            "level": self.level,
-            "outcome": self.outcome,
-            "own": list(self.own),
-            "result": self.result,
-            "revisions": self.revisions,
-        }
-
-    @classmethod
-    def from_json(cls, value: JsonValue) -> ItemRecord:
-        """Return the item that ``to_json`` wrote."""
-        got = cast("dict[str, str]", value)
-        numbers = cast("dict[str, int]", value)
-        pairs = cast("dict[str, tuple[int, int]]", value)
-        leaf, item = pairs["at"]
-        first_leaf, first_item = pairs["first_at"]
-        return cls(
-            outcome=got["outcome"],
-            at=(leaf, item),
-            first_at=(first_leaf, first_item),
-            result=got["result"],
-            first_result=got["first_result"],
-            level=numbers["level"],
-            own=tuple(cast("dict[str, list[Sha256]]", value)["own"]),
-            cause=got["cause"],
-            revisions=numbers["revisions"],
-            is_late=cast("dict[str, bool]", value)["is_late"],
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class SponsorRecord:
+class SponsorRecord(Record):
     """A sponsor's limits: open requests, and the token bucket at ``time_ms``.
 
     ``credit`` is in request-milliseconds per hour: 3,600,000 of it buy one request, and each

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 
 from consensus.quorum import faults
 from consensus.types import NodeId
-from pyrsia_node.ledger.machine.records import ItemRecord, RequestRecord, Slots, Tally
+from pyrsia_node.ledger.machine.items import ItemRecord
+from pyrsia_node.ledger.machine.records import RequestRecord, Slots, Tally
 from pyrsia_node.model.digest import Sha256
 from pyrsia_node.model.leaves import Attestor, Cause, Difference, ResultClass
 from pyrsia_node.model.transactions import LEVELS

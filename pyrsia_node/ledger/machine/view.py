@@ -11,7 +11,7 @@ import hashlib
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Protocol
 
 from pyrsia_node.model import canonical
 from pyrsia_node.model.canonical import JsonValue
@@ -25,6 +25,14 @@ ZERO_ROOT: Final = bytes(32)
 
 # Only what this module wrote is read here, so the strict reader's checks would find nothing.
 _DECODER: Final = json.JSONDecoder()
+
+
+class Encodable(Protocol):
+    """A record that knows its canonical bytes."""
+
+    def encode(self) -> bytes:
+        """Return them."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,22 +51,27 @@ def state_root(previous: bytes, changes: Iterable[Change]) -> bytes:
     """
     parts = []
     for change in changes:
-        key = canonical.dumps(change.key)
+        # Quotation marks around what ``put`` took for a key: nothing in it needs an escape.
+        key = change.key.encode("ascii")
         parts.append(
-            b"[" + key + b"]" if change.value is None else b"[" + key + b"," + change.value + b"]"
+            b'["%b"]' % key if change.value is None else b'["%b",%b]' % (key, change.value)
         )
     return hashlib.sha256(STATE_TAG + previous + b"[" + b",".join(parts) + b"]").digest()
 
 
 class StateView:
-    """Reads through to the stored state; writes stay here."""
+    """Reads through to the stored state; writes stay here.
+
+    Records are encoded when somebody asks for their bytes: most of what a mempool has judged is
+    thrown away, and a record may change several times in a block.
+    """
 
     __slots__ = ("_base", "_changes", "_read")
 
     def __init__(self, base: KeyValueReader) -> None:
         """Start without changes over ``base``, the state after the parent block."""
         self._base = base
-        self._changes: dict[str, bytes | None] = {}
+        self._changes: dict[str, bytes | Encodable | None] = {}
         self._read: dict[str, bytes | None] = {}
 
     def get(self, key: str) -> JsonValue | None:
@@ -75,8 +88,11 @@ class StateView:
 
     def put(self, key: str, value: JsonValue) -> None:
         """Set ``key``."""
-        assert key.isascii()
-        self._changes[key] = canonical.dumps(value)
+        self._set(key, canonical.dumps(value))
+
+    def put_record(self, key: str, record: Encodable) -> None:
+        """Set ``key`` to a record, which does not change any more."""
+        self._set(key, record)
 
     def delete(self, key: str) -> None:
         """Remove ``key``."""
@@ -112,11 +128,24 @@ class StateView:
 
     def changes(self) -> tuple[Change, ...]:
         """Return the changes so far, in key order."""
-        return tuple(Change(key, self._changes[key]) for key in sorted(self._changes))
+        return tuple(Change(key, self._encoded(key)) for key in sorted(self._changes))
+
+    def _set(self, key: str, value: bytes | Encodable) -> None:
+        assert key.isascii()
+        assert '"' not in key
+        assert "\\" not in key
+        self._changes[key] = value
+
+    def _encoded(self, key: str) -> bytes | None:
+        value = self._changes[key]
+        if value is None or isinstance(value, bytes):
+            return value
+        encoded = self._changes[key] = value.encode()
+        return encoded
 
     def _raw(self, key: str) -> bytes | None:
         if key in self._changes:
-            return self._changes[key]
+            return self._encoded(key)
         if key not in self._read:
             self._read[key] = self._base.get(key.encode("ascii"))
         return self._read[key]

@@ -16,6 +16,7 @@ from pyrsia_node.model.errors import InvalidInputError, VerificationError
 from pyrsia_node.model.genesis import DEFAULT_PARAMS, Genesis
 from pyrsia_node.model.leaves import Header, Outcome, decode_outcome, encode_outcome
 from pyrsia_node.model.members import SetLeaf, SignedMember
+from pyrsia_node.model.signing import TRANSACTION_TAG
 from pyrsia_node.model.transactions import Transaction, decode_transaction, sign_transaction
 from tests.strategies import model_values as model
 from tests.strategies.identities import Identity, genesis_of, identities
@@ -39,6 +40,8 @@ def test_signed_transaction_reads_back_and_verifies(body: Transaction) -> None:
     assert again.body == body
     again.verify(author.member.record.keys.tx, verify)
     assert canonical.dumps(canonical.loads(signed.encoded, bytes_max=48_000)) == signed.encoded
+    # The reader cuts these out of the whole; they are what the specification says is signed.
+    assert again.signed_bytes == TRANSACTION_TAG + NETWORK + canonical.dumps(body.to_json())
 
 
 @given(model.transactions)
