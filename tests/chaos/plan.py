@@ -64,8 +64,8 @@ SECONDS: Final = {
 }
 """Shortest and longest time between a fault and its end."""
 
-CUT_EVERY: Final = 3
-"""Each so manyth episode is a power cut."""
+CUT_EVERY: Final = 2
+"""Each so manyth episode is a power cut: twenty of them fit into half an hour."""
 
 
 @dataclass(frozen=True, slots=True)
