@@ -7,7 +7,7 @@ the leaves feeds every part; memory holds one bundle, one block, and what is ope
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Final
@@ -17,6 +17,7 @@ from pyrsia_node.audit.approvals import ApprovalAudit
 from pyrsia_node.audit.blocks import Block, BlockAudit
 from pyrsia_node.audit.certificates import CertificateAudit
 from pyrsia_node.audit.convictions import ConvictionAudit
+from pyrsia_node.audit.heads import HeadsAudit
 from pyrsia_node.audit.replay import ReplayAudit, scratch_chain
 from pyrsia_node.audit.report import AREAS, Report
 from pyrsia_node.audit.signatures import SignatureAudit
@@ -37,16 +38,22 @@ from pyrsia_node.tlog.checkpoint import Checkpoint, SignedCheckpoint
 from pyrsia_node.tlog.tile import WIDTH
 from pyrsia_node.tlog.trust import Trust
 
+NO_HEADS: Final[Mapping[str, SignedCheckpoint]] = {}
+
 Progress = Callable[[int, int], None]
 """Called with (leaves read, leaves in all) after each block."""
 
 _HEADER_START: Final = b'{"body_root":'
-_BY_BLOCK: Final = tuple(area for area in AREAS if area not in {"checkpoint", "index"})
+_BY_BLOCK: Final = tuple(area for area in AREAS if area not in {"checkpoint", "heads", "index"})
 """What is audited block by block, and so ends where the blocks cannot be followed."""
 
 
 def audit(
-    source: LogSource, *, network_id: bytes | None = None, progress: Progress | None = None
+    source: LogSource,
+    *,
+    network_id: bytes | None = None,
+    heads: Mapping[str, SignedCheckpoint] = NO_HEADS,
+    progress: Progress | None = None,
 ) -> Report:
     """Derive everything that a log claims from its published files, and compare.
 
@@ -54,6 +61,7 @@ def audit(
         source: The files.
         network_id: The network's id, from elsewhere; without it the log's own genesis is taken
             for granted, and the report says so.
+        heads: Signed heads that were seen elsewhere or earlier, by the names of their files.
         progress: Is told how far the audit is.
 
     Returns:
@@ -71,15 +79,17 @@ def audit(
         return report
     head = signed.checkpoint
     report.size, report.root, report.origin = head.size, head.root.hex(), head.origin
-    blocks = BlockAudit(report)
+    blocks, seen = BlockAudit(report), HeadsAudit(heads, report)
     with tempfile.TemporaryDirectory(prefix="pyrsia-audit-") as scratch:
         try:
-            _follow(source, signed.checkpoint, blocks, Path(scratch), progress=progress)
+            _follow(source, signed.checkpoint, blocks, Path(scratch), seen=seen, progress=progress)
         except UnreadableError:
             _leave_out_the_rest(report)
     if blocks.genesis is not None:
         _check_genesis(blocks.genesis, report, network_id)
-        _check_cosignatures(signed, blocks.genesis, blocks, report)
+        trust = Trust(genesis=blocks.genesis, epochs=tuple(blocks.epochs))
+        _check_cosignatures(signed, trust, report)
+        seen.judge(trust, end=blocks.size)
     return report
 
 
@@ -89,6 +99,7 @@ def _follow(
     blocks: BlockAudit,
     scratch: Path,
     *,
+    seen: HeadsAudit,
     progress: Progress | None,
 ) -> None:
     """Feed every block to every part."""
@@ -101,6 +112,8 @@ def _follow(
                 chain = stack.enter_context(scratch_chain(scratch / "chain", blocks.genesis))
                 parts = _Parts(source, chain, tip_height(source, head.size), report)
             parts.check(block)
+            if seen.wants(block.header.size):
+                seen.remember(block.header.size, blocks.root)
             report.height, report.epoch = block.height, block.next_set.epoch
             if progress is not None:
                 progress(block.header.size, head.size)
@@ -160,11 +173,8 @@ def _check_genesis(genesis: Genesis, report: Report, network_id: bytes | None) -
         )
 
 
-def _check_cosignatures(
-    signed: SignedCheckpoint, genesis: Genesis, blocks: BlockAudit, report: Report
-) -> None:
+def _check_cosignatures(signed: SignedCheckpoint, trust: Trust, report: Report) -> None:
     """Count the cosignatures of the epoch that signs the head."""
-    trust = Trust(genesis=genesis, epochs=tuple(blocks.epochs))
     try:
         cosigned = trust.check(signed)
     except PyrsiaError as error:

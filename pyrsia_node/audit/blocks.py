@@ -85,6 +85,16 @@ class BlockAudit:
         self.genesis: Genesis | None = None
         self.epochs: list[Epoch] = []
 
+    @property
+    def size(self) -> int:
+        """The size of the tree after the newest block."""
+        return self._frontier.size
+
+    @property
+    def root(self) -> bytes:
+        """The root of the tree after the newest block; costs a hash for each level."""
+        return self._frontier.root()
+
     def blocks(self, leaves: Iterable[tuple[int, bytes]]) -> Iterator[Block]:
         """Yield block after block.
 

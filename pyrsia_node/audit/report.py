@@ -17,6 +17,7 @@ FINDINGS_MAX: Final = 20
 AREAS: Final = {
     "tree": "entries and tiles lead to the checkpoint's root",
     "checkpoint": "a quorum of the epoch's members cosigned it",
+    "heads": "what was seen elsewhere or earlier is a prefix of this log",
     "blocks": "every header follows from what stands before and after it",
     "certificates": "a quorum of the height's members finalized every block",
     "signatures": "every transaction is signed by a member of its block's set",

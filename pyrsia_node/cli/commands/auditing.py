@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Sequence
 from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,8 +21,10 @@ from pyrsia_node.audit.index import audit_index
 from pyrsia_node.audit.report import AREAS, Report
 from pyrsia_node.audit.source import DirectorySource, HttpSource
 from pyrsia_node.model.digest import parse_sha256
-from pyrsia_node.model.errors import InvalidInputError
+from pyrsia_node.model.errors import InvalidInputError, VerificationError
 from pyrsia_node.schema.exit_codes import OTHER, UNAVAILABLE
+from pyrsia_node.tlog.checkpoint import SignedCheckpoint
+from pyrsia_node.tlog.note import NOTE_BYTES_MAX
 from pyrsia_node.tlog.trust import TRUST_BYTES_MAX, Trust, TrustFile
 
 CONTRADICTED: Final = OTHER
@@ -36,20 +39,35 @@ CONTRADICTED: Final = OTHER
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="Trust file that names the network.",
 )
+@click.option(
+    "--head",
+    "head_files",
+    multiple=True,
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Checkpoint seen elsewhere or earlier, that must be a prefix. May be given repeatedly.",
+)
 @click.option("--strict", is_flag=True, help="Exit 5 if anything could not be checked.")
 @click.option("--format", "form", type=click.Choice(["table", "json"]), default="table")
 def audit(
-    source: str, network_id: str, trust_file: Path | None, form: str, *, strict: bool
+    source: str,
+    network_id: str,
+    trust_file: Path | None,
+    head_files: Sequence[Path],
+    form: str,
+    *,
+    strict: bool,
 ) -> None:
     """Derive the whole log again from what another node publishes.
 
     \b
     pyrsia audit http://localhost:7888 --network-id 5e1d12c0…
     pyrsia audit /srv/mirror/log --trust example.trust --format json
+    pyrsia audit http://localhost:7888 --head checkpoint-of-another-node
 
     Reads the checkpoint, every tile, every entry and certificate: tree, blocks, who finalized
     them, signatures, changes of the member set with their approvals, every verdict by a count of
-    its own and by executing it again; for a data directory the search index as well.
+    its own and by executing it again; for a data directory the search index as well. The largest
+    head that `pyrsia trust update` has seen must be a prefix, and so must each --head.
 
     Exit 0: everything that was looked at holds. 1: something contradicts the rest, with its
     place. 2: wrong usage. 4, 5: the log could not be read.
@@ -65,6 +83,7 @@ def audit(
         report = run_audit(
             opened,
             network_id=expected,
+            heads=_heads(head_files, trust_file),
             progress=lambda done, total: bar.update(task, completed=done, total=total),
         )
         if isinstance(opened, DirectorySource):
@@ -92,6 +111,22 @@ def _network(text: str, trust_file: Path | None) -> bytes | None:
     if given is not None and given != found:
         raise InvalidInputError(f"{trust_file} is of network {found.hex()}, not {given.hex()}")
     return found
+
+
+def _heads(files: Sequence[Path], trust_file: Path | None) -> dict[str, SignedCheckpoint]:
+    """Return the heads that were seen before, by file; the one beside the trust file first."""
+    beside = trust_file.with_name(f"{trust_file.name}.head") if trust_file is not None else None
+    known = [beside] if beside is not None and beside.is_file() else []
+    return {str(path): _head(path) for path in (*known, *files)}
+
+
+def _head(path: Path) -> SignedCheckpoint:
+    with path.open("rb") as file:
+        data = file.read(NOTE_BYTES_MAX + 1)
+    try:
+        return SignedCheckpoint.parse(data)
+    except (InvalidInputError, VerificationError) as error:
+        raise InvalidInputError(f"{path} is no checkpoint: {error}") from None
 
 
 def _progress() -> Progress:

@@ -14,8 +14,10 @@ from pathlib import Path
 
 import pytest
 
+from pyrsia_node.tlog.checkpoint import Checkpoint, SignedCheckpoint
 from pyrsia_node.tlog.trust import TrustFile
 from tests.fakes.audited_log import AuditedLog
+from tests.strategies.small_logs import cosigned
 
 PYRSIA = Path(sys.executable).with_name("pyrsia")
 OK, CONTRADICTED, INVALID, NOT_FOUND, UNAVAILABLE = 0, 1, 2, 4, 5
@@ -92,6 +94,30 @@ def test_a_trust_file_names_the_network(made: AuditedLog, tmp_path: Path) -> Non
     both = run(made.root, "--trust", tmp_path / "net.trust", "--network-id", "00" * 32)
     assert both.returncode == INVALID
     assert "not 0000" in both.stderr
+
+
+def test_heads_seen_before_are_given_by_file_or_lie_beside_the_trust_file(
+    made: AuditedLog, tmp_path: Path
+) -> None:
+    (tmp_path / "net.trust").write_bytes(TrustFile(made.story.local.genesis.encode()).encode())
+    shutil.copy(made.log / "checkpoint", tmp_path / "net.trust.head")
+    shutil.copy(made.log / "checkpoint", tmp_path / "elsewhere")
+    trust = ("--trust", tmp_path / "net.trust", "--format", "json")
+    done = run(made.root, *trust, "--head", tmp_path / "elsewhere")
+    assert done.returncode == OK, done.stderr + done.stdout
+    assert json.loads(done.stdout)["checked"]["heads"] == 2
+    members = made.story.local.members
+    lie = Checkpoint(made.story.local.genesis.origin, made.story.chain.tip.size, bytes(32))
+    lines = tuple(cosigned(lie, member) for member in members)
+    (tmp_path / "net.trust.head").write_bytes(SignedCheckpoint(lie, lines).encode())
+    done = run(made.root, *trust)
+    assert done.returncode == CONTRADICTED
+    (found,) = json.loads(done.stdout)["contradictions"]
+    assert found["place"] == str(tmp_path / "net.trust.head")
+    (tmp_path / "elsewhere").write_text("no checkpoint")
+    refused = run(made.root, "--head", tmp_path / "elsewhere")
+    assert refused.returncode == INVALID
+    assert "is no checkpoint" in refused.stderr
 
 
 def test_what_cannot_be_read_is_no_contradiction(tmp_path: Path, address: str) -> None:
