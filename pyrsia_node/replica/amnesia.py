@@ -43,6 +43,8 @@ from pyrsia_node.replica.wal import height_in
 _LOG = logging.getLogger("pyrsia.replica.amnesia")
 
 ASK_TIMEOUT_S: Final = 3.0
+ASK_TIMEOUT_MAX_S: Final = 20.0
+"""How long a round of questions waits; it doubles, so that slow members answer in the end, too."""
 ASK_INTERVAL_S: Final = 0.25
 ASK_INTERVAL_MAX_S: Final = 5.0
 """Pauses between rounds of questions; they double from the first to the second."""
@@ -222,15 +224,16 @@ class VotingGate:
 
     async def run(self) -> None:
         """Ask until this node may vote, or can never by itself."""
-        pause = ASK_INTERVAL_S
+        pause, timeout_s = ASK_INTERVAL_S, ASK_TIMEOUT_S
         while not self._settle():
             async with trio.open_nursery() as nursery:
                 for member in self._start.wanted():
-                    nursery.start_soon(self._ask, member)
+                    nursery.start_soon(self._ask, member, timeout_s, nursery.cancel_scope)
             if self._settle():
                 return
             await trio.sleep(pause)
             pause = min(2 * pause, ASK_INTERVAL_MAX_S)
+            timeout_s = min(2 * timeout_s, ASK_TIMEOUT_MAX_S)
 
     def _settle(self) -> bool:
         """Resume the signer if the answers allow it; True when there is nothing more to ask."""
@@ -255,24 +258,26 @@ class VotingGate:
         earlier = self._earlier.first_height if self._earlier is not None else None
         return None if first is None else max(first, earlier or Height(0))
 
-    async def _ask(self, member: NodeId) -> None:
+    async def _ask(self, member: NodeId, timeout_s: float, others: trio.CancelScope) -> None:
         try:
             if self._start.phase is Phase.FORGOT:
-                await self._ask_tip(member)
+                await self._ask_tip(member, timeout_s)
             else:
-                await self._ask_recall(member)
+                await self._ask_recall(member, timeout_s)
+            if self._start.phase is Phase.VOTING:
+                others.cancel()  # Who is down must not hold up what enough have answered.
         except CorruptStateError:
             raise
         except (PyrsiaError, DecodeError) as error:
             _LOG.debug("start question to %s: %s", member, error)
 
-    async def _ask_recall(self, member: NodeId) -> None:
+    async def _ask_recall(self, member: NodeId, timeout_s: float) -> None:
         chain = self._asking.chain
         answer = await self._asking.requests.ask(
             self._asking.peer_of(member),
             "recall",
             encode_question(Height(chain.tip.height)),
-            timeout_s=ASK_TIMEOUT_S,
+            timeout_s=timeout_s,
             answer_bytes_max=RECOLLECTION_BYTES_MAX,
         )
         found = decode_recollection(answer)
@@ -283,12 +288,12 @@ class VotingGate:
         if self._start.forgot and not had_forgotten:
             self._note_forgotten()
 
-    async def _ask_tip(self, member: NodeId) -> None:
+    async def _ask_tip(self, member: NodeId, timeout_s: float) -> None:
         answer = await self._asking.requests.ask(
             self._asking.peer_of(member),
             "tip",
             b"",
-            timeout_s=ASK_TIMEOUT_S,
+            timeout_s=timeout_s,
             answer_bytes_max=wire.FRAME_BYTES_MAX,
         )
         self._start.decided(member, proved_height(self._asking.chain, answer))

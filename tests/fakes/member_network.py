@@ -66,6 +66,7 @@ class MemberNetwork:
         self.stores: list[KeyValueStore] = [MemoryKeyValueStore() for _ in self.members]
         self.nodes: dict[NodeId, MemberNode] = {}
         self.down: set[NodeId] = set()
+        self.recall_takes_s = 0.0
 
     def node(self, index: int) -> MemberNode:
         """Make a member from what its store and its log hold; an earlier one must have ended."""
@@ -264,6 +265,10 @@ class MemberNode(MemberLinks, PeerRequests):
         if method == "transcript":
             return other.transcripts.answer(payload)
         if method == "recall":
+            with trio.move_on_after(timeout_s) as waiting:
+                await trio.sleep(self.network.recall_takes_s)
+            if waiting.cancelled_caught:
+                raise UnavailableError(f"{to} did not answer within {timeout_s:g} s")
             if not other.gate.may_answer:
                 raise UnavailableError("it has forgotten votes itself")
             return other.recall.answer(self.me, payload)

@@ -149,6 +149,18 @@ async def test_nobody_votes_before_the_others_have_been_asked(
     story.assert_nobody_contradicted_itself()
 
 
+async def test_members_that_answer_slowly_are_heard_in_the_end(
+    tmp_path: Path, fast_clock: MockClock
+) -> None:
+    story = Story(tmp_path)
+    story.network.recall_takes_s = 8.0  # longer than the first questions wait
+    async with story.life(0, 1, 2, OWN) as nodes:
+        with trio.fail_after(120):
+            await story.commit(nodes, 1)
+            while nodes[OWN].gate.words:
+                await trio.sleep(0.1)
+
+
 @pytest.mark.parametrize("n", [1, 2, 3])
 async def test_small_network_that_lost_votes_stays_silent_and_says_what_to_do(
     n: int, tmp_path: Path, fast_clock: MockClock
