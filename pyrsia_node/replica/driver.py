@@ -1,7 +1,7 @@
 """Drives the consensus core of an authorized node: frames, timers, disk, chain.
 
 One task owns the replica and the chain; everything else talks to it through a bounded queue of
-inputs. Effects are performed in list order; ``Persist`` returns only after fdatasync, so nothing
+inputs. Effects are performed in list order; ``Persist`` is over only after fdatasync, so nothing
 that depends on a record leaves before it is durable. When the queue is full, frames from peers wait
 in the network's queues, of which each member has its own: one that floods loses its own frames.
 What a member may cost is bounded (``budget``); retransmission (R8) brings back what mattered.
@@ -70,6 +70,7 @@ from pyrsia_node.replica.evidence import EvidenceReporter
 from pyrsia_node.replica.forks import ForkWatch
 from pyrsia_node.replica.frames import FrameKind, pack_frame
 from pyrsia_node.replica.pending import PendingTransactions
+from pyrsia_node.replica.persisting import RecordWriter
 from pyrsia_node.replica.timers import Timers
 from pyrsia_node.replica.transcripts import Transcripts
 from pyrsia_node.replica.wal import WriteAheadLog
@@ -157,6 +158,7 @@ class MemberDriver:
         self._nursery: trio.Nursery | None = None
         self._proposed_at: dict[View, float] = {}
         self._said_work = False
+        self._records = RecordWriter(around.wal)
         self.refused_frames = 0
         self.on_catchup: Callable[[PeerId, int], None] = lambda _peer, _height: None
 
@@ -271,10 +273,7 @@ class MemberDriver:
     async def _perform(self, effect: Effect) -> list[Event]:
         match effect:
             case Persist():
-                height = self._replica.height
-                await trio.to_thread.run_sync(
-                    lambda: self._around.wal.append(effect.records, height=height)
-                )
+                await self._records.append(effect.records, height=self._replica.height)
             case Send():
                 self._send_one(effect)
             case Broadcast():

@@ -43,7 +43,7 @@ def transaction(network: MemberNetwork, number: int, *, sponsor: int = 0) -> byt
 
 @asynccontextmanager
 async def running(*nodes: MemberNode) -> AsyncIterator[None]:
-    with trio.fail_after(600):
+    with trio.fail_after(7500):
         async with trio.open_nursery() as nursery:
             for node in nodes:
                 nursery.start_soon(node.run)
