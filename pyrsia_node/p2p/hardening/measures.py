@@ -54,7 +54,9 @@ class Limits:
     """Of all connections together, looked at once a connection holds more than 1 MiB."""
     write_s: float = 10.0
     health_check_s: float = 5.0
-    ping_s: float = 3.0
+    ping_s: float = 10.0
+    """Members are watched by their own heartbeats, which are quicker. Of others, a node that has
+    too little processor time must not lose the connections that it could not make again."""
 
 
 class Muxer(Protocol):
