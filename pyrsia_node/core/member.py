@@ -13,7 +13,6 @@ from typing import Final
 
 import trio
 
-from consensus import ed25519
 from consensus.ingress import Ingress
 from consensus.types import Digest, NodeId
 from pyrsia_node.core.justice import Justice
@@ -36,6 +35,9 @@ PULL_INTERVAL_S: Final = 2.0
 DUE_INTERVAL_S: Final = 0.5
 PENDING_BYTES_MAX: Final = 1024 * 1024 + 65_536
 PENDING_IDS_MAX: Final = 5000
+LINGER_S: Final = 10.0
+"""How long the link of a removed member stays open; nothing that it says is heard any more."""
+
 FRAMES_PER_S: Final = 1000.0
 """Transactions and cosignatures of one member, on average; the burst is two seconds' worth."""
 
@@ -64,13 +66,14 @@ class MemberPart:
             push=self._push,
         )
         self._peers: dict[PeerId, NodeId] = {}
+        self._leaving: dict[PeerId, float] = {}
         self.voter = recover_voter(opened, wal)
         self.replica = self.voter.replica
         self._refusals = SeldomLog(_log_refusal)
         # Transactions and cosignatures cost a signature check each; a correct member that has more
         # to say says it again.
         self._frames = Budget(per_s=FRAMES_PER_S, burst=2 * FRAMES_PER_S)
-        checks = CheckCounter(ed25519.verify)
+        checks = CheckCounter(opened.verify)
         ingress = Ingress(opened.chain_id, checks, on_refusal=self._refused)
         ingress.enter(self.replica.height, self.replica.members)
         around = Surroundings(
@@ -102,15 +105,40 @@ class MemberPart:
         self._opened.network.serve("recall", self._recall, request_bytes_max=8)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._read_frames)
+            nursery.start_soon(self._let_go)
             nursery.start_soon(self._pull_pending)
             nursery.start_soon(self._watch_deadlines)
             nursery.start_soon(self.voter.gate.run)
             await self.driver.run(self.voter.first_effects)
 
     def set_changed(self) -> None:
-        """Keep links with the members of the next height, if this node is one of them."""
+        """Keep links with the members of the next height, if this node is one of them.
+
+        Who was removed keeps its link for a moment: the certificate of the block that removed it
+        goes over that link, and tells it at once what it would have to ask for otherwise.
+        """
+        before = self._peers.keys()
         self._peers = self._opened.member_peers() if self._opened.is_member else {}
-        self._opened.network.set_members(self._peers)
+        until = trio.current_time() + LINGER_S
+        gone = before - self._peers.keys() if self._peers else set()
+        self._leaving |= dict.fromkeys(gone, until)
+        self._keep_links()
+
+    def _keep_links(self) -> None:
+        now = trio.current_time()
+        self._leaving = {
+            peer: until
+            for peer, until in self._leaving.items()
+            if until > now and self._peers and peer not in self._peers
+        }
+        self._opened.network.set_members([*self._peers, *self._leaving])
+
+    async def _let_go(self) -> None:
+        """End the links of those who left."""
+        while True:
+            await trio.sleep(LINGER_S / 2)
+            if self._leaving:
+                self._keep_links()
 
     def broadcast(self, frame: bytes) -> None:
         """Queue a frame for every other member."""

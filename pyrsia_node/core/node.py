@@ -14,6 +14,7 @@ from typing import Final
 
 import trio
 
+from consensus import ed25519
 from pyrsia_node.builds.context import BuildContext, Identity
 from pyrsia_node.builds.links import Vault, Worker
 from pyrsia_node.builds.records import BuildRecords
@@ -51,6 +52,7 @@ from pyrsia_node.replica.entry_answers import EntryAnswers
 from pyrsia_node.replica.follow import Contradiction, Follower
 from pyrsia_node.replica.gossip import CHECKPOINT_HINT, HeadGossip
 from pyrsia_node.replica.projection import Projection
+from pyrsia_node.replica.verified import VerifiedOnce
 from pyrsia_node.replica.watch import HeightWatch
 from pyrsia_node.schema.config import Config
 from pyrsia_node.schema.layout import Layout
@@ -75,7 +77,8 @@ async def run_core(layout: Layout, config: Config, clock: Clock) -> None:
     settings = _network_config(config, genesis)
     with LevelDbStore(layout.chain) as store:
         await join_if_new(layout, config, store, genesis, settings, clock=clock)
-        chain = Chain.open(store, genesis)
+        verify = VerifiedOnce(ed25519.verify)
+        chain = Chain.open(store, genesis, verify=verify)
         keys = keys_in_force(layout, chain)
         async with (
             Network.open(settings, keys.p2p_seed(), clock=clock) as network,
@@ -92,6 +95,7 @@ async def run_core(layout: Layout, config: Config, clock: Clock) -> None:
                 gateway=LinkClient(layout.gateway_socket, nursery),
                 worker=LinkClient(layout.build_socket, nursery, server_uid=_worker_uid(config)),
                 me=member_id(chain, keys),
+                verify=verify,
             )
             node = CoreNode(opened)
             try:

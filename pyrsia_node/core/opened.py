@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from consensus.ed25519 import Verify
 from consensus.types import Digest, NodeId
 from pyrsia_node.core.link_client import LinkClient
 from pyrsia_node.ledger.chain import Chain
@@ -20,7 +21,8 @@ from pyrsia_node.store.leveldb import LevelDbStore
 class Opened:
     """Open resources of one core, closed by whoever opened them.
 
-    ``me`` is this node's member id, member or not: the peer id of its p2p key.
+    ``me`` is this node's member id, member or not: the peer id of its p2p key. ``verify`` is the
+    verifier of the chain: parts that check the same signatures share it.
     """
 
     layout: Layout
@@ -33,6 +35,7 @@ class Opened:
     gateway: LinkClient
     worker: LinkClient
     me: NodeId
+    verify: Verify
 
     @property
     def chain_id(self) -> Digest:

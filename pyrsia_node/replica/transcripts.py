@@ -19,6 +19,9 @@ from pyrsia_node.ledger.chain import Chain
 from pyrsia_node.model.errors import CorruptStateError, InvalidInputError, NotFoundError
 from pyrsia_node.ports import KeyValueStore
 
+SETS_MAX: Final = 64
+"""Heights whose set is at hand."""
+
 _PREFIX: Final = b"replica/transcript/"
 _QUESTION_BYTES: Final = 8
 
@@ -30,6 +33,7 @@ class Transcripts:
         """Keep transcripts in ``store``, beside ``chain``."""
         self._store = store
         self._chain = chain
+        self._sets: dict[int, MemberSet] = {}
 
     def members_of(self, height: int) -> MemberSet:
         """Return the set that decides a height up to the working height.
@@ -37,7 +41,13 @@ class Transcripts:
         Raises:
             NotFoundError: the chain does not reach there.
         """
-        return self._chain.members_at(height).to_consensus()
+        # Every late certificate asks, and who decides a height is settled before it begins.
+        found = self._sets.get(height)
+        if found is None:
+            if len(self._sets) == SETS_MAX:
+                self._sets.clear()
+            found = self._sets[height] = self._chain.members_at(height).to_consensus()
+        return found
 
     def keep(self, height: int, certificates: Iterable[Certificate]) -> None:
         """Add certificates of a height to what is kept of it; durable on return."""
