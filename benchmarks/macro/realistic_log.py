@@ -24,6 +24,7 @@ from pyrsia_node.tlog.checkpoint import Checkpoint, SignedCheckpoint
 from pyrsia_node.tlog.tree import Frontier
 from pyrsia_node.tlog.trust import Trust, TrustFile
 from tests.fakes.local_chain import LocalChain
+from tests.strategies.identities import Identity
 from tests.strategies.small_logs import cosigned, log_signed
 
 REQUESTS_A_BLOCK = 4
@@ -95,8 +96,8 @@ class Asked:
 class RealisticLog:
     """Leaves of a network of four members; ``members`` and ``trust`` are real."""
 
-    def __init__(self, seed: int = 1) -> None:
-        self.local = LocalChain(4)
+    def __init__(self, seed: int = 1, *, members: tuple[Identity, ...] = ()) -> None:
+        self.local = LocalChain(4, members=members)
         self.trust = Trust.establish(TrustFile(self.local.genesis.encode()))
         self.random = random.Random(seed)  # noqa: S311 - the same log again, and no secret in it
         self.words = Vocabulary(self.random)

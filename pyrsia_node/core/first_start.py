@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Final
 
 import trio
@@ -29,6 +30,7 @@ from pyrsia_node.model.peer_id import peer_id_of
 from pyrsia_node.p2p.config import NetworkConfig
 from pyrsia_node.p2p.network import Network
 from pyrsia_node.ports import Clock, KeyValueStore
+from pyrsia_node.replica.head_start import HeadStart
 from pyrsia_node.replica.joining import Joiner
 from pyrsia_node.schema.config import Config
 from pyrsia_node.schema.layout import Layout
@@ -50,6 +52,14 @@ LEAVES_BETWEEN_LOOKS: Final = 1024
 """Leaves that are derived from before it is seen that the node is to stop."""
 
 
+@dataclass(frozen=True, slots=True)
+class Joined:
+    """The height of the snapshot, and what the gateway is answered by until a head is published."""
+
+    height: int
+    start: HeadStart | None
+
+
 async def join_if_new(
     layout: Layout,
     config: Config,
@@ -59,8 +69,8 @@ async def join_if_new(
     *,
     clock: Clock,
     height_min: int = HEIGHT_MIN,
-) -> int | None:
-    """Fill an empty store from the network's newest snapshot; return the height, if that went well.
+) -> Joined | None:
+    """Fill an empty store from the network's newest snapshot; return how far, if that went well.
 
     Meanwhile the gateway is answered (``core.joining_node``), until what is derived from the chain
     is here as well. Uses the node's own network addresses and ``run/core.sock``, so call it before
@@ -97,10 +107,11 @@ async def join_if_new(
         await _wait_for_peers(network)
         height = await joiner.run()
         if height is not None:
+            _LOG.info("the history is here up to height %d; files and index follow", height)
             await trio.to_thread.run_sync(_derive, layout, Chain.open(store, genesis))
             _LOG.info("joined at height %d from a snapshot", height)
         nursery.cancel_scope.cancel()
-    return height
+    return None if height is None else Joined(height, node.start)
 
 
 async def _wait_for_peers(network: Network) -> None:

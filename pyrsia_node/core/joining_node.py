@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import logging
+from collections.abc import Callable
 from importlib import metadata
 from typing import Final
 
@@ -56,6 +57,47 @@ _LOG = logging.getLogger("pyrsia.core.joining")
 
 HEAD_RETRY_S: Final = 2.0
 """Pause between two looks for a published head."""
+
+
+class HeadStartMethods:
+    """What the gateway asks before this node has published a head of its own."""
+
+    def __init__(self, started: Callable[[], HeadStart]) -> None:
+        """Answer from what ``started`` returns; it raises UnavailableError before there is any."""
+        self._started = started
+
+    def table(self) -> dict[str, Handler]:
+        """Return the handlers by method name."""
+        return {
+            "joining": typed(NoParams, self._joining),
+            "closed": typed(ClosedParams, self._closed),
+            "find": typed(FindParams, self._find),
+            "entries": typed(EntriesParams, self._entries),
+        }
+
+    async def _joining(self, _params: NoParams) -> JoiningState:
+        return JoiningState(note=self._started().head.encode().decode())
+
+    async def _closed(self, params: ClosedParams) -> ClosedPage:
+        closed = self._started().closed
+        rest = [(key, leaf) for key, leaf in closed.items() if key > params.after]
+        page = [Closing(key=key, leaf=leaf) for key, leaf in rest[:CLOSED_PAGE_MAX]]
+        return ClosedPage(closed=page, is_last=len(rest) <= CLOSED_PAGE_MAX)
+
+    async def _find(self, params: FindParams) -> FoundLeaves:
+        found = await self._started().find(params.ecosystem, params.name)
+        return FoundLeaves(entries=list(found.entries), statements=list(found.statements))
+
+    async def _entries(self, params: EntriesParams) -> PlacedLeaves:
+        found: list[str] = []
+        length = 0
+        for each in await self._started().entries(params.leaves):
+            text = base64.b64encode(each.encode()).decode("ascii")
+            length += len(text)
+            if found and length > FRAME_TEXT_MAX:
+                break
+            found.append(text)
+        return PlacedLeaves(placed=found)
 
 
 class JoiningNode:
@@ -113,43 +155,20 @@ class JoiningNode:
         )
         _LOG.info("serving under the head of size %d while joining", head.checkpoint.size)
 
+    @property
+    def start(self) -> HeadStart | None:
+        """What this node serves by, once there is a head."""
+        return self._start
+
     def table(self) -> dict[str, Handler]:
         """Return the handlers by method name."""
         return {
             "status": typed(NoParams, self._status),
             "holders": typed(DigestParams, self._holders),
             "announce": typed(AnnounceParams, self._announce),
-            "joining": typed(NoParams, self._joining),
-            "closed": typed(ClosedParams, self._closed),
-            "find": typed(FindParams, self._find),
-            "entries": typed(EntriesParams, self._entries),
-        }
+        } | HeadStartMethods(self._started).table()
 
     # ------------------------------------------------------------ answers
-
-    async def _joining(self, _params: NoParams) -> JoiningState:
-        return JoiningState(note=self._started().head.encode().decode())
-
-    async def _closed(self, params: ClosedParams) -> ClosedPage:
-        closed = self._started().closed
-        rest = [(key, leaf) for key, leaf in closed.items() if key > params.after]
-        page = [Closing(key=key, leaf=leaf) for key, leaf in rest[:CLOSED_PAGE_MAX]]
-        return ClosedPage(closed=page, is_last=len(rest) <= CLOSED_PAGE_MAX)
-
-    async def _find(self, params: FindParams) -> FoundLeaves:
-        found = await self._started().find(params.ecosystem, params.name)
-        return FoundLeaves(entries=list(found.entries), statements=list(found.statements))
-
-    async def _entries(self, params: EntriesParams) -> PlacedLeaves:
-        found: list[str] = []
-        length = 0
-        for each in await self._started().entries(params.leaves):
-            text = base64.b64encode(each.encode()).decode("ascii")
-            length += len(text)
-            if found and length > FRAME_TEXT_MAX:
-                break
-            found.append(text)
-        return PlacedLeaves(placed=found)
 
     async def _holders(self, params: DigestParams) -> Holders:
         return Holders(holders=await self._router.holders(params.sha256))

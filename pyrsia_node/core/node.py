@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import pwd
+from functools import partial
 from importlib import metadata
 from typing import Final
 
@@ -22,6 +23,7 @@ from pyrsia_node.builds.service import BuildService
 from pyrsia_node.core.assembly import Assembly
 from pyrsia_node.core.candidacy import Candidacy
 from pyrsia_node.core.first_start import join_if_new
+from pyrsia_node.core.joining_node import HeadStartMethods
 from pyrsia_node.core.justice import Justice
 from pyrsia_node.core.known_peers import KnownPeers
 from pyrsia_node.core.link_client import LinkClient
@@ -51,6 +53,7 @@ from pyrsia_node.replica.apply import apply_decision
 from pyrsia_node.replica.entry_answers import EntryAnswers
 from pyrsia_node.replica.follow import Contradiction, Follower
 from pyrsia_node.replica.gossip import CHECKPOINT_HINT, HeadGossip
+from pyrsia_node.replica.head_start import HeadStart
 from pyrsia_node.replica.projection import Projection
 from pyrsia_node.replica.verified import VerifiedOnce
 from pyrsia_node.replica.watch import HeightWatch
@@ -76,7 +79,7 @@ async def run_core(layout: Layout, config: Config, clock: Clock) -> None:
     genesis = _read_genesis(layout)
     settings = _network_config(config, genesis)
     with LevelDbStore(layout.chain) as store:
-        await join_if_new(layout, config, store, genesis, settings, clock=clock)
+        joined = await join_if_new(layout, config, store, genesis, settings, clock=clock)
         verify = VerifiedOnce(ed25519.verify)
         chain = Chain.open(store, genesis, verify=verify)
         keys = keys_in_force(layout, chain)
@@ -97,7 +100,8 @@ async def run_core(layout: Layout, config: Config, clock: Clock) -> None:
                 me=member_id(chain, keys),
                 verify=verify,
             )
-            node = CoreNode(opened)
+            start = joined.start if joined is not None else None
+            node = CoreNode(opened, start=start.over(network) if start is not None else None)
             try:
                 await node.run()
             finally:
@@ -139,9 +143,15 @@ def _worker_uid(config: Config) -> int | None:
 class CoreNode:
     """The running parts of one core."""
 
-    def __init__(self, opened: Opened) -> None:
-        """Make the parts; nothing runs before ``run``."""
+    def __init__(self, opened: Opened, *, start: HeadStart | None = None) -> None:
+        """Make the parts; nothing runs before ``run``.
+
+        Args:
+            opened: What they work on.
+            start: What a node that has just joined serves by until it has published a head.
+        """
         self._opened = opened
+        self._start = start
         chain, keys = opened.chain, opened.keys
         self._watch = HeightWatch(chain.tip.height)
         self._faults: dict[str, str] = {}
@@ -272,6 +282,8 @@ class CoreNode:
         methods = CoreMethods(self._state(), self._builds, router).table()
         methods |= MemberMethods(self._opened, self._assembly).table()
         methods |= self._justice.table()
+        if self._start is not None:
+            methods |= HeadStartMethods(partial(_given, self._start)).table()
         async with trio.open_nursery() as nursery:
             nursery.start_soon(LinkServer(layout.core_socket, methods).serve)
             nursery.start_soon(RelayServer(layout.relay_socket, network).serve)
@@ -399,6 +411,10 @@ class CoreNode:
             except PyrsiaError as error:
                 _LOG.debug("data listener: %s", error)
             await trio.sleep(DATA_LISTENER_INTERVAL_S)
+
+
+def _given(start: HeadStart) -> HeadStart:
+    return start
 
 
 def _to_nobody(_frame: bytes) -> None:

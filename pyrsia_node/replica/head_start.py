@@ -77,6 +77,10 @@ class HeadStart:
         self.head = head
         self.closed = dict(sorted(closed.items()))
 
+    def over(self, requests: PeerRequests) -> HeadStart:
+        """Return the same, asking over another network: that of the node that has joined."""
+        return HeadStart(requests, trust=self.trust, head=self.head, closed=self.closed)
+
     async def find(self, ecosystem: str, name: str) -> Found:
         """Return where the entries of a package, and statements about it, stand; all hints.
 

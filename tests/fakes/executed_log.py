@@ -2,15 +2,17 @@
 
 Leaves read like those of a busy network (``benchmarks.macro.realistic_log``); blocks hold the
 requests of one moment and the answers to those of the moment before. The member set changes as
-often as asked, the last time in the newest block, whose header so carries a snapshot root.
+often as asked; a header whose block changes it carries a snapshot root.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from benchmarks.macro.realistic_log import Asked, RealisticLog
+from consensus.types import NodeId
 from pyrsia_node.ledger.chain import Chain
 from pyrsia_node.model.digest import Sha256, sha256_of
 from pyrsia_node.model.documents import Document, FileEntry
@@ -30,7 +32,7 @@ from pyrsia_node.store.files import write_atomic
 from pyrsia_node.store.pieces import piece_hash, piece_root
 from pyrsia_node.tlog.checkpoint import Checkpoint, SignedCheckpoint
 from tests.fakes.local_chain import LocalChain
-from tests.strategies.identities import identity
+from tests.strategies.identities import Identity, identity
 from tests.strategies.small_logs import cosigned, log_signed
 
 BLOCK_MS = 100_000
@@ -43,9 +45,18 @@ KEYS_FROM = 1_000
 class ExecutedLog:
     """Grows a chain in ``store``; ``local`` is the chain with its members."""
 
-    def __init__(self, store: KeyValueStore, *, seed: int = 1) -> None:
-        self.local = LocalChain(4, store=store)
-        self._words = RealisticLog(seed)
+    def __init__(
+        self,
+        store: KeyValueStore,
+        *,
+        seed: int = 1,
+        members: tuple[Identity, ...] = (),
+        keeps_keys: Sequence[NodeId] = (),
+    ) -> None:
+        """Start a chain of ``members``; those of ``keeps_keys`` never get new keys."""
+        self.local = LocalChain(4, store=store, members=members)
+        self._words = RealisticLog(seed, members=members)
+        self._keeps_keys = keeps_keys
         self._waiting: list[tuple[Asked, Document]] = []
         self._seq = 0
         self._rotations = 0
@@ -55,20 +66,13 @@ class ExecutedLog:
     def chain(self) -> Chain:
         return self.local.chain
 
-    def grow(self, *, entries: int, requests: int, changes: int) -> None:
-        """Commit blocks of ``requests`` requests until there are ``entries`` leaves.
-
-        ``changes`` rotations of a member's keys are spread over them, the last one at the end.
-        """
-        step = max(1, entries // changes)
-        due = step
-        while self.chain.tip.size < entries:
-            self.block(requests)
-            if self.chain.tip.size >= due and self._rotations < changes - 1:
+    def grow(self, blocks: int, *, changes: int) -> None:
+        """Commit blocks of one request each, which nobody answers, and changes of the set."""
+        for number in range(blocks):
+            self.local.now_ms += BLOCK_MS
+            self.local.commit(self._request()[1])
+            if number % (blocks // changes) == blocks // changes // 2:
                 self.rotate()
-                due += step
-        while self._rotations < changes:
-            self.rotate()
 
     def block(self, requests: int, *planted: tuple[Asked, Document]) -> None:
         """Commit answers to what was asked last, and new requests."""
@@ -112,7 +116,8 @@ class ExecutedLog:
     def rotate(self) -> None:
         """Give the next member new keys: another set."""
         local = self.local
-        member = local.members[self._rotations % len(local.members)]
+        rotating = [one for one in local.members if one.id not in self._keeps_keys]
+        member = rotating[self._rotations % len(rotating)]
         self._rotations += 1
         self._before = local.members
         local.now_ms += BLOCK_MS

@@ -26,10 +26,15 @@ class LocalChain:
     """``n`` members in one place. ``now_ms`` is the clock that every call uses."""
 
     def __init__(
-        self, n: int = 4, *, params: Params = DEFAULT_PARAMS, store: KeyValueStore | None = None
+        self,
+        n: int = 4,
+        *,
+        params: Params = DEFAULT_PARAMS,
+        store: KeyValueStore | None = None,
+        members: tuple[Identity, ...] = (),
     ) -> None:
         self._everybody: dict[bytes, Identity] = {}
-        self.members: tuple[Identity, ...] = identities(n)
+        self.members = tuple(sorted(members, key=lambda one: one.id)) or identities(n)
         self.know(*self.members)
         self.genesis = genesis_of(self.members, params)
         self.store: KeyValueStore = store if store is not None else MemoryKeyValueStore()

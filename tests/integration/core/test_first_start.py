@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from pyrsia_node.core.clock import SystemClock
-from pyrsia_node.core.first_start import HEIGHT_MIN, join_if_new
+from pyrsia_node.core.first_start import HEIGHT_MIN, Joined, join_if_new
 from pyrsia_node.core.founding import initialize
 from pyrsia_node.core.peer_methods import PeerMethods
 from pyrsia_node.ledger.chain import Chain
@@ -88,7 +88,7 @@ async def first_start(
     settings: NetworkConfig,
     *,
     height_min: int = HEIGHT_MIN,
-) -> int | None:
+) -> Joined | None:
     return await join_if_new(
         layout,
         CONFIG,
@@ -107,7 +107,8 @@ async def test_new_node_joins_from_a_snapshot_over_real_sockets(
     with LevelDbStore(tmp_path / "db", create=True) as store:
         async with served(local, tmp_path / "log", keys) as settings:
             found = await first_start(layout, store, local, settings, height_min=1)
-            assert found == 7
+            assert found is not None
+            assert found.height == 7
             assert Chain.open(store, local.genesis).tip == local.chain.tip
             # There is a chain now: the next start asks nobody.
             again = await first_start(layout, store, local, settings, height_min=1)

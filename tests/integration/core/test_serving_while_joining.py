@@ -50,7 +50,10 @@ from tests.fakes.executed_log import ExecutedLog
 from tests.fakes.memory_store import MemoryKeyValueStore
 
 # The library leaves sockets to the collector when both ends of a connection end at once.
-pytestmark = pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning"),
+    pytest.mark.timeout(200),
+]
 
 
 @pytest.fixture(autouse=True)
@@ -200,7 +203,7 @@ async def joining(executed: ExecutedLog, folder: Path) -> AsyncIterator[Joining]
     layout = Layout(folder / "newcomer")
     initialize(layout, CONFIG)
     genesis = executed.local.genesis
-    with LevelDbStore(layout.chain) as store, trio.fail_after(60):
+    with LevelDbStore(layout.chain) as store, trio.fail_after(150):
         async with (
             source(executed, folder / "source", history) as settings,
             trio.open_nursery() as nursery,
