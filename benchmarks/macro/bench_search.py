@@ -8,7 +8,8 @@ followed must have the same content as the one made at once.
 
     python -m benchmarks.macro.bench_search [--entries 1000000] [--folder DIR] [--out FILE.json]
 
-With ``--folder`` the log and the index are kept and used again.
+Targets are held against the wall's clock. Beside it stands what the processor took: on a machine
+that others use as well, the difference is theirs. With ``--folder`` the log is kept and used again.
 """
 
 from __future__ import annotations
@@ -114,8 +115,8 @@ def bulk(root: Path, log: LogOnDisk, network: bytes) -> dict[str, float]:
 
 def follow(root: Path, log: LogOnDisk, network: bytes) -> dict[str, Any]:
     """Make the index up to the last blocks at once, then block by block."""
+    reindex(root, log, size=log.size - min(FOLLOWED, log.size // 2), network_id=network)
     with IndexWriter.current(root, network_id=network) as writer:
-        writer.catch_up(log, size=log.size - FOLLOWED)
         ends = block_ends(log, writer.applied_size)
         before = memory_mib("VmRSS")
         first = writer.applied_size
@@ -200,6 +201,9 @@ def queries(index: Path, size: int) -> dict[str, tuple[list[str], Order]]:
         "purl pattern": ([f"{each[:14]}*" for each in purls[:100]], "newest"),
         "every package": (["pkg:pypi/*"] * 20, "newest"),
         "open": (["status:open"] * 20, "newest"),
+        "accepted": (["status:accepted"] * 20, "newest"),
+        "words of accepted": ([f"{each} status:accepted" for each in words[:100]], "newest"),
+        "revoked": (["status:revoked"] * 20, "newest"),
         "only exclusion": (["-status:accepted"] * 20, "newest"),
         "long word beginning": ([f"{each[:3]}*" for each in words[:50]], "newest"),
         "one letter": ([f"{each}*" for each in "bdmst"], "newest"),
@@ -275,22 +279,23 @@ def taken_up(root: Path) -> LogOnDisk | None:
 
 def judged(report: dict[str, Any]) -> dict[str, dict[str, Any]]:
     """Hold the figures against their targets."""
-    asked = report["queries"]
+    bulk_load, following = report["bulk"], report["following"]
+    proof = report["proofs"]["proof"]
+    rate, own_rate = "entries/s", "entries a processor second"
     values = {
-        "bulk entries/s": report["bulk"]["entries/s"],
-        "following entries/s": report["following"]["entries/s"],
-        "proof p99 ms": report["proofs"]["proof"]["p99"],
-        **{
-            f"{kind} p99 ms": asked[kind]["p99 ms"]
-            for kind in ("exact purl", "exact hash", "reverse dependencies")
-        },
-        "full text in log order p99 ms": asked["full text in log order"]["p99 ms"],
+        "bulk entries/s": (bulk_load[rate], bulk_load[own_rate]),
+        "following entries/s": (following[rate], following[own_rate]),
+        "proof p99 ms": (proof["p99"], proof["processor_p99"]),
     }
+    for kind in ("exact purl", "exact hash", "reverse dependencies", "full text in log order"):
+        times = report["queries"][kind]
+        values[f"{kind} p99 ms"] = (times["p99 ms"], times["processor_p99 ms"])
     return {
         name: {
-            "value": values[name],
+            "value": values[name][0],
+            "processor": values[name][1],
             "target": f"{sign} {target}",
-            "met": values[name] >= target if sign == ">=" else values[name] < target,
+            "met": values[name][0] >= target if sign == ">=" else values[name][0] < target,
         }
         for name, (target, sign) in TARGETS.items()
     }
