@@ -11,7 +11,7 @@ from consensus.sim.mutants import MUTANTS, planted
 BUDGET = 800
 """Schedules for one bug. The rarest takes some hundred, most are caught by the first twenty."""
 
-RARE = {"bad-body-poisons-hash": 188, "time-rule-on-reproposals": 76, "old-epoch-certificates": 33}
+RARE = {"bad-body-poisons-hash": 193, "time-rule-on-reproposals": 136, "old-epoch-certificates": 33}
 """Where to begin for those that the first seeds do not show; the long run begins at 0 for all."""
 
 NAMED = (
