@@ -14,7 +14,8 @@ class SignatureAudit:
 
     def __init__(self, network_id: bytes, report: Report) -> None:
         """Judge transactions of the network ``network_id``."""
-        self._admission = Admission(network_id, ed25519.verify)
+        # Each transaction passes once, so there is nothing to remember.
+        self._admission = Admission(network_id, ed25519.verify, cache_bytes_max=0)
         self._report = report
 
     def check(self, block: Block) -> None:

@@ -18,7 +18,7 @@ from pyrsia_node.model.members import SetLeaf
 from pyrsia_node.model.signing import Verify
 from pyrsia_node.model.transactions import SignedTransaction, decode_transaction
 
-_CACHE_BYTES_MAX: Final = 16 * 1024 * 1024
+CACHE_BYTES_MAX: Final = 16 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,12 +50,15 @@ class _Checked:
 class Admission:
     """Decodes and verifies transactions of one network under the current set."""
 
-    def __init__(self, network_id: bytes, verify: Verify) -> None:
-        """Start with nothing checked."""
+    def __init__(
+        self, network_id: bytes, verify: Verify, *, cache_bytes_max: int = CACHE_BYTES_MAX
+    ) -> None:
+        """Start with nothing checked; remember at most so many bytes of transactions."""
         self._network_id = network_id
         self._verify = verify
         self._checked: OrderedDict[bytes, _Checked] = OrderedDict()
         self._bytes = 0
+        self._bytes_max = cache_bytes_max
 
     def admit(self, data: bytes, members: SetLeaf) -> SignedTransaction:
         """Return the transaction, signed by its author's ``tx`` key in ``members``.
@@ -86,6 +89,6 @@ class Admission:
         if digest not in self._checked:
             self._bytes += len(checked.transaction.encoded)
         self._checked[digest] = checked
-        while self._bytes > _CACHE_BYTES_MAX:
+        while self._bytes > self._bytes_max:
             _, oldest = self._checked.popitem(last=False)
             self._bytes -= len(oldest.transaction.encoded)

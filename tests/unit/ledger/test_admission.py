@@ -7,7 +7,6 @@ import dataclasses
 import pytest
 
 from consensus import ed25519
-from pyrsia_node.ledger import admission
 from pyrsia_node.ledger.admission import Admission
 from pyrsia_node.model.errors import InvalidInputError
 from pyrsia_node.model.members import SetLeaf
@@ -75,12 +74,11 @@ def test_forged_signature_is_refused_each_time(local: LocalChain) -> None:
     assert verify.calls == 2
 
 
-def test_memory_of_the_door_is_bounded(local: LocalChain, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_memory_of_the_door_is_bounded(local: LocalChain) -> None:
     verify = CountingVerifier()
     bodies = [make.request(local.members[0].id, nonce=number) for number in range(3)]
     encoded = [local.sign(body).encoded for body in bodies]
-    monkeypatch.setattr(admission, "_CACHE_BYTES_MAX", 2 * len(encoded[0]))
-    door = Admission(local.network_id, verify)
+    door = Admission(local.network_id, verify, cache_bytes_max=2 * len(encoded[0]))
     for each in encoded:
         door.admit(each, local.chain.tip.set_leaf)
     door.admit(encoded[2], local.chain.tip.set_leaf)
