@@ -16,6 +16,7 @@ import trio
 from consensus.ingress import Ingress
 from consensus.types import Digest, NodeId
 from pyrsia_node.core.justice import Justice
+from pyrsia_node.core.member_links import LINGER_S, MemberLinks
 from pyrsia_node.core.opened import Opened
 from pyrsia_node.core.voting import recover_voter
 from pyrsia_node.ledger.chain import Committed
@@ -35,9 +36,6 @@ PULL_INTERVAL_S: Final = 2.0
 DUE_INTERVAL_S: Final = 0.5
 PENDING_BYTES_MAX: Final = 1024 * 1024 + 65_536
 PENDING_IDS_MAX: Final = 5000
-LINGER_S: Final = 10.0
-"""How long the link of a removed member stays open; nothing that it says is heard any more."""
-
 FRAMES_PER_S: Final = 1000.0
 """Transactions and cosignatures of one member, on average; the burst is two seconds' worth."""
 
@@ -65,8 +63,7 @@ class MemberPart:
             clock=opened.clock,
             push=self._push,
         )
-        self._peers: dict[PeerId, NodeId] = {}
-        self._leaving: dict[PeerId, float] = {}
+        self._links = MemberLinks(opened.network.set_members)
         self.voter = recover_voter(opened, wal)
         self.replica = self.voter.replica
         self._refusals = SeldomLog(_log_refusal)
@@ -112,37 +109,19 @@ class MemberPart:
             await self.driver.run(self.voter.first_effects)
 
     def set_changed(self) -> None:
-        """Keep links with the members of the next height, if this node is one of them.
-
-        Who was removed keeps its link for a moment: the certificate of the block that removed it
-        goes over that link, and tells it at once what it would have to ask for otherwise.
-        """
-        before = self._peers.keys()
-        self._peers = self._opened.member_peers() if self._opened.is_member else {}
-        until = trio.current_time() + LINGER_S
-        gone = before - self._peers.keys() if self._peers else set()
-        self._leaving |= dict.fromkeys(gone, until)
-        self._keep_links()
-
-    def _keep_links(self) -> None:
-        now = trio.current_time()
-        self._leaving = {
-            peer: until
-            for peer, until in self._leaving.items()
-            if until > now and self._peers and peer not in self._peers
-        }
-        self._opened.network.set_members([*self._peers, *self._leaving])
+        """Keep links with the members of the next height, if this node is one of them."""
+        peers = self._opened.member_peers() if self._opened.is_member else {}
+        self._links.changed(peers, now=trio.current_time())
 
     async def _let_go(self) -> None:
         """End the links of those who left."""
         while True:
             await trio.sleep(LINGER_S / 2)
-            if self._leaving:
-                self._keep_links()
+            self._links.let_go(now=trio.current_time())
 
     def broadcast(self, frame: bytes) -> None:
         """Queue a frame for every other member."""
-        for peer in self._peers:
+        for peer in self._links.peers:
             if peer != self._opened.network.peer_id:
                 self._opened.network.send(peer, frame)
 
@@ -158,7 +137,7 @@ class MemberPart:
 
     async def _read_frames(self) -> None:
         async for peer, frame in self._opened.network.frames():
-            member = self._peers.get(peer)
+            member = self._links.peers.get(peer)
             if member is None:
                 continue
             try:
@@ -194,7 +173,9 @@ class MemberPart:
             await trio.sleep(PULL_INTERVAL_S)
             self.pending.review()
             self.pending.repeat()
-            connected = [peer for peer in self._opened.network.connected() if peer in self._peers]
+            connected = [
+                peer for peer in self._opened.network.connected() if peer in self._links.peers
+            ]
             if not connected:
                 continue
             turn += 1
