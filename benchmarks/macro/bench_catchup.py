@@ -1,0 +1,174 @@
+"""How soon a new node serves in a network with a long log, and how soon it has all of it.
+
+The source is a real node (core, gateway and their supervisor) with a chain of a million entries in
+its database (``benchmarks.macro.linked_log``: real headers, certificates, roots and twenty sets of
+members; what is executed nowhere is made up), tiles, index and checkpoint. The newcomer is a real
+node that knows the genesis and the source's address. Over loopback, on the same cores. Measured
+from the start of its process:
+
+* the first verified artifact: page and file of a package are served, and a withdrawn one is not;
+* the history: its core holds the chain;
+* the index: it answers an exact search over the whole log.
+
+    python -m benchmarks.macro.bench_catchup [--blocks 60000] [--folder DIR] [--out FILE.json]
+
+With ``--folder`` the source is kept and used again. A block has about 17 entries.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import os
+import shutil
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from benchmarks.macro.linked_log import LinkedLog, Planted
+from benchmarks.macro.processes import ProcessorTime, descendants, memory_of
+from pyrsia_node.devnet.cluster import Cluster
+from pyrsia_node.devnet.plan import PLAN_FILE
+from pyrsia_node.model.genesis import Genesis
+from pyrsia_node.ports import KeyValueStore
+from tests.fakes.prepared_network import NEWCOMER, SOURCE, prepare
+from tests.fakes.published_log import file_entry
+from tests.strategies.identities import Identity
+
+CONTENT = b"the bytes of a wheel" * 50_000
+TARGETS = {"first artifact s": 30.0, "index s": 150.0}
+PATIENCE_S = 3_600.0
+MIB = 1024 * 1024
+FILE = "planted-1.0-py3-none-any.whl"
+SHA256 = hashlib.sha256(CONTENT).hexdigest()
+GONE = "gone-1.0-py3-none-any.whl"
+
+
+def make(folder: Path, blocks: int) -> Cluster:
+    """Make the source and a newcomer below ``folder``."""
+
+    def fill(store: KeyValueStore, members: tuple[Identity, ...], log: Path) -> Genesis:
+        linked = LinkedLog(members=members, keeps_keys=[members[-1].id])
+        planted = file_entry(FILE, CONTENT).to_json()
+        gone = file_entry(GONE, b"gone").to_json()
+        packages = [Planted("planted", planted), Planted("gone", gone, is_withdrawn=True)]
+        linked.write(store, blocks=blocks, planted=packages)
+        linked.publish(log, time_s=int(time.time()))
+        return linked.genesis
+
+    cluster = prepare(folder, fill, {FILE: CONTENT})
+    shutil.copytree(folder / NEWCOMER, folder / "fresh")
+    (folder / PLAN_FILE).write_text(cluster.plan.to_json())
+    return cluster
+
+
+def taken_up(folder: Path) -> Cluster:
+    """Return what an earlier run made, with a newcomer as it was."""
+    shutil.rmtree(folder / NEWCOMER)
+    shutil.copytree(folder / "fresh", folder / NEWCOMER)
+    return Cluster.load(folder)
+
+
+class Stopwatch:
+    """Times since the start of the newcomer, with what its processes had used by then."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self._cluster = cluster
+        self._started = time.perf_counter()
+        self.told: dict[str, Any] = {}
+
+    def wait(self, what: str, path: str = "", *, file: Path | None = None) -> httpx.Response | None:
+        """Wait until the newcomer answers ``path`` with 200, or ``file`` is there; note when."""
+        url = self._cluster.nodes[NEWCOMER].http_url + path
+        answer: httpx.Response | None = None
+        while True:
+            if file is not None:
+                if file.exists():
+                    break
+            elif (answer := asked(url)) is not None and answer.status_code == 200:
+                break
+            if self.seconds > PATIENCE_S or not self._cluster.is_running(NEWCOMER):
+                raise RuntimeError(self._cluster.last_lines(NEWCOMER))
+            time.sleep(0.1)
+        processes = descendants(self._cluster.pids(NEWCOMER)["node"])
+        used = ProcessorTime.of(processes)
+        self.told[what] = {
+            "s": round(self.seconds, 1),
+            "processor s": round(used.used_s, 1),
+            "waited for a processor s": round(used.waited_s, 1),
+            "memory MiB": round(sum(memory_of(pid).pss for pid in processes) / MIB),
+        }
+        print(what, self.told[what], flush=True)
+        return answer
+
+    @property
+    def seconds(self) -> float:
+        """Since the start."""
+        return time.perf_counter() - self._started
+
+
+def asked(url: str) -> httpx.Response | None:
+    """Return what a node answers, or None while nobody listens."""
+    try:
+        return httpx.get(url, timeout=60)
+    except httpx.TransportError:
+        return None
+
+
+def join(cluster: Cluster) -> dict[str, Any]:
+    """Let the newcomer join; return what was measured."""
+    cluster.start(SOURCE)
+    cluster.wait_ready(SOURCE, timeout_s=PATIENCE_S)
+    watch = Stopwatch(cluster)
+    cluster.start(NEWCOMER)
+    page = watch.wait("first page", "/pypi/simple/planted/")
+    assert page is not None
+    assert SHA256 in page.text
+    file = watch.wait("first artifact", f"/pypi/files/{SHA256}/{FILE}")
+    assert file is not None
+    assert file.content == CONTENT
+    gone = hashlib.sha256(b"gone").hexdigest()
+    refused = asked(f"{cluster.nodes[NEWCOMER].http_url}/pypi/files/{gone}/{GONE}")
+    assert refused is not None
+    assert "withdrawn by the network" in refused.text
+    watch.wait("history", file=cluster.nodes[NEWCOMER].layout.log / "tile")
+    watch.wait("index", "/pypi/simple/")
+    height, size = (cluster.status(NEWCOMER)[name] for name in ("height", "size"))
+    assert height == cluster.status(SOURCE)["height"]
+    return {"entries": size, "blocks": height, **watch.told}
+
+
+def run(folder: Path, blocks: int) -> dict[str, Any]:
+    """Measure."""
+    started = time.perf_counter()
+    cluster = taken_up(folder) if (folder / PLAN_FILE).exists() else make(folder, blocks)
+    print(f"the source is made after {time.perf_counter() - started:.0f} s", flush=True)
+    with cluster:
+        told = {"benchmark": "macro.catchup", **join(cluster)}
+    told["load"] = round(os.getloadavg()[0], 1)
+    return told
+
+
+def main() -> int:
+    """Measure, print, write; exit 1 if a target is missed."""
+    parser = argparse.ArgumentParser(prog="bench_catchup")
+    parser.add_argument("--blocks", type=int, default=60_000)
+    parser.add_argument("--folder", type=Path)
+    parser.add_argument("--out", type=Path)
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="bench-catchup-") as temporary:
+        told = run(arguments.folder or Path(temporary) / "net", arguments.blocks)
+    print(json.dumps(told, indent=1))
+    if arguments.out is not None:
+        arguments.out.write_text(json.dumps(told, indent=2) + "\n")
+    met = [told[name.removesuffix(" s")]["s"] < most for name, most in TARGETS.items()]
+    return 0 if all(met) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
