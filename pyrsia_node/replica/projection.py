@@ -72,6 +72,7 @@ class Projection:
         self._broadcast = broadcast
         self._clock = clock
         self._wanted = trio.Event()
+        self._derived_size = -1
         self._cosigned_s: float | None = None
         self._asked_stale_s = -STALE_PULL_INTERVAL_S
 
@@ -102,8 +103,15 @@ class Projection:
             while True:
                 await self._wanted.wait()
                 self._wanted = trio.Event()
-                await trio.to_thread.run_sync(self.catch_up)
+                await self._derive()
                 await self._publish()
+
+    async def _derive(self) -> None:
+        """Catch up in a thread; cosignatures alone bring nothing to derive."""
+        size = self._chain.tip.size
+        if size != self._derived_size:
+            await trio.to_thread.run_sync(self.catch_up)
+            self._derived_size = size
 
     async def _wake_on_growth(self, watch: HeightWatch) -> None:
         height = -1

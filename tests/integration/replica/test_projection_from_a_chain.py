@@ -132,6 +132,30 @@ async def test_a_quorum_of_cosignatures_moves_the_checkpoint_and_less_does_not(
     assert (tmp_path / "log" / "checkpoint").exists()
 
 
+async def test_each_block_is_derived_once_however_many_cosignatures_come(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site = Site(tmp_path)
+    derived: list[int] = []
+
+    def catch_up() -> None:
+        derived.append(site.local.chain.tip.size)
+        Projection.catch_up(site.projection)
+
+    monkeypatch.setattr(site.projection, "catch_up", catch_up)
+    async with running(site):
+        for height in (1, 2):
+            site.projection.cosign_tip()
+            site.watch.advance(height)
+            for member in (1, 2, 3):
+                site.projection.cosignature_arrived(site.cosigned(member))
+                await trio.testing.wait_all_tasks_blocked(0.05)
+            await site.until_published()
+            if height == 1:
+                site.local.commit(request(site.local.members[0].id, lock="other", nonce=2))
+    assert len(derived) == len(set(derived)) == 2
+
+
 async def test_cosignatures_that_never_arrived_are_asked_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
