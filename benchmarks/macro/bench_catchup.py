@@ -133,8 +133,9 @@ def join(cluster: Cluster) -> dict[str, Any]:
     assert file is not None
     assert file.content == CONTENT
     gone = hashlib.sha256(b"gone").hexdigest()
-    refused = asked(f"{cluster.nodes[NEWCOMER].http_url}/pypi/files/{gone}/{GONE}")
-    assert refused is not None
+    url = f"{cluster.nodes[NEWCOMER].http_url}/pypi/files/{gone}/{GONE}"
+    while (refused := asked(url)) is None or refused.status_code == 503:  # a busy peer
+        time.sleep(0.1)
     assert "withdrawn by the network" in refused.text
     watch.wait("history", file=cluster.nodes[NEWCOMER].layout.log / "tile")
     watch.wait("index", "/pypi/simple/")
