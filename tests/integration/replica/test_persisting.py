@@ -31,7 +31,7 @@ async def test_what_the_last_sync_took_decides_where_the_next_one_runs(
     wal.read()
     writer = RecordWriter(wal)
     batches = [(Record(RecordKind.BODY, bytes((number,)) * 9),) for number in range(4)]
-    now_s = iter([0.0, 0.001, 1.0, 1.004, 2.0, 2.7, 3.0, 3.001])
+    now_s = iter([0.0, 0.001, 1.0, 1.009, 2.0, 2.7, 3.0, 3.001])
     monkeypatch.setattr("pyrsia_node.replica.persisting.time.perf_counter", lambda: next(now_s))
     for batch in batches:
         await writer.append(batch, height=1)
