@@ -69,6 +69,10 @@ class CommittedChain:
         """Return (block, certificate) of a committed height; None for 0 and beyond the tip."""
         return self._reader.decision(height) if 0 < height <= self._tip.height else None
 
+    def certificates(self, height: int) -> tuple[bytes, bytes] | None:
+        """Return a height's certificate and the one in its block; None as for ``decision``."""
+        return self._reader.certificates(height) if 0 < height <= self._tip.height else None
+
     def certificate(self, height: int) -> bytes:
         """Return what finalized a committed block.
 

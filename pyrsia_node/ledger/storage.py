@@ -216,6 +216,16 @@ class ChainReader:
         )
         return block, certificate
 
+    def certificates(self, height: int) -> tuple[bytes, bytes] | None:
+        """Return what finalized a height, and the parent's certificate that its block carries.
+
+        None for 0 and for heights not committed. Two reads, whatever the size of the block.
+        """
+        certificate = self._store.get(certificate_key(height))
+        if certificate is None:
+            return None
+        return certificate, self._need(parent_key(height), f"parent certificate {height}")
+
     def height_of_leaf(self, index: int) -> int:
         """Return the height of the block that holds a leaf of the log.
 

@@ -75,18 +75,15 @@ class ChainAnswers:
         size = 0
         while len(found) < asked.count:
             height = asked.first + len(found)
-            decision = self._chain.decision(height)
-            if decision is None:
+            certificates = self._chain.certificates(height)
+            if certificates is None:
                 break
+            certificate, parent = certificates
+            following = self._chain.certificates(height + 1)
+            if following is not None:
+                # The one that the next block carries: its hash is proved with that block.
+                certificate = following[1]
             record = self._chain.block(height)
-            following = self._chain.decision(height + 1)
-            # The certificate that the next block carries: its hash is proved with that block.
-            certificate = (
-                decision[1]
-                if following is None
-                else wire.split_block(following[0]).parent_certificate
-            )
-            parent = wire.split_block(decision[0]).parent_certificate
             leaves = list(self._chain.leaves(record.first_leaf, record.size))
             encoded = encode_whole_block(certificate, parent, leaves)
             size += len(encoded) + 4
