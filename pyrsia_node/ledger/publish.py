@@ -44,6 +44,9 @@ WAITING_MAX: Final = 16
 Counted for each member, so that nobody can push out what others signed.
 """
 
+ROOTS_MAX: Final = 256
+"""Sizes whose root is at hand; more than heads are held."""
+
 RECENT_MAX: Final = 64
 """Heads at or below the tip whose cosignatures are kept for those who ask."""
 
@@ -159,6 +162,7 @@ class Publisher:
         self._log_key = heads.log_key(trust.origin, log_key)
         self._log_signer = log_signer
         self._heads: dict[tuple[int, bytes], _Head] = {}
+        self._roots: dict[int, bytes] = {}
         self._published: _Head | None = None
         self._written: tuple[SignatureLine, ...] = ()
         self._split_views = SplitViews(evidence)
@@ -343,10 +347,18 @@ class Publisher:
         return len(head.lines) >= needed
 
     def _our_root(self, size: int) -> bytes | None:
+        # Every cosignature asks again about all heads that are held; a committed root stays.
+        found = self._roots.get(size)
+        if found is not None:
+            return found
         try:
-            return self._chain.root_at(size)
+            found = self._chain.root_at(size)
         except NotFoundError:
             return None
+        if len(self._roots) >= ROOTS_MAX:
+            self._roots.clear()
+        self._roots[size] = found
+        return found
 
     def _contradicts(self, head: Checkpoint) -> bool:
         """Tell whether this chain is as long as the head and has no such head."""
