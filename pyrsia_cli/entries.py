@@ -100,7 +100,7 @@ def detail_of(leaf: JsonObject) -> str:
 
 
 def _detail_of_motion(leaf: JsonObject) -> str:
-    """Return one line about what admins want: of members, parameters, or what to think of files."""
+    """Return one line about what admins want, what was promised, or what to think of files."""
     match leaf.get("t"):
         case "approve":
             return f"{leaf.get('op')} {str(leaf.get('subject'))[:16]} by {leaf.get('by')}"
@@ -112,6 +112,10 @@ def _detail_of_motion(leaf: JsonObject) -> str:
             return f"{leaf.get('node')} votes no more"
         case "set_param":
             return f"{leaf.get('name')} = {leaf.get('value')}"
+        case "attest_commit":
+            return f"answer promised by {leaf.get('voter')}"
+        case "unsealed":
+            return f"answers are shown from here on, by {leaf.get('committed')}"
         case _:
             reason = leaf.get("reason")
             return reason if isinstance(reason, str) else ""
