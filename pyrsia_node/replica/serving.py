@@ -1,10 +1,14 @@
 """Answers other nodes' catch-up from the committed chain: heads, set changes, blocks, snapshots.
 
-Every answer is bounded and gives way between blocks, so that a thousand small ones, read in one
-go, do not hold up votes. Wire form: docs/spec/peer-protocols.md, "ask".
+Every answer is bounded, in bytes and in time, and gives way now and then, so that a thousand small
+blocks, read in one go, do not hold up votes. On a busy node each turn may take long: an answer that
+gave way after every block would come after its asker has given up, each time.
+Wire form: docs/spec/peer-protocols.md, "ask".
 """
 
 from __future__ import annotations
+
+from typing import Final
 
 import trio
 
@@ -29,6 +33,27 @@ from pyrsia_node.replica.snapshot_wire import (
     encode_whole_block,
 )
 
+SLICE_S: Final = 0.01
+"""How long an answer reads on before others get their turn."""
+
+ANSWER_S: Final = 3.0
+"""After what time it goes out with what was found by then; the asker waits ten seconds."""
+
+
+class _Turns:
+    """Lets others run now and then, and says when an answer has taken long enough."""
+
+    def __init__(self) -> None:
+        now = trio.current_time()
+        self._end, self._slice_end = now + ANSWER_S, now + SLICE_S
+
+    async def go_on(self) -> bool:
+        """Give way if it is time to; False once the answer should go out as it is."""
+        if trio.current_time() >= self._slice_end:
+            await trio.lowlevel.checkpoint()
+            self._slice_end = trio.current_time() + SLICE_S
+        return trio.current_time() < self._end
+
 
 class ChainAnswers:
     """Answers requests by their payload; raises InvalidInputError for malformed ones."""
@@ -52,7 +77,7 @@ class ChainAnswers:
 
     async def decisions(self, payload: bytes) -> bytes:
         """Return decisions from a height on, as many as fit; nothing beyond the tip."""
-        asked = decode_range(payload)
+        asked, turns = decode_range(payload), _Turns()
         found: list[bytes] = []
         size = 0
         while len(found) < asked.count:
@@ -65,12 +90,13 @@ class ChainAnswers:
             if found and size > asked.bytes_max:
                 break
             found.append(encoded)
-            await trio.lowlevel.checkpoint()
+            if not await turns.go_on():
+                break
         return join_prefixed(found)
 
     async def history(self, payload: bytes) -> bytes:
         """Return blocks from a height on with all their leaves, as many as fit."""
-        asked = decode_range(payload)
+        asked, turns = decode_range(payload), _Turns()
         found: list[bytes] = []
         size = 0
         while len(found) < asked.count:
@@ -90,7 +116,8 @@ class ChainAnswers:
             if found and size > asked.bytes_max:
                 break
             found.append(encoded)
-            await trio.lowlevel.checkpoint()
+            if not await turns.go_on():
+                break
         return join_prefixed(found)
 
 

@@ -24,10 +24,10 @@ from pyrsia_node.model.purl import Purl
 from pyrsia_node.model.transactions import BuildRequest
 from pyrsia_node.ports import PeerId, PeerRequests, RequestHandler
 from pyrsia_node.replica.apply import apply_decision
-from pyrsia_node.replica.catchup_wire import join_prefixed
+from pyrsia_node.replica.catchup_wire import encode_range, join_prefixed, split_prefixed
 from pyrsia_node.replica.follow import Contradiction, Follower
 from pyrsia_node.replica.plan import AskKind
-from pyrsia_node.replica.serving import ChainAnswers
+from pyrsia_node.replica.serving import ANSWER_S, ChainAnswers
 from pyrsia_node.replica.watch import HeightWatch
 from tests.fakes.local_chain import LocalChain
 from tests.fakes.memory_store import MemoryKeyValueStore
@@ -202,6 +202,26 @@ def test_a_decision_of_another_chain_does_not_hold() -> None:
     other.commit(request_body(other, 1))
     with pytest.raises((VerificationError, InvalidInputError)):
         apply_decision(Reader(chain_of(0)).chain, decision(other, 1))
+
+
+async def test_a_busy_node_answers_with_what_it_found_before_its_asker_gives_up(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = chain_of(8)
+    read = Chain.decision
+
+    def slowly(chain: Chain, height: int) -> tuple[bytes, bytes] | None:
+        autojump_clock.jump(1.0)
+        return read(chain, height)
+
+    monkeypatch.setattr(Chain, "decision", slowly)
+    began = trio.current_time()
+    answer = await ChainAnswers(source.chain).decisions(encode_range(first=1, count=8))
+    assert trio.current_time() - began <= ANSWER_S + 1.0
+    monkeypatch.undo()
+    found = split_prefixed(answer, items_max=8)
+    assert found == [decision(source, height) for height in range(1, len(found) + 1)]
+    assert 1 <= len(found) < 8
 
 
 async def test_a_follower_reaches_the_tip_of_an_honest_peer(autojump_clock: MockClock) -> None:
