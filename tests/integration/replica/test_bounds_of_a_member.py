@@ -22,6 +22,8 @@ from tests.integration.replica.story import Story
 
 N = VoteKind.NOTARIZE
 
+pytestmark = pytest.mark.timeout(300)
+
 
 @pytest.fixture
 def fast_clock() -> MockClock:

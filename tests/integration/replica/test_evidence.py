@@ -36,6 +36,8 @@ from tests.integration.replica.orders import order
 A, B = Digest(b"a" * 32), Digest(b"b" * 32)
 N, X, F = VoteKind.NOTARIZE, VoteKind.NULLIFY, VoteKind.FINALIZE
 
+pytestmark = pytest.mark.timeout(300)
+
 
 @pytest.fixture
 def fast_clock() -> MockClock:

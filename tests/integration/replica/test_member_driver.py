@@ -22,6 +22,8 @@ from tests.fakes.member_network import MemberNetwork, MemberNode
 from tests.strategies.build_bodies import request
 from tests.strategies.identities import GENESIS_TIME_MS
 
+pytestmark = pytest.mark.timeout(300)
+
 
 @pytest.fixture
 def fast_clock() -> MockClock:
