@@ -113,8 +113,8 @@ class Node:
         durable, world = self.durable, self._world
         state = world.machine.state(durable.tip)
         journal = Journal(durable.disk, self._step, partial(self._step, in_write=True))
+        forgot = durable.is_damaged
         records = self._load(journal)
-        forgot = durable.mark is not None and durable.mark.first_height is None
         names = [stored.name for stored in durable.chain]
         self._watcher.booted(durable.me, names, records, forgot=forgot)
         start = Start(
@@ -154,16 +154,17 @@ class Node:
     def _load(self, journal: Journal) -> tuple[Record, ...]:
         """Read the log; where it is damaged, mark that on disk first and begin a new one."""
         durable = self.durable
+        records: tuple[Record, ...] = ()
         try:
-            return journal.load(durable.height)
+            records = journal.load(durable.height)
         except DamageError as error:
             if not durable.is_damaged:
                 raise Violation("power cut taken for amnesia", f"{self.me}: {error}") from error
             self._watcher.note(self.me, f"has a damaged log: {error}")
             durable.mark = Mark(str(error), None)
             journal.set_aside()
-            durable.is_damaged = False
-            return ()
+        durable.is_damaged = False
+        return records
 
     def _later(self, number: int, delay_us: int, make: Callable[[], list[Event]]) -> None:
         """Hand the core what ``make`` returns after a delay, unless life ``number`` is over."""

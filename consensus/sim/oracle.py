@@ -75,6 +75,8 @@ class _Life:
 
     chain: list[Digest] = field(default_factory=list)
     platter: Platter = field(default_factory=Platter)
+    forgotten: Platter = field(default_factory=Platter)
+    """What was durable when somebody damaged the log: votes in certificates may rest on it."""
     link_second: dict[NodeId, tuple[int, int]] = field(default_factory=dict)
 
 
@@ -324,8 +326,9 @@ class Oracle:
     def _check_vote_durable(self, node: NodeId, vote: Vote) -> None:
         if not self._sees_disks:
             return
-        lacking = self._lives[node].platter.lacks_for(vote)
-        if lacking:
+        life = self._lives[node]
+        lacking = life.platter.lacks_for(vote)
+        if lacking and life.forgotten.lacks_for(vote):
             where = f"{vote.kind.name} of {node} at {vote.height}/{vote.view}"
             raise Violation(f"{lacking} not durable", where)
 
@@ -339,18 +342,18 @@ class Oracle:
     ) -> None:
         """Compare what a node found on its disk with what it had said and acknowledged.
 
-        ``forgot`` says that its log was damaged from outside and that it knows; what it lost it
-        must still not contradict.
+        ``forgot`` says that its log was damaged from outside since the last start; what it lost
+        by that it must still not contradict.
         """
         life = self._lives[node]
         if chain != life.chain:
             raise Violation("acknowledged entry lost", f"{node} had {len(life.chain)} blocks")
         self._seen[node] = set()
-        if forgot:
-            self.became_durable(node, records)
-            return
         had, life.platter = life.platter, Platter()
         self.became_durable(node, records)
+        if forgot:
+            life.forgotten.add(had)
+            return
         lost = had.lost_in(life.platter, Height(len(chain) + 1))
         if lost:
             raise Violation("durable record lost", f"{node}: {', '.join(lost)}")
@@ -392,6 +395,7 @@ class Oracle:
             raise Violation("member sets differ", where)
         life.chain.append(name)
         life.platter.forget_below(Height(height + 1))
+        life.forgotten.forget_below(Height(height + 1))
 
     def _next(self, decision: Decision, next_set: MemberSet) -> MemberSet:
         """Return the set that must follow; what the first node says, if nobody knows better."""

@@ -50,6 +50,13 @@ class Platter:
                     vote = decode_vote(payload)
                     self.votes.add((vote.height, vote.view, vote.kind, vote.block_hash))
 
+    def add(self, other: Platter) -> None:
+        """Note all that ``other`` holds."""
+        self.votes |= other.votes
+        self.certificates |= other.certificates
+        self.proposals |= other.proposals
+        self.bodies |= other.bodies
+
     def lacks_for(self, vote: Vote) -> str:
         """Return what of all that ``vote`` rests on is not durable, or nothing."""
         if (vote.height, vote.view, vote.kind, vote.block_hash) not in self.votes:

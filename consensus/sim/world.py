@@ -57,7 +57,7 @@ class Watcher(Protocol):
     def booted(
         self, node: NodeId, chain: list[Digest], records: tuple[Record, ...], *, forgot: bool
     ) -> None:
-        """``node`` found this on its disk, and knows whether that is all."""
+        """``node`` found this on its disk; ``forgot``: its log was damaged since."""
 
     def note(self, node: NodeId, text: str) -> None:
         """Something worth telling happened to ``node``."""

@@ -43,6 +43,12 @@ def test_a_lost_log_is_borne_among_other_troubles(seed: int, n: int) -> None:
     assert any("has a damaged log" in line for line in lines)
 
 
+def test_what_was_forgotten_is_not_missed_again_by_a_later_restart() -> None:
+    # The log is lost at 7.4 s; two blackouts follow while the node still works at that height.
+    outcome = run_job(Job(1_000_143, 7))
+    assert outcome.violation is None
+
+
 def test_who_votes_on_at_once_is_caught() -> None:
     with planted("amnesia-shrugged-off"):
         outcome = run_job(Job(22, 4))
