@@ -1,9 +1,10 @@
 """Keeps what the long run of the simulator came to, and tells it in docs/benchmarks.md.
 
-``python -m benchmarks.simulation FOLDER`` reads FOLDER/progress.jsonl, of a run that is complete or
-under way, adds its chunks up, writes ``results/simulation-DATE.json`` and puts the tables between
-the two marks of the page. Rates are per minute of one core's work, so a busy machine does not
-change them. Run it on the machine that did the work.
+``python -m benchmarks.simulation FOLDER...`` reads FOLDER/progress.jsonl, of a run that is complete
+or under way, adds its chunks up, writes ``results/simulation-DATE.json`` and puts the tables
+between the two marks of the page. Rates are per minute of one core's work, so a busy machine does
+not change them. Of several folders the last one that has a part tells of it: so a part can be run
+again after a change that cannot touch the others. Run it on the machine that did the work.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Keep and tell a run; exit 1 if it found something or is not complete, 2 if there is none."""
     options = _parser().parse_args(arguments)
     try:
-        parts = read_parts(options.folder / PROGRESS)
+        parts = read_folders(options.folders)
         put_between(options.page, tables(parts))
     except (ResultError, OSError) as error:
         print(error, file=sys.stderr)
@@ -58,29 +59,53 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.simulation", description=__doc__)
-    parser.add_argument("folder", type=Path, help="where the long run keeps its progress")
+    parser.add_argument(
+        "folders",
+        type=Path,
+        nargs="+",
+        metavar="FOLDER",
+        help="where a long run keeps its progress",
+    )
     parser.add_argument("--page", type=Path, default=PAGE)
     parser.add_argument("--results", type=Path, default=RESULTS)
     parser.add_argument("--python", help="the interpreter of the run, if it was another one")
     return parser
 
 
+def read_folders(folders: Iterable[Path]) -> dict[str, Counts]:
+    """Return each part as the last folder has it that has any of it.
+
+    Raises:
+        ResultError: one of them has no progress file.
+    """
+    found: dict[str, Counts] = {}
+    for folder in folders:
+        for name, counts in read_parts(folder / PROGRESS).items():
+            if name not in found or "code" in counts:
+                found[name] = counts
+    return found
+
+
 def read_parts(progress: Path) -> dict[str, Counts]:
     """Return what each part came to so far, by name; a last line cut off by a kill is left out.
+
+    A part of which anything was run also says by which ``code``.
 
     Raises:
         ResultError: no progress file.
     """
     text = progress.read_text(encoding="utf-8")
     try:
-        _head, *lines = [json.loads(line) for line in text[: text.rfind("\n") + 1].splitlines()]
+        head, *lines = [json.loads(line) for line in text[: text.rfind("\n") + 1].splitlines()]
         chunks = sorted((line["part"], line["chunk"], json.dumps(line["counts"])) for line in lines)
+        code = str(head["code"])
     except (ValueError, KeyError, TypeError) as error:
         raise ResultError(f"{progress} is no progress file: {error}") from error
-    return {
-        part.name: merged(json.loads(counts) for name, _, counts in chunks if name == part.name)
-        for part in PARTS
-    }
+    parts: dict[str, Counts] = {part.name: merged(()) for part in PARTS}
+    for name in {name for name, _, _ in chunks} & parts.keys():
+        counts = merged(json.loads(text) for one, _, text in chunks if one == name)
+        parts[name] = {**counts, "code": code}
+    return parts
 
 
 def put_between(page: Path, text: str) -> None:

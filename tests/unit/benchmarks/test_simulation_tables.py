@@ -7,7 +7,16 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.simulation import BEGIN, END, ResultError, main, put_between, read_parts, tables
+from benchmarks.simulation import (
+    BEGIN,
+    END,
+    ResultError,
+    main,
+    put_between,
+    read_folders,
+    read_parts,
+    tables,
+)
 from consensus.sim.nightly import PROGRESS
 
 RUN = {
@@ -57,6 +66,16 @@ def test_chunks_add_up_and_a_line_cut_off_is_left_out(folder: Path) -> None:
     assert parts["schedules"]["runs"] == 200
     assert parts["schedules"]["view_max"] == 12
     assert parts["real_signatures"] == {"violations": []}
+
+
+def test_the_last_folder_that_has_a_part_tells_of_it(folder: Path) -> None:
+    again = folder / "again"
+    again.mkdir()
+    lines = ({"code": "def"}, {"part": "schedules", "chunk": 0, "counts": {**RUN, "runs": 7}})
+    (again / PROGRESS).write_text("".join(json.dumps(line) + "\n" for line in lines))
+    parts = read_folders([folder, again])
+    assert (parts["schedules"]["runs"], parts["schedules"]["code"]) == (7, "def")
+    assert (parts["twins_4_3"]["runs"], parts["twins_4_3"]["code"]) == (80, "abc")
 
 
 def test_the_table_says_what_was_done_and_how_much_is_missing(folder: Path) -> None:
