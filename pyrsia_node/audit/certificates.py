@@ -42,6 +42,8 @@ class CertificateAudit:
         self._bundle: tuple[bytes, ...] = ()
         self._before = b""
         self._is_missing = False
+        self._named = 0
+        """The height that the newest certificate names."""
 
     def check(self, block: Block) -> bytes | None:
         """Return the block's certificate if it is there, sound or not; None if it is not."""
@@ -86,11 +88,7 @@ class CertificateAudit:
             return None
         number, place = bundle_of(height)
         if height == self._height:
-            found = self._newest(height)
-            if found is not None:
-                return found
-            # The publisher went on meanwhile: the next block carries it already.
-            return self._loaded(number, place + 1, place)
+            return self._newest(height) or self._overtaken(height)
         width = min(WIDTH, self._height - 1 - number * WIDTH)
         return self._loaded(number, width, place)
 
@@ -103,8 +101,19 @@ class CertificateAudit:
     def _newest(self, height: int) -> bytes | None:
         """Return the newest block's certificate if it is still that of ``height``."""
         found = self._guarded(NEWEST, self._source.newest_certificate)
-        if found is None or int.from_bytes(found[1:9], "big") != height:
-            return None
+        self._named = height if found is None else int.from_bytes(found[1:9], "big")
+        return found if self._named == height else None
+
+    def _overtaken(self, height: int) -> bytes | None:
+        """Return the certificate from the bundle: the next block, if there is one, carries it."""
+        number, place = bundle_of(height)
+        found = self._loaded(number, place + 1, place)
+        if found is None and self._named != height:
+            self._report.contradict(
+                "certificates",
+                NEWEST,
+                f"names height {self._named}, and the certificate of height {height} is nowhere",
+            )
         return found
 
     def _load(self, number: int, width: int) -> tuple[bytes, ...]:
