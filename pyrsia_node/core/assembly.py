@@ -41,6 +41,7 @@ from pyrsia_node.model.errors import (
     NotFoundError,
     PeerMisbehaviorError,
     PyrsiaError,
+    UnavailableError,
 )
 from pyrsia_node.model.members import SignedMember
 from pyrsia_node.model.membership import JoinProof
@@ -122,6 +123,7 @@ class Assembly:
             InvalidInputError: It is malformed, or the ledger refuses the approval.
             UnavailableError: This node is no member, or the candidate does not answer.
         """
+        self._require_seat()
         if op == "add_node" and "record" not in content:
             content = {"record": (await self._candidate(content)).to_json()}
         if op == "rotate_key":
@@ -137,6 +139,7 @@ class Assembly:
         Raises:
             NotFoundError: No node that can be reached knows what the subject stands for.
         """
+        self._require_seat()
         self._asked = {each for each in self._asked if each[0] != subject}
         await self._learn_others(self.motions())
         motion = self.known(subject)
@@ -185,6 +188,10 @@ class Assembly:
             )
             for subject, given in sorted(found.items())
         }
+
+    def _require_seat(self) -> None:
+        if not self._opened.is_member:
+            raise UnavailableError("only authorized nodes approve anything: ask at one of them")
 
     async def _approve(self, subject: Sha256, motion: Motion, heights: int) -> str:
         expiry = self._opened.chain.tip.height + heights
