@@ -82,13 +82,13 @@ class Stopwatch:
         self._started = time.perf_counter()
         self.told: dict[str, Any] = {}
 
-    def wait(self, what: str, path: str = "", *, file: Path | None = None) -> httpx.Response | None:
-        """Wait until the newcomer answers ``path`` with 200, or ``file`` is there; note when."""
+    def wait(self, what: str, path: str = "", *, line: str = "") -> httpx.Response | None:
+        """Wait until the newcomer answers ``path`` with 200, or logs ``line``; note when."""
         url = self._cluster.nodes[NEWCOMER].http_url + path
         answer: httpx.Response | None = None
         while True:
-            if file is not None:
-                if file.exists():
+            if line:
+                if line in Path(self._cluster.nodes[NEWCOMER].log_file).read_text():
                     break
             elif (answer := asked(url)) is not None and answer.status_code == 200:
                 break
@@ -137,7 +137,7 @@ def join(cluster: Cluster) -> dict[str, Any]:
     while (refused := asked(url)) is None or refused.status_code == 503:  # a busy peer
         time.sleep(0.1)
     assert "withdrawn by the network" in refused.text
-    watch.wait("history", file=cluster.nodes[NEWCOMER].layout.log / "tile")
+    watch.wait("history", line="the history is here up to")
     watch.wait("index", "/pypi/simple/")
     height, size = (cluster.status(NEWCOMER)[name] for name in ("height", "size"))
     assert height == cluster.status(SOURCE)["height"]

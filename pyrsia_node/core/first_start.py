@@ -16,6 +16,8 @@ from typing import Final
 
 import trio
 
+from pyrsia_node.core.deriver import derived_lock
+from pyrsia_node.core.deriver_link import DeriverLink
 from pyrsia_node.core.joining_node import JoiningNode
 from pyrsia_node.core.link_server import LinkServer
 from pyrsia_node.core.relay import RelayServer
@@ -79,13 +81,13 @@ async def join_if_new(
     Raises:
         CorruptStateError: The store cannot be written.
     """
+    await trio.to_thread.run_sync(_wait_for_derivers, layout)
     clear_unfinished(store)
     keys = load_keys(layout.node_key)
     me = peer_id_of(keys.public(KeyUse.P2P))
     is_founder = any(member.record.id == me for member in genesis.members)
     if store.get(storage.leaf_key(0)) is not None or is_founder or not settings.bootstrap:
         return None
-    height: int | None = None
     async with (
         Network.open(settings, keys.p2p_seed(), clock=clock) as network,
         trio.open_nursery() as nursery,
@@ -93,23 +95,27 @@ async def join_if_new(
         node = JoiningNode(
             layout, config, genesis=genesis, network=network, store=store, clock=clock
         )
-        joiner = Joiner(
-            requests=network,
-            store=store,
-            genesis=genesis,
-            trust=Trust.establish(TrustFile(genesis.encode())),
-            height_min=height_min,
-            on_closed_known=node.closed_known,
-        )
         nursery.start_soon(LinkServer(layout.core_socket, node.table()).serve)
         nursery.start_soon(RelayServer(layout.relay_socket, network).serve)
         nursery.start_soon(node.run)
         await _wait_for_peers(network)
-        height = await joiner.run()
-        if height is not None:
-            _LOG.info("the history is here up to height %d; files and index follow", height)
-            await trio.to_thread.run_sync(_derive, layout, Chain.open(store, genesis))
-            _LOG.info("joined at height %d from a snapshot", height)
+        with DeriverLink(layout, genesis, nursery) as deriver:
+            joiner = Joiner(
+                requests=network,
+                store=store,
+                genesis=genesis,
+                trust=Trust.establish(TrustFile(genesis.encode())),
+                height_min=height_min,
+                on_closed_known=node.closed_known,
+                on_blocks=deriver.take,
+            )
+            height = await joiner.run()
+            if height is not None:
+                _LOG.info("the history is here up to height %d; files and index follow", height)
+                await deriver.finish()
+                # What the deriver did not do, and the root of all that it did.
+                await trio.to_thread.run_sync(_derive, layout, Chain.open(store, genesis))
+                _LOG.info("joined at height %d from a snapshot", height)
         nursery.cancel_scope.cancel()
     return None if height is None else Joined(height, node.start)
 
@@ -121,8 +127,17 @@ async def _wait_for_peers(network: Network) -> None:
         await trio.sleep(MORE_PEERS_S)
 
 
+def _wait_for_derivers(layout: Layout) -> None:
+    """Wait until a deriver whose core was killed has ended: one process writes at a time."""
+    with derived_lock(layout):
+        pass
+
+
 def _derive(layout: Layout, chain: Chain) -> None:
-    """Derive tiles, certificates and index of a chain that was adopted; blocks for minutes."""
+    """Derive what is missing of tiles, certificates and index of a chain that was adopted.
+
+    Seconds where the deriver went before, minutes where it failed.
+    """
     tip, leaves = chain.tip, _UntilCancelled(chain)
     TileWriter(layout.log).catch_up(leaves, size=tip.size, root=tip.root)
     CertificateWriter(layout.log).catch_up(chain, height=tip.height)

@@ -106,7 +106,10 @@ class Adoption:
         self._frontier = EMPTY_FRONTIER.extend(map(leaf_hash, first))
         self._height = 0
         self._epoch_height = 0
-        self._set = self._voters = genesis.set_leaf()
+        self._set = genesis.set_leaf()
+        # Both forms are kept: making them anew would cost as much as all else that a block does.
+        self._set_digest = self._set.digest()
+        self._members = self._voters = self._set.to_consensus()
         self._set_index = 1
         self._last: Changes = []
 
@@ -178,7 +181,7 @@ class Adoption:
             ("height", header.height, self._height + 1),
             ("prev_size", header.prev_size, self._frontier.size),
             ("prev_root", header.prev_root, self._frontier.root().hex()),
-            ("set", header.set, self._set.digest()),
+            ("set", header.set, self._set_digest),
             ("prev_epoch_height", header.prev_epoch_height, self._epoch_height),
         ):
             if found != expected:
@@ -188,7 +191,7 @@ class Adoption:
         signers = self._signers(block)
         before = self._set_index
         transactions = self._transactions(block)
-        self._voters = self._set
+        self._voters = self._members
         self._enter(block)
         self._frontier = self._frontier.extend(map(leaf_hash, block.leaves))
         record = BlockRecord(
@@ -224,15 +227,17 @@ class Adoption:
         if sha256_of(leaf) != block.header.next_set:
             raise VerificationError(f"block {block.header.height}: its set leaf is another")
         self._set = SetLeaf.decode(leaf)
+        self._set_digest = block.header.next_set
+        self._members = self._set.to_consensus()
         self._set_index = block.header.size - 1
         self._epoch_height = block.header.height
 
     def _signers(self, block: WholeBlock) -> tuple[NodeId, ...]:
         if self._height == 0:
             return ()
-        voters = self._voters.to_consensus()
-        certificate = wire.decode_certificate(block.parent_certificate, n=len(voters.members))
-        return signers_of(certificate, voters)
+        count = len(self._voters.members)
+        certificate = wire.decode_certificate(block.parent_certificate, n=count)
+        return signers_of(certificate, self._voters)
 
     def _transactions(self, block: WholeBlock) -> list[Sha256]:
         """Return the ids of the transactions, which stand before what is derived."""

@@ -11,7 +11,7 @@ Design: docs/design/catchup.md, "Snapshots"; wire form: docs/spec/peer-protocols
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -48,6 +48,11 @@ BUCKET_BYTES_MAX: Final = 256 * 1024 * 1024
 """Most bytes of one bucket that are kept until it is whole."""
 
 
+OnBlocks = Callable[[Header, Sequence[WholeBlock]], Awaitable[None]]
+"""Gets the snapshot's header and the next blocks in order of height, as soon as they are proved and
+written. History waits for it, so it bounds what is kept in memory."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Target:
     """A proved header with the buckets under its root, and who offered them."""
@@ -55,6 +60,10 @@ class _Target:
     header: Header
     buckets: dict[str, bytes]
     peers: list[PeerId]
+
+
+async def _nobody_asks(_target: Header, _blocks: Sequence[WholeBlock]) -> None:
+    pass
 
 
 class Joiner:
@@ -69,6 +78,7 @@ class Joiner:
         trust: Trust,
         height_min: int,
         on_closed_known: Callable[[Header], None] = lambda _header: None,
+        on_blocks: OnBlocks = _nobody_asks,
     ) -> None:
         """Join into ``store``, which holds no chain.
 
@@ -80,6 +90,7 @@ class Joiner:
             height_min: Snapshots of lower heights are not worth it.
             on_closed_known: Gets the snapshot's header once ``store`` holds everything that it says
                 of what the network withdrew and revoked; may be called again after a failure.
+            on_blocks: See ``OnBlocks``.
         """
         self._requests = requests
         self._store = store
@@ -87,6 +98,7 @@ class Joiner:
         self._trust = trust
         self._height_min = height_min
         self._on_closed_known = on_closed_known
+        self._on_blocks = on_blocks
 
     async def run(self) -> int | None:
         """Join; return the height reached, or None where that was not possible.
@@ -117,7 +129,8 @@ class Joiner:
         async with trio.open_nursery() as nursery:
             buckets = _Buckets(self._requests, adoption, target, self._on_closed_known)
             nursery.start_soon(buckets.run)
-            nursery.start_soon(_History(self._requests, adoption, target, self._trust).run)
+            history = _History(self._requests, adoption, target, self._trust, self._on_blocks)
+            nursery.start_soon(history.run)
         adoption.finish()
 
     # ------------------------------------------------------------ whose snapshot
@@ -239,14 +252,21 @@ class _History:
     """Fetches the blocks with all their leaves: several ranges at once, applied in order."""
 
     def __init__(
-        self, requests: PeerRequests, adoption: Adoption, target: _Target, trust: Trust
+        self,
+        requests: PeerRequests,
+        adoption: Adoption,
+        target: _Target,
+        trust: Trust,
+        on_blocks: OnBlocks,
     ) -> None:
         self._requests = requests
         self._adoption = adoption
         self._trust = trust
         self._plan = CatchupPlan(0)
         self._plan.aim(target.header.height)
+        self._target = target.header
         self._height = target.header.height
+        self._on_blocks = on_blocks
         self._ranges: dict[int, list[WholeBlock]] = {}
         self._wake = trio.Event()
 
@@ -300,6 +320,7 @@ class _History:
                 rest = blocks[height - first : self._height - first + 1]
                 self._adoption.add_blocks(rest)
                 await trio.lowlevel.checkpoint()
+                await self._on_blocks(self._target, rest)
                 return True
         return False
 

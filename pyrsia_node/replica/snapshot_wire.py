@@ -102,8 +102,8 @@ def encode_whole_block(certificate: bytes, parent_certificate: bytes, leaves: li
     return join_prefixed([certificate, parent_certificate, *leaves])
 
 
-def decode_whole_block(data: bytes) -> WholeBlock:
-    """Return one block of a ``history`` answer, unchecked.
+def split_whole_block(data: bytes) -> tuple[bytes, bytes, list[bytes]]:
+    """Return certificate, parent certificate and leaves, at least the header.
 
     Raises:
         InvalidInputError: malformed.
@@ -111,7 +111,17 @@ def decode_whole_block(data: bytes) -> WholeBlock:
     parts = split_prefixed(data, items_max=_PARTS_BEFORE_LEAVES + _LEAVES_MAX)
     if len(parts) <= _PARTS_BEFORE_LEAVES:
         raise InvalidInputError("history: a block without a header")
-    return WholeBlock(Header.decode(parts[2]), parts[0], parts[1], tuple(parts[2:]))
+    return parts[0], parts[1], parts[2:]
+
+
+def decode_whole_block(data: bytes) -> WholeBlock:
+    """Return one block of a ``history`` answer, unchecked.
+
+    Raises:
+        InvalidInputError: malformed.
+    """
+    certificate, parent_certificate, leaves = split_whole_block(data)
+    return WholeBlock(Header.decode(leaves[0]), certificate, parent_certificate, tuple(leaves))
 
 
 def _name(data: bytes) -> str:

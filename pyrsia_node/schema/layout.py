@@ -121,6 +121,11 @@ class Layout:
         return self.run / "relay.sock"
 
     @property
+    def derive_lock(self) -> Path:
+        """Held by the process that derives files and index while its node joins."""
+        return self.run / "derive.lock"
+
+    @property
     def build_socket(self) -> Path:
         """The worker listens, the core calls; in the one folder that the worker can write."""
         return self.build / "worker.sock"

@@ -61,11 +61,13 @@ def served(cluster: Cluster, path: str) -> httpx.Response:
     raise AssertionError(cluster.last_lines(NEWCOMER))
 
 
-def height_of_newcomer(cluster: Cluster) -> object:
+def standing_of_newcomer(cluster: Cluster) -> object:
+    """Return its height, and the size of the head that it can serve by alone."""
     try:
-        return cluster.status(NEWCOMER)["height"]
+        status = cluster.status(NEWCOMER)
     except UnavailableError:
         return None  # for a moment, once the history is here, nobody listens
+    return status["height"], status["published_size"]
 
 
 def test_new_node_joins_a_long_network_from_a_snapshot_and_serves_its_files(
@@ -88,7 +90,7 @@ def test_new_node_joins_a_long_network_from_a_snapshot_and_serves_its_files(
 
         source = cluster.status(SOURCE)
         deadline = time.monotonic() + PATIENCE_S
-        while height_of_newcomer(cluster) != source["height"]:
+        while standing_of_newcomer(cluster) != (source["height"], source["published_size"]):
             assert time.monotonic() < deadline, cluster.last_lines(NEWCOMER)
             assert served(cluster, "/pypi/simple/planted/").status_code == 200
         log = Path(cluster.nodes[NEWCOMER].log_file).read_text()
