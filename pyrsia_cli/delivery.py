@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ from urllib.parse import urlsplit
 
 import httpx
 
+from pyrsia_cli.output import json_text
 from pyrsia_node.model.errors import InvalidInputError, UnavailableError
 
 TIMEOUT_S: Final = 20.0
@@ -34,7 +34,7 @@ class Event:
 
     def encode(self) -> bytes:
         """Return one line of JSON without its end."""
-        return json.dumps(self.entry, ensure_ascii=False, separators=(",", ":")).encode()
+        return json_text(self.entry, compact=True).encode()
 
 
 Deliver = Callable[[Event], None]

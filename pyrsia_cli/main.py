@@ -25,6 +25,7 @@ from pyrsia_cli.commands import (
     trust,
     watch,
 )
+from pyrsia_cli.output import note
 from pyrsia_node.model.errors import PyrsiaError
 from pyrsia_node.schema.exit_codes import INVALID, exit_code_of
 
@@ -87,7 +88,9 @@ def main() -> None:
     try:
         code = cli.main(standalone_mode=False)
     except PyrsiaError as error:
-        sys.stderr.write(f"pyrsia: {error}\n")
+        first, *rest = f"pyrsia: {error}".split("\n")
+        # A node's message cannot pass for a line of ours: what goes on is indented.
+        note(first, *(line if line.startswith("  ") else f"  {line}" for line in rest))
         code = exit_code_of(error)
     except click.exceptions.Abort:
         sys.stderr.write("pyrsia: interrupted\n")

@@ -1,9 +1,15 @@
-"""Prints the same rows as a table for people, or as JSON, JSON lines or CSV for programs."""
+"""Prints the same rows as a table for people, or as JSON, JSON lines or CSV for programs.
+
+The one door to the terminal. Much of what is shown was written by others: reasons, labels, names of
+files, a node's messages. It is never read as markup, and no character that a terminal could obey,
+or that changes the direction of the text, gets through: such characters are shown as escapes.
+"""
 
 from __future__ import annotations
 
 import csv
 import json
+import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, TypeVar
@@ -11,8 +17,13 @@ from typing import Any, Final, TypeVar
 import click
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 FORMATS: Final = ("table", "json", "jsonl", "csv")
+PIPE_COLUMNS: Final = 1_000_000
+"""Width of a table that goes to no terminal: nothing is cut or folded there."""
+
+_JSON_UNSAFE: Final = re.compile(r"[^ -~\n]")
 _F = TypeVar("_F", bound=Callable[..., Any])
 
 Row = Mapping[str, object]
@@ -31,14 +42,56 @@ def format_option(function: _F) -> _F:
     return option(function)
 
 
-def console() -> Console:
-    """Return the terminal for results; progress goes to standard error."""
-    return Console(highlight=False)
+def plain(text: str) -> str:
+    """Return ``text`` in which each character that is not printable is an escape, as in Python.
+
+    Line ends, control characters, those that reverse the direction and lone surrogates are not
+    printable; letters of all scripts are.
+    """
+    if text.isprintable():
+        return text
+    return "".join(
+        each if each.isprintable() else each.encode("unicode_escape").decode() for each in text
+    )
+
+
+def json_text(value: object, *, indent: int | None = None, compact: bool = False) -> str:
+    """Return ``value`` as JSON in which every character that is not printable is escaped."""
+    separators = (",", ":") if compact else None
+    text = json.dumps(value, indent=indent, separators=separators, ensure_ascii=False)
+    return _JSON_UNSAFE.sub(_json_escape, text)
+
+
+def _json_escape(found: re.Match[str]) -> str:
+    character = found.group()
+    return character if character.isprintable() else json.dumps(character)[1:-1]
+
+
+def say(*lines: str) -> None:
+    """Print lines of a result. A line end inside one is shown and not obeyed."""
+    for line in lines:
+        click.echo(plain(line))
+
+
+def note(*lines: str) -> None:
+    """Print lines of progress, notes or errors on standard error; as ``say``."""
+    for line in lines:
+        click.echo(plain(line), err=True)
+
+
+def say_json(value: object) -> None:
+    """Print a value as JSON for people."""
+    sys.stdout.write(json_text(value, indent=2) + "\n")
+
+
+def cell(value: object, style: str = "") -> Text:
+    """Return a value as a table shows it: never markup, in several lines where it is too long."""
+    return Text(plain(_text(value)), style=style, overflow="fold")
 
 
 def progress_console() -> Console:
-    """Return the terminal for progress and notes."""
-    return Console(stderr=True, highlight=False)
+    """Return the terminal for a table of progress that lives; its cells come from ``cell``."""
+    return Console(stderr=True, highlight=False, markup=False)
 
 
 def emit(
@@ -56,19 +109,26 @@ def emit(
     """
     if output_format == "json":
         whole = document if document is not None else list(rows)
-        sys.stdout.write(json.dumps(whole, indent=2, ensure_ascii=False) + "\n")
+        say_json(whole)
     elif output_format == "jsonl":
         for line in rows if lines is None else lines:
-            sys.stdout.write(json.dumps(line, ensure_ascii=False) + "\n")
+            sys.stdout.write(json_text(line) + "\n")
     elif output_format == "csv":
         writer = csv.writer(sys.stdout, lineterminator="\n")
         writer.writerow(columns)
-        writer.writerows([_text(row.get(column)) for column in columns] for row in rows)
+        writer.writerows([plain(_text(row.get(column))) for column in columns] for row in rows)
     else:
-        table = Table(*columns, box=None, pad_edge=False, header_style="bold")
-        for row in rows:
-            table.add_row(*(_text(row.get(column)) for column in columns))
-        console().print(table)
+        _print_table(rows, columns)
+
+
+def _print_table(rows: Sequence[Row], columns: Sequence[str]) -> None:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    for row in rows:
+        table.add_row(*(cell(row.get(column)) for column in columns))
+    width = None if sys.stdout.isatty() else PIPE_COLUMNS
+    Console(highlight=False, markup=False, width=width).print(table)
 
 
 def _text(value: object) -> str:

@@ -15,7 +15,7 @@ from rich.table import Table
 
 from pyrsia_cli.api import NodeApi
 from pyrsia_cli.dependencies import closure
-from pyrsia_cli.output import emit, format_option, progress_console
+from pyrsia_cli.output import cell, emit, format_option, note, progress_console
 from pyrsia_cli.settings import load_settings, settings_path
 from pyrsia_node.model.errors import (
     InvalidInputError,
@@ -109,7 +109,7 @@ def _start(api: NodeApi, name: str, version: str, deadline_class: str | None) ->
     if deadline_class is not None:
         body["class"] = deadline_class
     started = api.post("/api/v1/builds", BuildStarted, body)
-    progress_console().print(f"Build of {name} {version} has ID {started.build_id}")
+    note(f"Build of {name} {version} has ID {started.build_id}")
     return started
 
 
@@ -141,9 +141,11 @@ def progress_table(statuses: Sequence[BuildStatus]) -> Table:
     """Return builds, and under each the authorized nodes' own progress, as a table."""
     table = Table("package", "state", "stage", "detail", box=None, pad_edge=False)
     for status in statuses:
-        table.add_row(f"[bold]{status.purl}[/]", status.state, status.stage, status.detail[:60])
+        more = (cell(status.state), cell(status.stage), cell(status.detail[:60]))
+        table.add_row(cell(status.purl, "bold"), *more)
         for each in status.progress:
-            table.add_row(f"  {each.label}", each.state, each.stage, each.detail[:60])
+            texts = (f"  {each.label}", each.state, each.stage, each.detail[:60])
+            table.add_row(*(cell(text) for text in texts))
     return table
 
 

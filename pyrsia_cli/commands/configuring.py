@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 
 from pyrsia_cli import clients
-from pyrsia_cli.output import console
+from pyrsia_cli.output import say
 from pyrsia_cli.settings import load_settings, settings_path, write_whole
 from pyrsia_node.model.errors import InvalidInputError
 
@@ -87,12 +87,12 @@ def _read(path: Path) -> str:
 
 def _apply(path: Path, old: str, new: str, *, dry_run: bool) -> None:
     if old == new:
-        console().print(f"{path}: nothing to change")
+        say(f"{path}: nothing to change")
         return
     diff = difflib.unified_diff(
         old.splitlines(), new.splitlines(), str(path), str(path), lineterm=""
     )
-    console().print("\n".join(diff), markup=False)
+    say(*diff)
     if dry_run:
         return
     backup = path.with_name(path.name + ".before-pyrsia")
@@ -100,9 +100,9 @@ def _apply(path: Path, old: str, new: str, *, dry_run: bool) -> None:
     if old and not backup.exists():
         write_whole(backup, old)
     write_whole(path, new)
-    console().print(f"{path} written" + (f"; backup: {backup}" if backup.exists() else ""))
+    say(f"{path} written" + (f"; backup: {backup}" if backup.exists() else ""))
 
 
 def _warn(bypasses: list[str]) -> None:
     for each in bypasses:
-        console().print(f"[bold]warning:[/] this fetches past the node: {each}", soft_wrap=True)
+        say(f"warning: this fetches past the node: {each}")

@@ -7,7 +7,7 @@ from typing import Final
 import click
 
 from pyrsia_cli.api import NodeApi
-from pyrsia_cli.output import Row, console, emit, format_option
+from pyrsia_cli.output import Row, emit, format_option, say
 from pyrsia_cli.settings import load_settings, settings_path
 from pyrsia_node.schema.evidence import (
     EvidenceLine,
@@ -50,7 +50,7 @@ def evidence(context: click.Context, output_format: str) -> None:
     if rows or output_format != "table":
         emit(rows, COLUMNS, output_format, document=found.dump())
     else:
-        console().print("No member is known to have broken its word.")
+        say("No member is known to have broken its word.")
     if rows:
         context.exit(VERIFICATION)
 

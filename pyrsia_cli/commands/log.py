@@ -11,7 +11,7 @@ import click
 
 from pyrsia_cli.api import NodeApi
 from pyrsia_cli.entries import COLUMNS, FIELDS, purl_of, rows_of, shown, stamp_of, time_text
-from pyrsia_cli.output import Row, console, emit, format_option
+from pyrsia_cli.output import Row, emit, format_option, say, say_json
 from pyrsia_cli.proving import load_trust, prove
 from pyrsia_cli.settings import load_settings, settings_path
 from pyrsia_node.model.canonical import JsonObject
@@ -128,7 +128,7 @@ def verify(  # noqa: PLR0917 - click passes options by name
     }
     if output_format == "table":
         emit([{"what": k, "value": v} for k, v in row.items()], ("what", "value"), "table")
-        console().print("[bold]verified[/]")
+        say("verified")
     else:
         emit([row], tuple(row), output_format, document=dict(row))
 
@@ -236,7 +236,7 @@ def show(
     leaves = prove(entries, trust)
     lines = [shown(entry) for entry in entries]
     if index is not None and output_format == "table":
-        console().print_json(data=leaves[0])
+        say_json(leaves[0])
         return
     emit(rows_of(entries, leaves), COLUMNS, output_format, document=lines, lines=lines)
 

@@ -6,7 +6,6 @@ before a quorum of the authorized nodes said the same.
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -16,7 +15,7 @@ import click
 from click.shell_completion import CompletionItem
 
 from pyrsia_cli.api import NodeApi
-from pyrsia_cli.output import Row, console, emit, format_option, progress_console
+from pyrsia_cli.output import Row, emit, format_option, json_text, note, say
 from pyrsia_cli.settings import load_settings, settings_path
 from pyrsia_node.model.errors import InvalidInputError, PyrsiaError, UnavailableError
 from pyrsia_node.model.members import SignedMember
@@ -85,9 +84,9 @@ def nodes(output_format: str) -> None:
     emit(rows, NODE_COLUMNS, output_format)
     others = [row for row in motion_rows(found) if row["op"] != "add_node"]
     if others:
-        console().print()
+        say("")
         emit(others, MOTION_COLUMNS, output_format)
-    console().print(f"\nepoch {found.epoch} at height {found.height}: {found.note}")
+    say("", f"epoch {found.epoch} at height {found.height}: {found.note}")
 
 
 @click.command()
@@ -181,7 +180,7 @@ def approve(subject: str, heights: int, *, yes: bool) -> None:
             raise InvalidInputError(f"{what} begins with {subject!r}; see `pyrsia nodes`")
         (motion,) = matches
         if not yes:
-            console().print(f"{motion.title}\n{json.dumps(motion.content, indent=2)}")
+            say(motion.title, *json_text(motion.content, indent=2).split("\n"))
             click.confirm("Approve it in the name of this node?", abort=True)
         path = f"/api/v1/motions/{motion.subject}/approve"
         taken = api.post(path, MotionTaken, {"heights": heights})
@@ -207,9 +206,9 @@ def until_committed(api: NodeApi, transaction: str) -> TransactionState | None:
 
 
 def _follow(api: NodeApi, taken: MotionTaken) -> None:
-    console().print(f"{taken.title}\nsubject {taken.subject}")
+    say(taken.title, f"subject {taken.subject}")
     if until_committed(api, taken.transaction) is None:
-        progress_console().print(
+        note(
             "this node's approval is not in the log yet; the node repeats it until it is"
             " (`pyrsia status` says whether enough nodes are up)"
         )
@@ -217,15 +216,15 @@ def _follow(api: NodeApi, taken: MotionTaken) -> None:
     motions = api.get("/api/v1/members", Members).motions
     found = [each for each in motions if each.subject == taken.subject]
     if not found:
-        console().print("approved, and carried out")
+        say("approved, and carried out")
         return
     (motion,) = found
     given = len(motion.approvals)
     if given >= motion.needed:
-        console().print(f"approved by {given}, which is enough: the nodes carry it out now")
+        say(f"approved by {given}, which is enough: the nodes carry it out now")
     else:
         missing = ", ".join(motion.missing)
-        console().print(f"approved by {given} of {motion.needed}; not yet by {missing}")
+        say(f"approved by {given} of {motion.needed}; not yet by {missing}")
 
 
 def _read(path: Path) -> object:

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from pyrsia_cli.api import NodeApi
-from pyrsia_cli.output import Row, console, emit, format_option
+from pyrsia_cli.output import Row, emit, format_option, say
 from pyrsia_cli.proving import forget_foreign_head
 from pyrsia_cli.settings import (
     Settings,
@@ -31,7 +31,7 @@ def ping() -> None:
     settings = load_settings(settings_path())
     with NodeApi(settings) as api:
         found = api.get("/status", ShortStatus)
-    console().print(f"Connection successful: {found.peer_id} at {settings.url}")
+    say(f"Connection successful: {found.peer_id} at {settings.url}")
 
 
 @click.command()
@@ -80,9 +80,9 @@ def config(context: click.Context, *, show: bool, remove: bool) -> None:
     path = settings_path()
     if remove:
         path.unlink(missing_ok=True)
-        console().print(f"{path} removed")
+        say(f"{path} removed")
     elif show:
-        console().print(f"# {path}", *(_lines(load_settings(path))), sep="\n")
+        say(f"# {path}", *_lines(load_settings(path)))
     else:
         click.echo(context.get_help())
 
@@ -91,7 +91,7 @@ def config(context: click.Context, *, show: bool, remove: bool) -> None:
 def config_show() -> None:
     """Print the settings and where they stand."""
     path = settings_path()
-    console().print(f"# {path}", *(_lines(load_settings(path))), sep="\n")
+    say(f"# {path}", *_lines(load_settings(path)))
 
 
 @config.command("edit")
@@ -106,7 +106,7 @@ def config_edit(host: str | None, port: int | None, token_file: str | None) -> N
         raise InvalidInputError("say what to change: --host, --port or --token-file")
     path = settings_path()
     save_settings(path, edited(load_settings(path), dict(values), source="config edit"))
-    console().print(f"Node configuration saved: {path}")
+    say(f"Node configuration saved: {path}")
 
 
 @config.command("trust")
@@ -141,7 +141,7 @@ def config_trust(file: str | None, *, from_node: bool, network_id: str) -> None:
         forget_foreign_head(path)
     save_settings(settings_path(), edited(settings, {"trust": str(path)}, source="config trust"))
     names = ", ".join(member.label for member in trust.current.members)
-    console().print(f"Trusting {trust.origin}: {trust.current.quorum} of {names}")
+    say(f"Trusting {trust.origin}: {trust.current.quorum} of {names}")
 
 
 def _lines(settings: Settings) -> list[str]:

@@ -10,7 +10,7 @@ from click.shell_completion import CompletionItem
 
 from pyrsia_cli.api import NodeApi
 from pyrsia_cli.entries import COLUMNS, rows_of, shown, stamp_of
-from pyrsia_cli.output import Row, console, emit, format_option, progress_console
+from pyrsia_cli.output import Row, emit, format_option, note, say
 from pyrsia_cli.proving import load_trust, prove
 from pyrsia_cli.settings import load_settings, settings_path
 from pyrsia_node.schema.http import Entry, Search
@@ -177,9 +177,9 @@ def _lines(hits: Sequence[Entry], *, with_proof: bool) -> list[dict[str, object]
 def _note(stamp: dict[str, object], output_format: str) -> None:
     """Say under a table what the answer holds for, and what is missing."""
     if not stamp["complete"]:
-        progress_console().print("incomplete: the node's index is behind its log; ask again")
+        note("incomplete: the node's index is behind its log; ask again")
     if output_format != "table":
         return
-    console().print(f"as of {stamp['as_of']} entries, root {str(stamp['root'])[:16]}…")
+    say(f"as of {stamp['as_of']} entries, root {str(stamp['root'])[:16]}…")
     if stamp["next"] is not None:
-        console().print(f"more: --cursor {stamp['next']} --as-of {stamp['as_of']}")
+        say(f"more: --cursor {stamp['next']} --as-of {stamp['as_of']}")

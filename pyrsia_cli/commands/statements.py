@@ -13,7 +13,7 @@ import click
 
 from pyrsia_cli.api import NodeApi
 from pyrsia_cli.commands.members import bring, heights_option, require_answer, until_committed
-from pyrsia_cli.output import console
+from pyrsia_cli.output import say
 from pyrsia_cli.settings import load_settings, settings_path
 from pyrsia_node.model.errors import InvalidInputError, NotFoundError
 from pyrsia_node.model.purl import Purl
@@ -120,4 +120,4 @@ def _advise(op: str, content: dict[str, object]) -> None:
     with NodeApi(load_settings(settings_path())) as api:
         taken = api.post("/api/v1/advice", AdviceTaken, {"op": op, "content": content})
         state = require_answer(until_committed(api, taken.transaction))
-    console().print(f"{op} {content['purl']}: entry {state.leaf} of the log")
+    say(f"{op} {content['purl']}: entry {state.leaf} of the log")

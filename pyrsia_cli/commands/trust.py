@@ -13,7 +13,7 @@ from typing import Final
 import click
 
 from pyrsia_cli.api import NodeApi
-from pyrsia_cli.output import Row, console, emit, format_option
+from pyrsia_cli.output import Row, emit, format_option, say
 from pyrsia_cli.proving import LogOfNode, load_following, save_following, trust_path
 from pyrsia_cli.settings import load_settings, settings_path
 from pyrsia_node.model.errors import InvalidInputError
@@ -90,7 +90,7 @@ def update(file: str, source: str | None, max_age: int) -> None:
     epochs = after.trust.current.epoch - before.trust.current.epoch
     head = after.head
     size = f"size {head.checkpoint.size}, epoch {head.epoch}" if head else "no head yet"
-    console().print(f"{after.trust.origin}: {epochs} new set(s) of members, {size}")
+    say(f"{after.trust.origin}: {epochs} new set(s) of members, {size}")
 
 
 @trust.command("export-policy")

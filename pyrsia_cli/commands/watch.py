@@ -21,7 +21,7 @@ from pyrsia_cli.api import NodeApi
 from pyrsia_cli.commands.search import complete_term
 from pyrsia_cli.delivery import Deliver, Event, Webhook, read_secret, to_stdout
 from pyrsia_cli.entries import shown
-from pyrsia_cli.output import progress_console
+from pyrsia_cli.output import note
 from pyrsia_cli.proving import load_trust, prove
 from pyrsia_cli.settings import load_settings, settings_path
 from pyrsia_cli.watch_state import WatchState
@@ -98,7 +98,7 @@ class Watcher:
             except UnavailableError as error:
                 if not left:
                     raise
-                progress_console().print(f"{error}; again in {delay:g} s")
+                note(f"{error}; again in {delay:g} s")
                 self.sleep(delay)
                 delay = min(2 * delay, DELAY_MAX_S)
         raise AssertionError("the last try returns or raises")
