@@ -31,14 +31,18 @@ _LOG = logging.getLogger("pyrsia.core.deriver")
 
 
 class DeriverLink:
-    """Starts the process with the first blocks and hands it each of them. A context manager."""
+    """Starts the process with the first blocks and hands it each of them. A context manager.
+
+    Attributes:
+        process: The process, once it was started.
+    """
 
     def __init__(self, layout: Layout, genesis: Genesis, nursery: trio.Nursery) -> None:
         """Run it in ``nursery``; it ends with it."""
         self._layout = layout
         self._genesis = genesis
         self._nursery = nursery
-        self._process: trio.Process | None = None
+        self.process: trio.Process | None = None
         self._takes = True
         # The process ends when the last writing end of this pipe is closed: with this one.
         self._its_end, self._our_end = os.pipe()
@@ -59,7 +63,7 @@ class DeriverLink:
 
     async def take(self, target: Header, blocks: Sequence[WholeBlock]) -> None:
         """Hand over blocks that follow the last ones, on the way to ``target``."""
-        if self._takes and self._process is None:
+        if self._takes and self.process is None:
             await self._start(target)
             await self._send([self._genesis.encode()])
         await self._send(
@@ -71,11 +75,11 @@ class DeriverLink:
 
     async def finish(self) -> None:
         """Wait until everything that was handed over is derived, or the process has failed."""
-        if self._process is None:
+        if self.process is None:
             return
-        assert self._process.stdin is not None
-        await self._process.stdin.aclose()
-        code = await self._process.wait()
+        assert self.process.stdin is not None
+        await self.process.stdin.aclose()
+        code = await self.process.wait()
         if code:
             _LOG.warning("the deriver ended with %d: the core derives the rest itself", code)
 
@@ -83,7 +87,7 @@ class DeriverLink:
         command = [sys.executable, "-P", "-m", "pyrsia_node.core.deriver"]
         command += ["--data", str(self._layout.root), "--size", str(target.size)]
         try:
-            self._process = await self._nursery.start(
+            self.process = await self._nursery.start(
                 partial(
                     trio.run_process,
                     command,
@@ -100,10 +104,10 @@ class DeriverLink:
     async def _send(self, frames: list[bytes]) -> None:
         if not self._takes:
             return
-        assert self._process is not None
-        assert self._process.stdin is not None
+        assert self.process is not None
+        assert self.process.stdin is not None
         try:
-            await self._process.stdin.send_all(
+            await self.process.stdin.send_all(
                 b"".join(LENGTH.pack(len(each)) + each for each in frames)
             )
         except trio.BrokenResourceError:

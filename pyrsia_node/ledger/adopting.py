@@ -106,8 +106,10 @@ class Adoption:
         self._frontier = EMPTY_FRONTIER.extend(map(leaf_hash, first))
         self._height = 0
         self._epoch_height = 0
+        # What is made of genesis and set is kept: making it for each block would cost as much as
+        # everything else that a block does.
+        self._network = genesis.network_id
         self._set = genesis.set_leaf()
-        # Both forms are kept: making them anew would cost as much as all else that a block does.
         self._set_digest = self._set.digest()
         self._members = self._voters = self._set.to_consensus()
         self._set_index = 1
@@ -242,7 +244,7 @@ class Adoption:
     def _transactions(self, block: WholeBlock) -> list[Sha256]:
         """Return the ids of the transactions, which stand before what is derived."""
         found: list[Sha256] = []
-        network = self._genesis.network_id
+        network = self._network
         for leaf in block.leaves[1:]:
             known = id_of(leaf, network_id=network)
             if known is None:
