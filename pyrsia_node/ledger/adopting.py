@@ -24,7 +24,7 @@ from consensus.types import NodeId
 from pyrsia_node.ledger import storage
 from pyrsia_node.ledger.blocks import signers_of
 from pyrsia_node.ledger.commitment import BucketSum, bucket_hash, bucket_of, is_empty, snapshot_root
-from pyrsia_node.ledger.durable import Changes, block_changes, height_zero
+from pyrsia_node.ledger.durable import Changes, block_rows, height_zero, tip_rows
 from pyrsia_node.ledger.storage import BlockRecord
 from pyrsia_node.model.digest import Sha256, sha256_of
 from pyrsia_node.model.errors import InvalidInputError, VerificationError
@@ -113,7 +113,7 @@ class Adoption:
         self._set_digest = self._set.digest()
         self._members = self._voters = self._set.to_consensus()
         self._set_index = 1
-        self._last: Changes = []
+        self._record: BlockRecord | None = None
 
     @property
     def height(self) -> int:
@@ -156,9 +156,7 @@ class Adoption:
         """
         rows: Changes = []
         for block in blocks:
-            changes = self._rows_of(block)
-            self._last = [each for each in changes if each[0] in _LAST_KEYS]
-            rows += [each for each in changes if each[0] not in _LAST_KEYS]
+            rows += self._rows_of(block)
         self._store.write(rows, sync=False)
 
     def finish(self) -> None:
@@ -167,13 +165,14 @@ class Adoption:
         Raises:
             VerificationError: Blocks or buckets are missing.
         """
-        if self._height != self._target.height or self._missing:
+        if self._height != self._target.height or self._missing or self._record is None:
             raise VerificationError(
                 f"adopted up to height {self._height} of {self._target.height}, with "
                 f"{len(self._missing)} buckets missing"
             )
         first = [each for each in height_zero(self._genesis) if each[0] not in _LAST_KEYS]
-        self._store.write([*first, *self._last], sync=True)
+        last = tip_rows(self._height, self._record, self._frontier)
+        self._store.write([*first, *last], sync=True)
 
     # ------------------------------------------------------------ inside
 
@@ -209,7 +208,7 @@ class Adoption:
             epoch_height=self._epoch_height,
             signers=signers,
         )
-        rows = block_changes(header.height, record, self._frontier, list(block.leaves))
+        rows = block_rows(header.height, record, block.leaves)
         rows.append((storage.parent_key(header.height), block.parent_certificate))
         rows.append((storage.certificate_key(header.height), block.certificate))
         if self._epoch_height == header.height:
@@ -218,7 +217,7 @@ class Adoption:
         for number_in_block, each in enumerate(transactions):
             index = storage.encode_number(header.prev_size + 1 + number_in_block)
             rows.append((storage.transaction_key(each), index))
-        self._height = header.height
+        self._height, self._record = header.height, record
         return rows
 
     def _enter(self, block: WholeBlock) -> None:

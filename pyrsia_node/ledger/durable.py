@@ -6,7 +6,7 @@ Layout: ``ledger.storage``.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -159,15 +159,25 @@ def block_changes(
     height: int, record: BlockRecord, frontier: Frontier, leaves: list[bytes]
 ) -> Changes:
     """Return the rows of a block that is the tip: its leaves, its record, the tree's edge."""
-    number = storage.encode_number(height)
-    guard = canonical.dumps({"root": record.root, "size": record.size})
+    return block_rows(height, record, leaves) + tip_rows(height, record, frontier)
+
+
+def block_rows(height: int, record: BlockRecord, leaves: Sequence[bytes]) -> Changes:
+    """Return the rows of a block that stay when others follow: its leaves and its record."""
+    first = record.first_leaf
     changes: Changes = [
         (storage.block_key(height), record.encode()),
-        (storage.end_key(record.size - 1), number),
+        (storage.end_key(record.size - 1), storage.encode_number(height)),
+    ]
+    changes += [(storage.leaf_key(first + offset), leaf) for offset, leaf in enumerate(leaves)]
+    return changes
+
+
+def tip_rows(height: int, record: BlockRecord, frontier: Frontier) -> Changes:
+    """Return the rows that each block replaces: the tip, the tree's edge, what may be cosigned."""
+    guard = canonical.dumps({"root": record.root, "size": record.size})
+    return [
         (storage.FRONTIER_KEY, frontier.encode()),
         (storage.GUARD_KEY, guard),
-        (storage.TIP_KEY, number),
+        (storage.TIP_KEY, storage.encode_number(height)),
     ]
-    for offset, leaf in enumerate(leaves):
-        changes.append((storage.leaf_key(record.first_leaf + offset), leaf))
-    return changes
