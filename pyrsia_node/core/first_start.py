@@ -18,7 +18,7 @@ import trio
 
 from pyrsia_node.core.deriver import derived_lock
 from pyrsia_node.core.deriver_link import DeriverLink
-from pyrsia_node.core.joining_node import JoiningNode
+from pyrsia_node.core.joining_node import OTHERS, JoiningNode
 from pyrsia_node.core.link_server import LinkServer
 from pyrsia_node.core.relay import RelayServer
 from pyrsia_node.ledger import storage
@@ -95,9 +95,14 @@ async def join_if_new(
         node = JoiningNode(
             layout, config, genesis=genesis, network=network, store=store, clock=clock
         )
-        nursery.start_soon(LinkServer(layout.core_socket, node.table()).serve)
-        nursery.start_soon(RelayServer(layout.relay_socket, network).serve)
-        nursery.start_soon(node.run)
+
+        def answer_meanwhile() -> None:
+            # Not before: a short log is executed in seconds, and then only the whole core answers.
+            link = LinkServer(layout.core_socket, node.table(), others=OTHERS)
+            nursery.start_soon(link.serve)
+            nursery.start_soon(RelayServer(layout.relay_socket, network).serve)
+            nursery.start_soon(node.run)
+
         await _wait_for_peers(network)
         with DeriverLink(layout, genesis, nursery) as deriver:
             joiner = Joiner(
@@ -106,6 +111,7 @@ async def join_if_new(
                 genesis=genesis,
                 trust=Trust.establish(TrustFile(genesis.encode())),
                 height_min=height_min,
+                on_chosen=answer_meanwhile,
                 on_closed_known=node.closed_known,
                 on_blocks=deriver.take,
             )

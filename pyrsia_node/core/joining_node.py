@@ -55,6 +55,9 @@ from pyrsia_node.store.files import write_atomic
 
 _LOG = logging.getLogger("pyrsia.core.joining")
 
+OTHERS: Final = "this node is joining its network and has no log yet: try again"
+"""What is answered for every method that needs the chain."""
+
 HEAD_RETRY_S: Final = 2.0
 """Pause between two looks for a published head."""
 

@@ -59,6 +59,7 @@ class LinkServer:
         uids: frozenset[int] | None = None,
         timeouts_s: Mapping[str, float] | None = None,
         stall_timeout_s: float = STALL_TIMEOUT_S,
+        others: str = "",
     ) -> None:
         """Prepare to serve; nothing is bound yet.
 
@@ -68,12 +69,15 @@ class LinkServer:
             uids: users that may call; by default this process's own.
             timeouts_s: how long single methods may take; CALL_TIMEOUT_S for the others.
             stall_timeout_s: how long a client may take to finish a frame or to read its answers.
+            others: why the methods that are not here cannot be called for the time being; empty
+                if they never can.
         """
         self._path = path
         self._methods = methods
         self._uids = frozenset({os.geteuid()}) if uids is None else uids
         self._timeouts_s = timeouts_s or {}
         self._stall_timeout_s = stall_timeout_s
+        self._others = others
         self._connections = 0
 
     async def serve(self, started: trio.Event | None = None) -> None:
@@ -101,6 +105,8 @@ class LinkServer:
 
     async def _call(self, request: Request) -> tuple[Answer, Exception | None]:
         handler = self._methods.get(request.method)
+        if handler is None and self._others:
+            return Failure(request.id, "unavailable", self._others), None
         if handler is None:
             known = ", ".join(sorted(self._methods))
             message = f"unknown method {request.method!r}; allowed: {known}"

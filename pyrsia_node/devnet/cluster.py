@@ -337,7 +337,8 @@ class Cluster:
         connected = {member["id"] for member in shown if member["connected"]} | {node.peer_id}
         if node.role == "authorized":
             return members <= connected
-        return bool(status.get("peers_count"))
+        # A node that is still joining has peers and no log yet.
+        return bool(status.get("peers_count")) and bool(status.get("size"))
 
     def _wait(
         self,

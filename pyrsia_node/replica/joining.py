@@ -77,6 +77,7 @@ class Joiner:
         genesis: Genesis,
         trust: Trust,
         height_min: int,
+        on_chosen: Callable[[], None] = lambda: None,
         on_closed_known: Callable[[Header], None] = lambda _header: None,
         on_blocks: OnBlocks = _nobody_asks,
     ) -> None:
@@ -88,6 +89,7 @@ class Joiner:
             genesis: The network's.
             trust: The sets proved so far; at least that of the genesis.
             height_min: Snapshots of lower heights are not worth it.
+            on_chosen: Called when there is a snapshot worth joining from, before it is fetched.
             on_closed_known: Gets the snapshot's header once ``store`` holds everything that it says
                 of what the network withdrew and revoked; may be called again after a failure.
             on_blocks: See ``OnBlocks``.
@@ -97,6 +99,7 @@ class Joiner:
         self._genesis = genesis
         self._trust = trust
         self._height_min = height_min
+        self._on_chosen = on_chosen
         self._on_closed_known = on_closed_known
         self._on_blocks = on_blocks
 
@@ -112,6 +115,7 @@ class Joiner:
         target = await self._choose()
         if target is None:
             return None
+        self._on_chosen()
         _LOG.info("joining at height %d from %s", target.header.height, ", ".join(target.peers))
         problems: list[BaseException] = []
         try:
