@@ -220,6 +220,10 @@ def _follow(api: NodeApi, taken: MotionTaken) -> None:
         return
     (motion,) = found
     given = len(motion.approvals)
+    if given >= motion.needed and motion.detail:
+        raise UnavailableError(
+            f"approved by {given}, which is enough, but it waits: {motion.detail}"
+        )
     if given >= motion.needed:
         say(f"approved by {given}, which is enough: the nodes carry it out now")
     else:

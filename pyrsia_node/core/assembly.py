@@ -28,7 +28,6 @@ from pyrsia_node.core.motions import (
     MotionStore,
     OwnMotion,
     advice_of,
-    check_open,
     motion_of,
 )
 from pyrsia_node.core.opened import Opened
@@ -120,7 +119,8 @@ class Assembly:
             Its subject, the motion, and the id of this node's approval.
 
         Raises:
-            InvalidInputError: It is malformed, or the ledger refuses the approval.
+            InvalidInputError: It is malformed, breaks a rule that no approval changes, or the
+                ledger refuses the approval.
             UnavailableError: This node is no member, or the candidate does not answer.
         """
         self._require_seat()
@@ -130,13 +130,14 @@ class Assembly:
             content = {"record": rotated_record(self._opened).to_json()}
         motion = motion_of(op, content)
         subject = motion.subject(self._opened.me, self._network_id)
-        check_open(motion, self._opened.chain.tip.set_leaf)
+        self._check_open(motion, self._opened.me)
         return subject, motion, await self._approve(subject, motion, heights)
 
     async def support(self, subject: Sha256, *, heights: int) -> tuple[Sha256, Motion, str]:
         """Approve a motion that another admin brought; returns and raises as ``propose``.
 
         Raises:
+            InvalidInputError: Nothing is left to approve, or the ledger refuses the approval.
             NotFoundError: No node that can be reached knows what the subject stands for.
         """
         self._require_seat()
@@ -147,7 +148,7 @@ class Assembly:
             raise NotFoundError(
                 f"no node that answers knows the motion {subject}; ask whoever brought it"
             )
-        check_open(motion, self._opened.chain.tip.set_leaf)
+        self._check_open(motion, self._opened.me)
         return subject, motion, await self._approve(subject, motion, heights)
 
     async def advise(self, op: str, content: Mapping[str, object]) -> str:
@@ -188,6 +189,27 @@ class Assembly:
             )
             for subject, given in sorted(found.items())
         }
+
+    def obstacle(self, subject: Sha256, backing: Backing) -> str:
+        """Return why a motion is not carried out, however many approve; empty if nothing is known.
+
+        What was brought rightly may have become impossible by another operation since.
+        """
+        motion = self.known(subject)
+        if subject in self.details or motion is None:
+            return self.details.get(subject, "")
+        try:
+            self._check_open(motion, next(iter(backing.given)))
+        except InvalidInputError as error:
+            return str(error)
+        return ""
+
+    def _check_open(self, motion: Motion, by: NodeId) -> None:
+        """Refuse a motion that no approval can carry, by the rule that it breaks.
+
+        An approval that comes after its operation would count once more, at a later equal one.
+        """
+        self._opened.chain.check_motion(motion.operation(motion.author(by)))
 
     def _require_seat(self) -> None:
         if not self._opened.is_member:

@@ -96,7 +96,7 @@ class MemberMethods:
             missing=[labels[member] for member in backing.missing],
             needed=backing.needed,
             is_own=self._assembly.is_own(subject),
-            detail=self._assembly.details.get(subject, ""),
+            detail=self._assembly.obstacle(subject, backing),
         )
 
     async def _propose(self, params: MotionBody) -> MotionTaken:

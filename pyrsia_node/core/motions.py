@@ -13,10 +13,10 @@ from typing import Final, cast
 
 from consensus.types import NodeId
 from pyrsia_node.model import canonical
-from pyrsia_node.model.canonical import JsonObject
+from pyrsia_node.model.canonical import INTEGER_MAX, JsonObject
 from pyrsia_node.model.digest import ZERO_SHA256, Sha256
 from pyrsia_node.model.errors import CorruptStateError, InvalidInputError
-from pyrsia_node.model.members import SetLeaf, SignedMember
+from pyrsia_node.model.members import SignedMember
 from pyrsia_node.model.membership import AddNode, JoinProof, RemoveNode, RotateKey, SetParam
 from pyrsia_node.model.signing import SIGNATURE_BYTES
 from pyrsia_node.model.statements import Deprecate, Revoke, Vulnerable, Withdraw
@@ -27,7 +27,9 @@ CONTENT_BYTES_MAX: Final = 8_000
 """Canonical bytes of a motion's content; a signed member record has about 1.2 kB."""
 
 _PREFIX: Final = b"motions/"
-_NO_PROOF: Final = JoinProof(0, 2, ZERO_SHA256, bytes(SIGNATURE_BYTES))
+_PROOF_TO_COME: Final = JoinProof(INTEGER_MAX, 2, ZERO_SHA256, bytes(SIGNATURE_BYTES))
+"""Of a height that no log reaches: such an operation is judged by all its other rules."""
+
 _NO_NONCE: Final = "00" * 16
 
 Operation = AddNode | RemoveNode | RotateKey | SetParam | Withdraw | Revoke
@@ -45,7 +47,7 @@ class Motion:
     content: JsonObject
 
     def operation(
-        self, by: NodeId, *, nonce: str = _NO_NONCE, proof: JoinProof = _NO_PROOF
+        self, by: NodeId, *, nonce: str = _NO_NONCE, proof: JoinProof = _PROOF_TO_COME
     ) -> Operation:
         """Return the transaction with which ``by`` carries the motion out.
 
@@ -166,27 +168,6 @@ def motion_of(op: str, content: Mapping[str, object]) -> Motion:
         InvalidInputError: The content is too long or cannot stand in a transaction.
     """
     return Motion.decode(_canonical({"content": dict(content), "op": op}))
-
-
-def check_open(motion: Motion, members: SetLeaf) -> None:
-    """Refuse a motion about a member that has come, gone, or changed its keys already.
-
-    An approval that comes after its operation would count once more, at a later equal one.
-
-    Raises:
-        InvalidInputError: There is nothing left to approve.
-    """
-    if motion.op == "remove_node":
-        node = str(motion.content.get("node"))
-        if members.record_of(node) is None:
-            raise InvalidInputError(f"{node} is no authorized node, or was removed already")
-    elif motion.op in _WITH_PROOF:
-        record = motion.member().record
-        known = members.record_of(record.id)
-        if known is None or (motion.op == "rotate_key" and known.keys != record.keys):
-            return
-        what = "is an authorized node" if motion.op == "add_node" else "has these keys"
-        raise InvalidInputError(f"{record.label} ({record.id}) {what} already")
 
 
 def advice_of(op: str, content: Mapping[str, object], by: NodeId, nonce: str) -> Transaction:

@@ -36,6 +36,7 @@ from pyrsia_node.ledger.durable import Committed, commit_changes, height_zero, r
 from pyrsia_node.ledger.machine.context import BlockContext, NotYetValidError, RecordCache
 from pyrsia_node.ledger.machine.execute import Machine, execute
 from pyrsia_node.ledger.machine.params import InForce, read_params
+from pyrsia_node.ledger.motions import Approvable, check_motion
 from pyrsia_node.ledger.queries import CommittedChain, TransactionStatus
 from pyrsia_node.ledger.request_view import RequestView
 from pyrsia_node.model.digest import Sha256, sha256_of
@@ -163,6 +164,20 @@ class Chain(CommittedChain):
             author=body.author,
             waits=waits,
             sequence=body.seq if isinstance(body, AttestBatch) else 0,
+        )
+
+    def check_motion(self, operation: Approvable) -> None:
+        """Judge against the tip what members are still to approve: ``ledger.motions``.
+
+        Raises:
+            InvalidInputError: No approval would make it valid; the text names the rule.
+        """
+        check_motion(
+            self._machine(self._tip.time_ms + 1),
+            operation,
+            network_id=self._network,
+            size=self._tip.size,
+            verify=self._verify,
         )
 
     def check_body(self, block: bytes, height: int, now_ms: int) -> BodyChecked:

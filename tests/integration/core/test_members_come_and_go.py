@@ -135,6 +135,46 @@ async def test_an_approval_that_comes_too_late_is_not_left_behind(tmp_path: Path
         assert (await nodes.members("north")).motions == []
 
 
+async def test_a_motion_that_can_never_be_valid_is_refused_by_its_rule(tmp_path: Path) -> None:
+    async with town(tmp_path) as nodes:
+        await nodes.enter("reader", role="regular")
+        entry = {"purl": "pkg:pypi/six@1.17.0", "entry": 0, "reason": "wrong"}
+        for op, content, why in (
+            ("set_param", {"name": "foo", "value": 4}, "no parameter is named 'foo'"),
+            ("set_param", {"name": "min_authorized", "value": 10**6}, "not 1 to"),
+            ("set_param", {"name": "rules", "value": 1}, "not 2 to"),
+            ("set_param", {"name": "sealed", "value": 0}, "is 0 already"),
+            ("remove_node", {"node": nodes.ids["reader"]}, "is no authorized node"),
+            ("remove_node", {"node": nodes.ids["north"]}, "is the last authorized node"),
+            ("add_node", {"peer": nodes.ids["reader"]}, "is no candidate"),
+            ("withdraw", entry, "entry 0 is no accepted build"),
+            ("withdraw", {**entry, "entry": 10**6}, "there is no entry 1000000"),
+        ):
+            with pytest.raises(InvalidInputError, match=why):
+                await nodes.propose("north", op, **content)
+        assert (await nodes.members("north")).motions == []
+        assert (await nodes.status("north")).height == 0
+
+
+async def test_a_motion_that_became_impossible_says_so_on_every_node(tmp_path: Path) -> None:
+    async with town(tmp_path) as nodes:
+        await nodes.enter("south")
+        await nodes.admit("south", "north")
+        await nodes.enter("reader", role="regular")
+        file = {"purl": "pkg:pypi/six@1.17.0", "sha256": "ab" * 32}
+        late = await nodes.propose("north", "revoke", **file, reason="harmful")
+        for label in ("north", "south"):
+            await nodes.propose(label, "revoke", **file, reason="harmful, as its author says")
+        for label in ("north", "south", "reader"):
+            motions = (await nodes.members(label)).motions
+            while [each.subject for each in motions] != [late.subject] or not motions[0].detail:
+                await trio.sleep(0.02)
+                motions = (await nodes.members(label)).motions
+            assert motions[0].detail.endswith("says revoke already")
+        with pytest.raises(InvalidInputError, match="says revoke already"):
+            await nodes.links["south"].call("approve", {"subject": late.subject})
+
+
 async def test_a_network_too_small_for_builds_says_so_before_it_tries_one(tmp_path: Path) -> None:
     async with town(tmp_path, builds=True) as nodes:
         params = {"ecosystem": "pypi", "name": "six", "version": "1.17.0"}

@@ -1,0 +1,95 @@
+"""What ``pyrsia set-param`` says of a motion once this node's approval is in the log."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from pyrsia_cli.main import cli
+from pyrsia_node.model.errors import UnavailableError
+
+NORTH = f"12D3KooW{'N' * 44}"
+SUBJECT, TRANSACTION = "9d" * 32, "ab" * 32
+TAKEN = {
+    "subject": SUBJECT,
+    "op": "set_param",
+    "title": "set burst = 9",
+    "transaction": TRANSACTION,
+    "needed": 1,
+}
+Shown = Callable[[str], Result]
+
+
+def members(detail: str) -> dict[str, object]:
+    motion = {
+        "subject": SUBJECT,
+        "op": "set_param",
+        "title": "set burst = 9",
+        "approvals": [{"id": NORTH, "label": "north", "expiry": 812}],
+        "missing": [],
+        "needed": 1,
+        "is_own": True,
+        "detail": detail,
+    }
+    standing = {"height": 12, "epoch": 3, "n": 1, "f": 0, "q": 1, "note": "f=0"}
+    return {**standing, "members": [], "params": {}, "motions": [motion]}
+
+
+@pytest.fixture
+def bring(tmp_path: Path) -> Iterator[Shown]:
+    """Yield what brings a motion at a node that gives this detail for it."""
+    detail = [""]
+
+    class Node(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            is_members = self.path == "/api/v1/members"
+            self._say(members(detail[0]) if is_members else {"committed": True, "height": 12})
+
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["Content-Length"]))
+            self._say(TAKEN)
+
+        def _say(self, answer: object) -> None:
+            body = json.dumps(answer).encode()
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            """Say nothing: the tests' output is not the place."""
+
+    def run(said: str) -> Result:
+        detail[0] = said
+        words = ["set-param", "burst", "9"]
+        return CliRunner(env={"PYRSIA_CONFIG": str(settings)}).invoke(cli, words)
+
+    with HTTPServer(("127.0.0.1", 0), Node) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        settings = tmp_path / "pyrsia.toml"
+        token = tmp_path / "admin.token"
+        token.write_text("of this test\n")
+        settings.write_text(f'port = {server.server_port}\ntoken_file = "{token}"\n')
+        yield run
+        server.shutdown()
+        thread.join()
+
+
+def test_a_motion_that_the_nodes_carry_out_is_said_to_be(bring: Shown) -> None:
+    result = bring("")
+    assert result.exit_code == 0, result.output
+    assert "approved by 1, which is enough: the nodes carry it out now" in result.output
+
+
+def test_a_motion_that_nobody_can_carry_out_is_an_error_with_its_reason(bring: Shown) -> None:
+    result = bring("parameter burst is 9 already")
+    assert isinstance(result.exception, UnavailableError)
+    assert str(result.exception).endswith("but it waits: parameter burst is 9 already")
+    assert "carry it out now" not in result.output
