@@ -9,12 +9,16 @@ from typing import Final
 from pyrsia_cli.output import Row
 from pyrsia_node.model.canonical import JsonObject
 from pyrsia_node.schema.http import Entry, Stamped
+from pyrsia_node.schema.leaf_content import purl_of
 
 COLUMNS: Final = ("index", "type", "purl", "status", "height", "time", "detail")
 """Columns that are shown when nobody chooses."""
 
 FIELDS: Final = (*COLUMNS, "time_ms", "statements")
 """All that there are."""
+
+NODE_SAYS: Final = ("block", "status", "statements")
+"""Members of an entry that no proof of its leaf covers."""
 
 
 def stamp_of(found: Stamped) -> dict[str, object]:
@@ -45,25 +49,23 @@ def rows_of(entries: Sequence[Entry], leaves: Sequence[JsonObject]) -> list[Row]
     ]
 
 
-def shown(entry: Entry, *, with_proof: bool = True) -> dict[str, object]:
-    """Return an entry whose proof was checked, for programs."""
+def shown(entry: Entry, leaf: JsonObject, *, with_proof: bool = True) -> dict[str, object]:
+    """Return an entry whose proof was checked, for programs.
+
+    ``verified`` speaks of ``leaf`` and of ``index``, ``type``, ``purl`` and ``files``, which were
+    held against it; ``node_says`` names the members that only the node vouches for.
+    """
     found = entry.dump()
     if not with_proof:
         found.pop("proof", None)
     found["verified"] = True
+    found["node_says"] = list(NODE_SAYS) if purl_of(leaf) else ["purl", *NODE_SAYS]
     return found
 
 
 def time_text(time_ms: int) -> str:
     """Return a block time in UTC, to the second."""
     return dt.datetime.fromtimestamp(time_ms // 1000, dt.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-def purl_of(leaf: JsonObject) -> str:
-    """Return the package version that a proved leaf is about; "" where the leaf names none."""
-    document = leaf.get("doc")
-    purl = document.get("purl") if isinstance(document, dict) else leaf.get("purl")
-    return purl if isinstance(purl, str) else ""
 
 
 def detail_of(leaf: JsonObject) -> str:

@@ -10,9 +10,9 @@ from typing import Final
 import click
 
 from pyrsia_cli.api import NodeApi
-from pyrsia_cli.entries import COLUMNS, FIELDS, purl_of, rows_of, shown, stamp_of, time_text
+from pyrsia_cli.entries import COLUMNS, FIELDS, rows_of, shown, stamp_of, time_text
 from pyrsia_cli.output import Row, emit, format_option, say, say_json
-from pyrsia_cli.proving import load_trust, prove
+from pyrsia_cli.proving import Prover, load_trust, trust_path
 from pyrsia_cli.settings import load_settings, settings_path
 from pyrsia_node.model.canonical import JsonObject
 from pyrsia_node.model.errors import (
@@ -23,6 +23,7 @@ from pyrsia_node.model.errors import (
 )
 from pyrsia_node.model.purl import Purl
 from pyrsia_node.schema.http import Blocks, Entries, Entry, InspectLog
+from pyrsia_node.schema.leaf_content import purl_of
 from pyrsia_node.tlog.verify import verify_bundle, verify_entry
 
 BUNDLE_BYTES_MAX: Final = 1024 * 1024
@@ -60,16 +61,16 @@ def inspect_pypi(
     name, _, version = package.partition("==")
     purl = Purl.pypi(name, version or None)
     settings = load_settings(settings_path())
-    trust = load_trust(settings, trust_file)
+    trusted = trust_path(settings, trust_file)
     with NodeApi(settings) as api:
         params: dict[str, str | int] = {"purl": str(purl), "proof": 1}
         if as_of is not None:
             params["as_of"] = as_of
         found = api.get("/api/v1/inspect-log", InspectLog, params)
-    entries = found.entries[-1:] if latest else found.entries
-    leaves = prove(entries, trust)
+        entries = found.entries[-1:] if latest else found.entries
+        leaves = Prover(api, trusted).prove(entries)
     _check_asked(leaves, purl)
-    lines = [shown(entry) for entry in entries]
+    lines = [shown(entry, leaf) for entry, leaf in zip(entries, leaves, strict=True)]
     document = {**stamp_of(found), "entries": lines}
     rows = rows_of(entries, leaves)
     emit(rows, _columns(fields), output_format, document=document, lines=lines)
@@ -186,13 +187,14 @@ def list_blocks(top: int | None, limit: int, trust_file: str, output_format: str
     pyrsia log list --top 120 --limit 50
     """  # noqa: D301 - click reads the backspace character
     settings = load_settings(settings_path())
-    trust = load_trust(settings, trust_file)
+    trusted = trust_path(settings, trust_file)
     params: dict[str, str | int] = {"limit": limit, "proof": 1}
     if top is not None:
         params["top"] = top
     with NodeApi(settings) as api:
         found = api.get("/api/v1/blocks", Blocks, params)
-    leaves = prove([block.header for block in found.blocks], trust)
+        headers = [block.header for block in found.blocks]
+        leaves = Prover(api, trusted).prove(headers)
     rows: list[Row] = [
         {
             "height": leaf.get("height", 0),
@@ -203,7 +205,8 @@ def list_blocks(top: int | None, limit: int, trust_file: str, output_format: str
         }
         for block, leaf in zip(found.blocks, leaves, strict=True)
     ]
-    document = {**stamp_of(found), "blocks": [shown(block.header) for block in found.blocks]}
+    lines = [shown(header, leaf) for header, leaf in zip(headers, leaves, strict=True)]
+    document = {**stamp_of(found), "blocks": lines}
     columns = ("height", "time", "first", "entries", "proposer")
     emit(rows, columns, output_format, document=document)
 
@@ -226,15 +229,15 @@ def show(
     if (height is None) == (index is None):
         raise InvalidInputError("say either a HEIGHT or --entry INDEX")
     settings = load_settings(settings_path())
-    trust = load_trust(settings, trust_file)
+    trusted = trust_path(settings, trust_file)
     with NodeApi(settings) as api:
         if index is not None:
             entries = [api.get(f"/api/v1/entries/{index}", Entry, {"proof": 1})]
         else:
             assert height is not None
             entries = _block_entries(api, height, limit)
-    leaves = prove(entries, trust)
-    lines = [shown(entry) for entry in entries]
+        leaves = Prover(api, trusted).prove(entries)
+    lines = [shown(entry, leaf) for entry, leaf in zip(entries, leaves, strict=True)]
     if index is not None and output_format == "table":
         say_json(leaves[0])
         return

@@ -11,11 +11,10 @@ from click.shell_completion import CompletionItem
 from pyrsia_cli.api import NodeApi
 from pyrsia_cli.entries import COLUMNS, rows_of, shown, stamp_of
 from pyrsia_cli.output import Row, emit, format_option, note, say
-from pyrsia_cli.proving import load_trust, prove
+from pyrsia_cli.proving import Prover, trust_path
 from pyrsia_cli.settings import load_settings, settings_path
-from pyrsia_node.schema.http import Entry, Search
+from pyrsia_node.schema.http import Search
 from pyrsia_node.schema.search_terms import FIELDS, STATUSES, UNIT_TYPES
-from pyrsia_node.tlog.trust import Trust
 
 PAGE_MAX: Final = 200
 """Hits that one request asks for; the node answers no more."""
@@ -125,14 +124,15 @@ def search(  # noqa: PLR0917 - click passes options by name
     The answer says for which size and root of the log it holds, and whether it is complete.
     """  # noqa: D301 - click reads the backspace character
     settings = load_settings(settings_path())
-    trust = load_trust(settings, trust_file)
+    trusted = trust_path(settings, trust_file)
     params: dict[str, str | int] = {"q": " ".join(query), "order": order, "proof": 1}
     if as_of is not None:
         params["as_of"] = as_of
     if cursor is not None:
         params["cursor"] = cursor
     with NodeApi(settings) as api:
-        _print(_pages(api, params, limit), trust, output_format, with_proof=with_proof)
+        prover = Prover(api, trusted)
+        _print(_pages(api, params, limit), prover, output_format, with_proof=with_proof)
 
 
 def _pages(api: NodeApi, params: dict[str, str | int], limit: int) -> Iterator[Search]:
@@ -147,14 +147,19 @@ def _pages(api: NodeApi, params: dict[str, str | int], limit: int) -> Iterator[S
         params |= {"cursor": found.next, "as_of": found.as_of}
 
 
-def _print(pages: Iterator[Search], trust: Trust, output_format: str, *, with_proof: bool) -> None:
+def _print(
+    pages: Iterator[Search], prover: Prover, output_format: str, *, with_proof: bool
+) -> None:
     rows: list[Row] = []
     hits: list[dict[str, object]] = []
     is_complete = True
     found = None
     for found in pages:
-        leaves = prove(found.hits, trust)
-        lines = _lines(found.hits, with_proof=with_proof)
+        leaves = prover.prove(found.hits)
+        lines = [
+            shown(hit, leaf, with_proof=with_proof)
+            for hit, leaf in zip(found.hits, leaves, strict=True)
+        ]
         is_complete = is_complete and found.complete
         if output_format == "jsonl":  # page by page: there may be very many
             emit([], (), "jsonl", lines=lines)
@@ -168,10 +173,6 @@ def _print(pages: Iterator[Search], trust: Trust, output_format: str, *, with_pr
         return
     emit(rows, COLUMNS, output_format, document={**stamp, "hits": hits})
     _note(stamp, output_format)
-
-
-def _lines(hits: Sequence[Entry], *, with_proof: bool) -> list[dict[str, object]]:
-    return [shown(hit, with_proof=with_proof) for hit in hits]
 
 
 def _note(stamp: dict[str, object], output_format: str) -> None:

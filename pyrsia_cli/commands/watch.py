@@ -22,12 +22,12 @@ from pyrsia_cli.commands.search import complete_term
 from pyrsia_cli.delivery import Deliver, Event, Webhook, read_secret, to_stdout
 from pyrsia_cli.entries import shown
 from pyrsia_cli.output import note
-from pyrsia_cli.proving import load_trust, prove
+from pyrsia_cli.proving import HeadNotProvedError, Prover, load_following, trust_path
 from pyrsia_cli.settings import load_settings, settings_path
 from pyrsia_cli.watch_state import WatchState
+from pyrsia_node.model.canonical import JsonObject
 from pyrsia_node.model.errors import InvalidInputError, UnavailableError
 from pyrsia_node.schema.http import Search
-from pyrsia_node.tlog.trust import Trust
 
 PAGE: Final = 50
 DELAY_FIRST_S: Final = 1.0
@@ -43,7 +43,7 @@ class Watcher:
     """
 
     api: NodeApi
-    trust: Trust
+    prover: Prover
     query: str
     deliver: Deliver
     state: WatchState
@@ -53,21 +53,21 @@ class Watcher:
 
     def begin_at_the_end(self) -> None:
         """Begin after everything that is in the log now."""
-        self.state.advance(self._ask(None, 1).as_of - 1)
+        self.state.advance(self._insist(lambda: self._ask(None, 1)).as_of - 1)
 
     def catch_up(self) -> None:
         """Deliver everything that matches and was not delivered, up to the node's checkpoint.
 
         Raises:
             UnavailableError: the node or the receiver failed ``retries`` times in a row.
+            HeadNotProvedError: the node's head was not proved as often.
             VerificationError: the node sent what is not in the log.
         """
         cursor = self.state.cursor
         while True:
-            page = self._ask(cursor, PAGE)
-            leaves = prove(page.hits, self.trust)
-            for hit, _ in zip(page.hits, leaves, strict=True):
-                event = Event(hit.index, shown(hit, with_proof=self.with_proof))
+            page, leaves = self._insist(functools.partial(self._page, cursor))
+            for hit, leaf in zip(page.hits, leaves, strict=True):
+                event = Event(hit.index, shown(hit, leaf, with_proof=self.with_proof))
                 self._insist(functools.partial(self.deliver, event))
                 self.state.advance(hit.index)
             if page.next is None:
@@ -78,6 +78,10 @@ class Watcher:
         if page.complete:
             self.state.advance(page.as_of - 1)
 
+    def _page(self, cursor: int | None) -> tuple[Search, list[JsonObject]]:
+        page = self._ask(cursor, PAGE)
+        return page, self.prover.prove(page.hits)
+
     def _ask(self, cursor: int | None, limit: int) -> Search:
         params: dict[str, str | int] = {
             "q": self.query,
@@ -87,15 +91,18 @@ class Watcher:
         }
         if cursor is not None and cursor >= 0:
             params["cursor"] = cursor
-        return self._insist(lambda: self.api.get("/api/v1/search", Search, params))
+        return self.api.get("/api/v1/search", Search, params)
 
     def _insist(self, step: Callable[[], _T]) -> _T:
-        """Try a step again, ever later, while it fails for a reason that may pass."""
+        """Try a step again, ever later, while it fails for a reason that may pass.
+
+        A head that nobody stands behind may be one of members whom the next try learns of.
+        """
         delay = DELAY_FIRST_S
         for left in range(self.retries, -1, -1):
             try:
                 return step()
-            except UnavailableError as error:
+            except (UnavailableError, HeadNotProvedError) as error:
                 if not left:
                     raise
                 note(f"{error}; again in {delay:g} s")
@@ -150,7 +157,8 @@ def watch(  # noqa: PLR0917 - click passes options by name
     ends with 5, and the next run goes on where it ended.
     """  # noqa: D301 - click reads the backspace character
     settings = load_settings(settings_path())
-    trust = load_trust(settings, trust_file)
+    trusted = trust_path(settings, trust_file)
+    trust = load_following(trusted).trust
     combined = " OR ".join(f"({each})" for each in query) if len(query) > 1 else query[0]
     if webhook is None and secret_file is not None:
         raise InvalidInputError("--secret-file signs what goes to a --webhook; there is none")
@@ -160,7 +168,8 @@ def watch(  # noqa: PLR0917 - click passes options by name
         Path(state_file) if state_file else None, origin=trust.origin, query=combined
     )
     with NodeApi(settings) as api:
-        watcher = Watcher(api, trust, combined, deliver, state, retries, with_proof, time.sleep)
+        prover = Prover(api, trusted)
+        watcher = Watcher(api, prover, combined, deliver, state, retries, with_proof, time.sleep)
         if state.cursor is None:
             if start is None:
                 watcher.begin_at_the_end()

@@ -28,11 +28,11 @@ from pyrsia_node.schema.http import (
     Blocks,
     Entries,
     Entry,
-    EntryFile,
     InspectLog,
     Search,
     StatementRef,
 )
+from pyrsia_node.schema.leaf_content import files_of, purl_of, type_of
 
 PAUSE_ENTRIES: Final = 16
 """After so many proofs other clients get a turn."""
@@ -169,17 +169,17 @@ class LogAnswers:
         proof = self._log.proof(leaf.index).decode("utf-8") if with_proof else None
         return Entry(
             index=leaf.index,
-            type=str(content.get("t", "")),
+            type=type_of(content),
             leaf=content,
             # The leaf's own word first; what it is silent about, the index may know.
-            purl=_purl_of(content) or (hint.purl if hint is not None else None),
+            purl=purl_of(content) or (hint.purl if hint is not None else None),
             status=hint.status if hint is not None else None,
             statements=[
                 StatementRef(index=each.index, type=each.kind)
                 for each in (hint.statements if hint is not None else ())
             ],
             block=BlockPosition(height=leaf.height, time_ms=leaf.time_ms),
-            files=_files_of(content),
+            files=files_of(content),
             proof=proof,
         )
 
@@ -204,20 +204,3 @@ def _content(leaf: ProvedLeaf) -> dict[str, object]:
         )
     except InvalidInputError as error:
         raise VerificationError(f"entry {leaf.index} is not of this log: {error}") from error
-
-
-def _document(content: dict[str, object]) -> dict[str, object]:
-    doc = content.get("doc")
-    return doc if isinstance(doc, dict) else {}
-
-
-def _purl_of(content: dict[str, object]) -> str | None:
-    purl = content.get("purl", _document(content).get("purl"))
-    return purl if isinstance(purl, str) else None
-
-
-def _files_of(content: dict[str, object]) -> list[EntryFile]:
-    if content.get("t") != "accepted":
-        return []
-    files = _document(content).get("files")
-    return [EntryFile.model_validate(file) for file in files] if isinstance(files, list) else []

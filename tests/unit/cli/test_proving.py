@@ -6,9 +6,11 @@ import json
 
 import pytest
 
+from pyrsia_cli.entries import shown
 from pyrsia_cli.proving import prove
 from pyrsia_node.model.errors import VerificationError
 from pyrsia_node.schema.http import BlockPosition, Entry
+from pyrsia_node.schema.leaf_content import files_of
 from pyrsia_node.tlog.trust import Trust, TrustFile
 from tests.strategies.identities import genesis_of, identities
 from tests.strategies.small_logs import SmallLog, accepted, document, wheel
@@ -28,6 +30,8 @@ def entry(*, index: int = 2, leaf: bytes = LEAF, signers: int = 3, proof: str | 
         index=index,
         type="accepted",
         leaf=json.loads(leaf),
+        purl="pkg:pypi/six@1.17.0",
+        files=files_of(json.loads(LEAF)),
         block=BlockPosition(height=1, time_ms=1),
         proof=proof,
     )
@@ -61,3 +65,27 @@ def test_entry_under_a_head_without_a_quorum_is_not_shown() -> None:
 def test_one_false_entry_among_true_ones_spoils_the_answer() -> None:
     with pytest.raises(VerificationError):
         prove([entry(), entry(signers=2), entry()], TRUST)
+
+
+@pytest.mark.parametrize(
+    ("member", "lie"),
+    [
+        ("type", "withdraw"),
+        ("purl", "pkg:pypi/requests@2.34.2"),
+        ("files", []),
+        ("files", [files_of(json.loads(LEAF))[0].model_copy(update={"sha256": "66" * 32})]),
+    ],
+)
+def test_true_leaf_with_another_story_beside_it_is_refused(member: str, lie: object) -> None:
+    told = entry().model_copy(update={member: lie})
+    with pytest.raises(VerificationError, match=f"entry 2: the node says {member}"):
+        prove([told], TRUST)
+
+
+def test_what_only_the_node_says_is_named_as_such() -> None:
+    told = entry()
+    found = shown(told, prove([told], TRUST)[0])
+    assert found["verified"] is True
+    assert found["node_says"] == ["block", "status", "statements"]
+    silent = shown(told, {"t": "attest_batch"})
+    assert silent["node_says"] == ["purl", "block", "status", "statements"]
