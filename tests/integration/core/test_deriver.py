@@ -17,6 +17,7 @@ from pyrsia_node.ledger.adopting import WholeBlock
 from pyrsia_node.ledger.certificates import CertificateFiles, CertificateWriter
 from pyrsia_node.ledger.index import IndexWriter
 from pyrsia_node.ledger.reader import IndexReader
+from pyrsia_node.ledger.storage import ChainReader
 from pyrsia_node.ledger.tiles import TileFiles, TileWriter
 from pyrsia_node.model.errors import CorruptStateError, UnavailableError
 from pyrsia_node.model.purl import Purl
@@ -172,3 +173,20 @@ async def test_deriver_ends_with_its_core(layout: Layout, local: LocalChain) -> 
                 assert process is not None
             # The pipe that tells of the core is closed now, standard input is still open.
             assert await process.wait() != 0
+
+
+async def test_chain_that_is_executed_after_all_catches_up_with_files_that_are_ahead(
+    layout: Layout, local: LocalChain, tmp_path: Path
+) -> None:
+    tip = local.chain.tip
+    derive(io.BytesIO(await stream_of(local)), layout, size=tip.size)
+    reader = ChainReader(local.store)
+    tiles, certificates = TileWriter(layout.log), CertificateWriter(layout.log)
+    with IndexWriter.current(layout.root, network_id=local.network_id) as index:
+        for height in (0, 1, 100, tip.height):
+            record = reader.record(height)
+            root = bytes.fromhex(record.root)
+            tiles.catch_up(local.chain, size=record.size, root=root)
+            certificates.catch_up(local.chain, height=height)
+            index.catch_up(local.chain, size=record.size)
+    assert_is_derived(layout, local, tmp_path)
