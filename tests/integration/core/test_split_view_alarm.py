@@ -125,11 +125,12 @@ async def until_published(link: LinkClient, height: int) -> Status:
         await trio.sleep(0.02)
 
 
-async def until_alarmed(link: LinkClient) -> list[str]:
+async def until_alarmed(link: LinkClient, what: str) -> str:
+    """Wait for the alarm that tells of ``what``; other heads of the twin may come before it."""
     while True:
-        alarms = [each for each in (await answer_of(link)).alarms if "SPLIT VIEW" in each]
-        if alarms:
-            return alarms
+        for alarm in (await answer_of(link)).alarms:
+            if "SPLIT VIEW" in alarm and what in alarm:
+                return alarm
         await trio.sleep(0.02)
 
 
@@ -153,22 +154,23 @@ async def test_a_node_that_is_shown_another_tree_raises_the_alarm_and_keeps_the_
                 await until_published(twin.link, 1 + number)
             shown = await answer_of(twin.link)
             assert shown.root != seen.root
-            (alarm,) = await until_alarmed(viewer.link)
-            assert f"north cosigned size {shown.size} with root {shown.root}" in alarm
+            cosigned = f"north cosigned size {shown.size} with root {shown.root}"
+            alarm = await until_alarmed(viewer.link, cosigned)
             assert "split view: north cosigned" in caplog.text
             told = EvidenceList.parse(await viewer.link.call("evidence", {}))
             await twin.stop()
             await viewer.stop()
-            (path,) = sorted(world.viewer.evidence.glob("split-view-*.json"))
             trust = Trust.establish(TrustFile(world.genesis.encode()))
-            assert SplitViewProof.decode(path.read_bytes()).judge(trust) == ("north",)
-            (line,) = told.split_views
-            assert (line.file, line.signed_both, line.is_proved) == (path.name, ["north"], True)
-            assert (line.size, line.root) == (shown.size, shown.root)
+            paths = sorted(world.viewer.evidence.glob("split-view-*.json"))
+            for path in paths:
+                assert SplitViewProof.decode(path.read_bytes()).judge(trust) == ("north",)
+            (line,) = [each for each in told.split_views if each.size == shown.size]
+            assert line.file in {path.name for path in paths}
+            assert (line.root, line.signed_both, line.is_proved) == (shown.root, ["north"], True)
             assert (line.our_size, line.our_root) == (seen.size, seen.root)
 
             viewer = await started(nursery, world.viewer, world.viewing)
-            assert (await answer_of(viewer.link)).alarms[0] == alarm
+            assert alarm in (await answer_of(viewer.link)).alarms
             await viewer.stop()
             nursery.cancel_scope.cancel()
     caplog.clear()  # errors that were logged hold the sockets that they happened to
