@@ -294,6 +294,13 @@ class Follower:
             await self._apply(decision, is_proved=True)
         except CorruptStateError:
             raise
+        except UnavailableError as error:
+            # A fork, or rules that this node does not know: nothing more can be applied, and what
+            # is here is served on.
+            _LOG.critical("no block from %d on is taken: %s", height, error)
+            self._on_alarm(str(error))
+            self.is_halted = True
+            return False
         except (InvalidInputError, VerificationError) as error:
             _LOG.warning("block %d as %s sent it does not execute: %s", height, held.peer, error)
             self._ranges.pop(held.first, None)

@@ -165,10 +165,13 @@ def _check_link(header: Header, encoded: bytes, child: Header, certificate: byte
 
 
 def _check_parent(parts: wire.BlockParts, header: Header) -> None:
+    # Nobody signed the certificate that comes along: left out or exchanged, it is the sender's
+    # doing, and must not look like something that the quorum did.
     carried = parts.parent_certificate
-    if carried and header.parent_cert != sha256_of(carried):
+    expected = sha256_of(carried) if carried else ZERO_SHA256
+    if header.parent_cert != expected:
         raise VerificationError(
-            f"block {header.height} carries a certificate of hash {sha256_of(carried)}, its "
+            f"block {header.height} comes with a parent certificate of hash {expected}, its "
             f"header names {header.parent_cert}"
         )
 

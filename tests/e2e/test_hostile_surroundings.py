@@ -44,17 +44,22 @@ def corrupted(path: Path) -> Iterator[None]:
 
 
 @contextmanager
-def lying(index: Path, name: str) -> Iterator[None]:
-    """Let the index name another digest for a file, and a file that nobody built, for a while."""
+def lying(index: Path, digest: str) -> Iterator[None]:
+    """Let the index name another digest for a file, and an entry that nobody made, for a while."""
+    lie, truth = bytes.fromhex(LIE), bytes.fromhex(digest)
+    rename = "UPDATE tag SET value = ? WHERE kind = 'blob' AND value = ?"
     with closing(sqlite3.connect(index, isolation_level=None)) as rows:
-        (leaf, digest), *_ = rows.execute("SELECT leaf, sha256 FROM file WHERE name = ?", [name])
-        rows.execute("UPDATE file SET sha256 = ? WHERE name = ?", [LIE, name])
-        rows.execute("INSERT INTO file VALUES (?, ?, 'six', ?)", [leaf, INVENTED, LIE])
+        assert rows.execute(rename, [lie, truth]).rowcount
+        ((other,),) = rows.execute(
+            "SELECT leaf FROM entry WHERE leaf NOT IN (SELECT leaf FROM unit) LIMIT 1"
+        )
+        made_up = (other, "accepted", "pkg:pypi/six@9.9.9", "pkg:pypi/six", None)
+        rows.execute("INSERT INTO unit VALUES (?, ?, ?, ?, ?)", made_up)
         try:
             yield
         finally:
-            rows.execute("DELETE FROM file WHERE name = ?", [INVENTED])
-            rows.execute("UPDATE file SET sha256 = ? WHERE name = ?", [digest, name])
+            rows.execute("DELETE FROM unit WHERE leaf = ?", [other])
+            rows.execute(rename, [truth, lie])
 
 
 def fetch(walking: Walking, wheel: dict[str, Any]) -> tuple[int, bytes]:
@@ -106,7 +111,7 @@ def test_tampered_index_rows_change_nothing_that_is_served(walking: Walking) -> 
     name, digest = wheel["filename"], wheel["hashes"]["sha256"]
     root = walking.cluster.nodes["regular-1"].layout.root
     index = root / (root / "index.current").read_text().strip()
-    with lying(index, name):
+    with lying(index, digest):
         # A gateway that has seen nothing yet: it remembers no page from before.
         walking.restart_gateway()
         assert walking.page()["files"] == page["files"]

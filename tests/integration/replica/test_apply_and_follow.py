@@ -386,6 +386,71 @@ async def test_a_block_that_nobody_sends_as_it_executes_is_an_alarm_and_one_good
     assert reader.alarms[-1] == ""
 
 
+def exchanging(source: LocalChain, parent_certificate: bytes) -> Answer:
+    """Serve a chain, but with another parent certificate in each range's first block."""
+    honest = serving(source)
+
+    async def answer(method: str, payload: bytes) -> bytes:
+        found = await honest(method, payload)
+        decisions = split_prefixed(found, items_max=4096) if method == "decisions" else ()
+        if not decisions:
+            return found
+        block, certificate = wire.split_decision(decisions[0])
+        parts = wire.split_block(block)
+        changed = wire.encode_block(parts.header, parent_certificate, list(parts.transactions))
+        return join_prefixed([wire.join_decision(changed, certificate), *decisions[1:]])
+
+    return answer
+
+
+@pytest.mark.parametrize("begin", [0, 2], ids=["first block", "later block"])
+@pytest.mark.parametrize("which", ["left out", "another"])
+async def test_a_parent_certificate_that_was_exchanged_is_its_senders_fault_alone(
+    which: str, begin: int, autojump_clock: MockClock
+) -> None:
+    source = chain_of(6)
+    reader = Reader(source)
+    for height in range(1, begin + 1):
+        await reader.apply(decision(source, height))
+    other = wire.split_decision(decision(source, 5))[1]
+    hostile = exchanging(source, b"" if which == "left out" else other)
+    peers = Peers({HOSTILE: hostile, HONEST: serving(source)})
+    follower = reader.follow(peers)
+    async with trio.open_nursery() as nursery:
+        follower.hint(HOSTILE, 6)
+        nursery.start_soon(follower.run)
+        await reader.until(6)
+        nursery.cancel_scope.cancel()
+    assert not follower.is_halted
+    assert not reader.contradictions
+
+
+async def test_a_node_that_may_not_go_on_stops_asking_and_serves_on(
+    autojump_clock: MockClock,
+) -> None:
+    """A fork, or rules that it does not know: the process must not end of it."""
+    source = chain_of(3)
+    reader = Reader(source)
+
+    async def refusing(decision: bytes, *, is_proved: bool = False) -> bool:
+        raise UnavailableError("upgrade to rules >= 2")
+
+    reader.apply = refusing  # type: ignore[method-assign]
+    peers = Peers({HONEST: serving(source)})
+    follower = reader.follow(peers)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(follower.run)
+        with trio.fail_after(60):
+            while not follower.is_halted:
+                await trio.sleep(1)
+        asked = len(peers.asked)
+        await trio.sleep(60)
+        nursery.cancel_scope.cancel()
+    assert len(peers.asked) <= asked + 1
+    assert reader.alarms == ["upgrade to rules >= 2"]
+    assert not reader.contradictions
+
+
 async def test_a_final_header_that_cannot_follow_halts_the_follower_and_keeps_the_proof(
     autojump_clock: MockClock,
 ) -> None:
