@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
-from pyrsia_cli.output import Row
+from pyrsia_cli.output import Row, emit, note, say
 from pyrsia_node.model.canonical import JsonObject
 from pyrsia_node.schema.http import Entry, Stamped
 from pyrsia_node.schema.leaf_content import purl_of
@@ -29,6 +29,47 @@ def stamp_of(found: Stamped) -> dict[str, object]:
         "root": found.root,
         "complete": found.complete,
     }
+
+
+def emit_stamped(
+    rows: Sequence[Row],
+    columns: Sequence[str],
+    output_format: str,
+    *,
+    stamp: Mapping[str, object],
+    name: str,
+    lines: Sequence[object],
+    more: str = "",
+) -> None:
+    """Print an answer with what it holds for, in every format.
+
+    JSON has the stamp beside the list ``name``; JSON lines have it as the last line; it stands
+    under a table, and on standard error beside CSV, which has no place for it.
+
+    Args:
+        rows: What a table and CSV show.
+        columns: Their columns.
+        output_format: One of ``output.FORMATS``.
+        stamp: What the answer holds for: ``stamp_of``, and more.
+        name: The member of the JSON document that holds the lines.
+        lines: What JSON shows.
+        more: What was cut, and how to get it; "" where nothing was.
+    """
+    document = {**stamp, name: list(lines)}
+    emit(rows, columns, output_format, document=document, lines=[*lines, stamp])
+    tell_stamp(stamp, output_format, more)
+
+
+def tell_stamp(stamp: Mapping[str, object], output_format: str, more: str = "") -> None:
+    """Say what an answer for people, or in CSV, holds for, and what is missing."""
+    if not stamp["complete"]:
+        note("incomplete: the node's index is behind its log; ask again")
+    if output_format in {"json", "jsonl"}:
+        return
+    tell = say if output_format == "table" else note
+    tell(f"as of {stamp['as_of']} entries, root {str(stamp['root'])[:16]}…")
+    if more:
+        tell(f"more: {more}")
 
 
 def rows_of(entries: Sequence[Entry], leaves: Sequence[JsonObject]) -> list[Row]:

@@ -10,7 +10,7 @@ from typing import Final
 import click
 
 from pyrsia_cli.api import NodeApi
-from pyrsia_cli.entries import COLUMNS, FIELDS, rows_of, shown, stamp_of, time_text
+from pyrsia_cli.entries import COLUMNS, FIELDS, emit_stamped, rows_of, shown, stamp_of, time_text
 from pyrsia_cli.output import Row, emit, format_option, say, say_json
 from pyrsia_cli.proving import Prover, load_trust, trust_path
 from pyrsia_cli.settings import load_settings, settings_path
@@ -22,7 +22,7 @@ from pyrsia_node.model.errors import (
     VerificationError,
 )
 from pyrsia_node.model.purl import Purl
-from pyrsia_node.schema.http import Blocks, Entries, Entry, InspectLog
+from pyrsia_node.schema.http import BlockLine, Blocks, Entries, Entry, InspectLog
 from pyrsia_node.schema.leaf_content import purl_of
 from pyrsia_node.tlog.verify import verify_bundle, verify_entry
 
@@ -71,9 +71,8 @@ def inspect_pypi(
         leaves = Prover(api, trusted).prove(entries)
     _check_asked(leaves, purl)
     lines = [shown(entry, leaf) for entry, leaf in zip(entries, leaves, strict=True)]
-    document = {**stamp_of(found), "entries": lines}
-    rows = rows_of(entries, leaves)
-    emit(rows, _columns(fields), output_format, document=document, lines=lines)
+    rows, stamp = rows_of(entries, leaves), stamp_of(found)
+    emit_stamped(rows, _columns(fields), output_format, stamp=stamp, name="entries", lines=lines)
 
 
 @click.command()
@@ -206,9 +205,9 @@ def list_blocks(top: int | None, limit: int, trust_file: str, output_format: str
         for block, leaf in zip(found.blocks, leaves, strict=True)
     ]
     lines = [shown(header, leaf) for header, leaf in zip(headers, leaves, strict=True)]
-    document = {**stamp_of(found), "blocks": lines}
     columns = ("height", "time", "first", "entries", "proposer")
-    emit(rows, columns, output_format, document=document)
+    stamp = stamp_of(found)
+    emit_stamped(rows, columns, output_format, stamp=stamp, name="blocks", lines=lines)
 
 
 @browse.command("show")
@@ -231,30 +230,58 @@ def show(
     settings = load_settings(settings_path())
     trusted = trust_path(settings, trust_file)
     with NodeApi(settings) as api:
-        if index is not None:
-            entries = [api.get(f"/api/v1/entries/{index}", Entry, {"proof": 1})]
-        else:
-            assert height is not None
-            entries = _block_entries(api, height, limit)
+        if height is None:
+            entry = api.get(f"/api/v1/entries/{index}", Entry, {"proof": 1})
+            leaves = Prover(api, trusted).prove([entry])
+            _print_entry(entry, leaves[0], output_format)
+            return
+        block, stamp = _block(api, height)
+        entries, is_complete = _entries_of(api, block, stamp["as_of"], limit)
         leaves = Prover(api, trusted).prove(entries)
-    lines = [shown(entry, leaf) for entry, leaf in zip(entries, leaves, strict=True)]
-    if index is not None and output_format == "table":
-        say_json(leaves[0])
-        return
-    emit(rows_of(entries, leaves), COLUMNS, output_format, document=lines, lines=lines)
+    lines = [shown(each, leaf) for each, leaf in zip(entries, leaves, strict=True)]
+    total = block.end - block.first
+    more = f"{limit} of {total} entries are shown; --limit {total}" if limit < total else ""
+    emit_stamped(
+        rows_of(entries, leaves),
+        COLUMNS,
+        output_format,
+        stamp={**stamp, "complete": is_complete, "height": height, "entries_in_block": total},
+        name="entries",
+        lines=lines,
+        more=more,
+    )
 
 
-def _block_entries(api: NodeApi, height: int, limit: int) -> list[Entry]:
-    blocks = api.get("/api/v1/blocks", Blocks, {"top": height, "limit": 1}).blocks
-    if not blocks or blocks[0].height != height:
+def _print_entry(entry: Entry, leaf: JsonObject, output_format: str) -> None:
+    if output_format == "table":
+        say_json(leaf)
+    else:
+        lines = [shown(entry, leaf)]
+        emit(rows_of([entry], [leaf]), COLUMNS, output_format, document=lines, lines=lines)
+
+
+def _block(api: NodeApi, height: int) -> tuple[BlockLine, dict[str, object]]:
+    """Return where a block stands, and what the node's answer holds for."""
+    found = api.get("/api/v1/blocks", Blocks, {"top": height, "limit": 1})
+    if not found.blocks or found.blocks[0].height != height:
         raise NotFoundError(f"the node's log has no block {height} yet")
-    start, end = blocks[0].first, min(blocks[0].end, blocks[0].first + limit)
+    return found.blocks[0], stamp_of(found)
+
+
+def _entries_of(
+    api: NodeApi, block: BlockLine, as_of: object, limit: int
+) -> tuple[list[Entry], bool]:
+    """Return the first ``limit`` entries of a block, and whether none of them is missing."""
+    start, end = block.first, min(block.end, block.first + limit)
     entries: list[Entry] = []
+    is_complete = True
     while start < end:
-        params = {"start": start, "limit": min(end - start, 200), "proof": 1}
-        page = api.get("/api/v1/entries", Entries, params)
+        count = min(end - start, 200)
+        params: dict[str, str | int] = {"start": start, "limit": count, "as_of": str(as_of)}
+        page = api.get("/api/v1/entries", Entries, {**params, "proof": 1})
         if not page.entries:
             raise UnavailableError(f"the node cannot prove entry {start}: see its output")
+        is_complete = is_complete and page.complete
         entries += page.entries
         start = page.entries[-1].index + 1
-    return entries
+    return entries, is_complete

@@ -9,8 +9,8 @@ import click
 from click.shell_completion import CompletionItem
 
 from pyrsia_cli.api import NodeApi
-from pyrsia_cli.entries import COLUMNS, rows_of, shown, stamp_of
-from pyrsia_cli.output import Row, emit, format_option, note, say
+from pyrsia_cli.entries import COLUMNS, rows_of, shown, stamp_of, tell_stamp
+from pyrsia_cli.output import Row, emit, format_option, note
 from pyrsia_cli.proving import Prover, trust_path
 from pyrsia_cli.settings import load_settings, settings_path
 from pyrsia_node.schema.http import Search
@@ -52,7 +52,21 @@ def complete_term(
     ]
 
 
-@click.command(context_settings={"ignore_unknown_options": True})
+class QueryCommand(click.Command):
+    """A command whose words are a query: what begins with ``-`` and is no option excludes.
+
+    So ``-h`` asks for help only where it stands alone, and ``-height:1..5`` is a term.
+    """
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Read the words; as ``click.Command``."""
+        return super().parse_args(ctx, ["--help"] if args == ["-h"] else args)
+
+
+QUERY_SETTINGS: Final = {"ignore_unknown_options": True, "help_option_names": ["--help"]}
+
+
+@click.command(cls=QueryCommand, context_settings=QUERY_SETTINGS)
 @click.argument("query", nargs=-1, required=True, shell_complete=complete_term)
 @click.option(
     "--limit",
@@ -130,6 +144,8 @@ def search(  # noqa: PLR0917 - click passes options by name
         params["as_of"] = as_of
     if cursor is not None:
         params["cursor"] = cursor
+    if with_proof and output_format not in {"json", "jsonl"}:
+        note("--proof is for --format json and jsonl; no proof is printed")
     with NodeApi(settings) as api:
         prover = Prover(api, trusted)
         _print(_pages(api, params, limit), prover, output_format, with_proof=with_proof)
@@ -170,17 +186,8 @@ def _print(
     stamp = {**stamp_of(found), "complete": is_complete, "order": found.order, "next": found.next}
     if output_format == "jsonl":
         emit([], (), "jsonl", lines=[stamp])
+        tell_stamp(stamp, output_format)
         return
     emit(rows, COLUMNS, output_format, document={**stamp, "hits": hits})
-    _note(stamp, output_format)
-
-
-def _note(stamp: dict[str, object], output_format: str) -> None:
-    """Say under a table what the answer holds for, and what is missing."""
-    if not stamp["complete"]:
-        note("incomplete: the node's index is behind its log; ask again")
-    if output_format != "table":
-        return
-    say(f"as of {stamp['as_of']} entries, root {str(stamp['root'])[:16]}…")
-    if stamp["next"] is not None:
-        say(f"more: --cursor {stamp['next']} --as-of {stamp['as_of']}")
+    more = "" if found.next is None else f"--cursor {found.next} --as-of {found.as_of}"
+    tell_stamp(stamp, output_format, more)

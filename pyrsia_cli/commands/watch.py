@@ -18,7 +18,7 @@ from typing import Final, TypeVar
 import click
 
 from pyrsia_cli.api import NodeApi
-from pyrsia_cli.commands.search import complete_term
+from pyrsia_cli.commands.search import QUERY_SETTINGS, QueryCommand, complete_term
 from pyrsia_cli.delivery import Deliver, Event, Webhook, read_secret, to_stdout
 from pyrsia_cli.entries import shown
 from pyrsia_cli.output import note
@@ -111,7 +111,7 @@ class Watcher:
         raise AssertionError("the last try returns or raises")
 
 
-@click.command(context_settings={"ignore_unknown_options": True})
+@click.command(cls=QueryCommand, context_settings=QUERY_SETTINGS)
 @click.argument("query", nargs=-1, required=True, shell_complete=complete_term)
 @click.option("--state", "state_file", help="Remember here what was delivered; go on from there.")
 @click.option(
@@ -147,7 +147,7 @@ def watch(  # noqa: PLR0917 - click passes options by name
 
     \b
     pyrsia watch 'pkg:pypi/django*' dep:six 'author:"Benjamin Peterson"'
-    pyrsia watch sha256:4721f391ed90541f… --from 0 --until-caught-up
+    pyrsia watch sha256:4721f391ed90541f* --from 0 --until-caught-up
     pyrsia watch 'pkg:pypi/six' type:revoke --state six.json \\
         --webhook https://hooks.example/pyrsia --secret-file hook.key
 

@@ -46,7 +46,7 @@ def _pages(
         info_name=name,
         terminal_width=_COLUMNS,
         max_content_width=_COLUMNS,
-        help_option_names=["-h", "--help"],
+        help_option_names=command.context_settings.get("help_option_names", ["-h", "--help"]),
     )
     shown = copy.copy(command)
     if shown.help is not None:

@@ -155,12 +155,56 @@ def test_log_is_browsed_by_block_and_by_entry(tmp_path: Path) -> None:
         blocks = await it.pyrsia("log", "list", "--limit", "2", "--format", "csv")
         rows = list(csv.DictReader(io.StringIO(blocks.out)))
         assert [row["height"] for row in rows] == [str(tip.height), str(tip.height - 1)]
-        entries = (await it.pyrsia("log", "show", tip.height, "--format", "json")).json()
-        assert [entry["index"] for entry in entries] == list(range(int(rows[0]["first"]), tip.size))
+        shown = (await it.pyrsia("log", "show", tip.height, "--format", "json")).json()
+        indexes = [entry["index"] for entry in shown["entries"]]
+        assert indexes == list(range(int(rows[0]["first"]), tip.size))
+        assert (shown["as_of"], shown["complete"]) == (tip.size, True)
         one = (await it.pyrsia("log", "show", "--entry", it.leaves["six"])).json()
         assert one["doc"]["purl"] == "pkg:pypi/six@1.0"
         assert (await it.pyrsia("log", "show", tip.height + 9)).code == NOT_FOUND
         assert (await it.pyrsia("log", "show")).code == INVALID
+
+    scenario(tmp_path, act)
+
+
+def test_every_answer_says_what_it_holds_for_and_what_was_cut(tmp_path: Path) -> None:
+    async def act(it: Setting) -> None:
+        tip = it.node.log.local.chain.tip
+        stamp = f"as of {tip.size} entries, root {tip.root.hex()[:16]}"
+        reads = (
+            ["search", "status:accepted", "--limit", "1"],
+            ["inspect-log", "pypi", "six"],
+            ["log", "list", "--limit", "1"],
+            ["log", "show", tip.height, "--limit", "1"],
+        )
+        for words in reads:
+            table, rows, lines = [
+                await it.pyrsia(*words, "--format", form) for form in ("table", "csv", "jsonl")
+            ]
+            assert stamp in table.out
+            assert stamp in rows.err
+            assert stamp not in rows.out
+            assert lines.lines()[-1]["root"] == tip.root.hex()
+            assert lines.lines()[-1]["complete"] is True
+            is_cut = words[0] == "search" or words[1] == "show"
+            assert ("more: " in table.out, "more: " in rows.err) == (is_cut, is_cut)
+        cut = (await it.pyrsia(*reads[3], "--format", "json")).json()
+        count = tip.size - cut["entries"][0]["index"]
+        assert cut["entries_in_block"] == count
+        shown = await it.pyrsia(*reads[3])
+        assert f"more: 1 of {count} entries are shown; --limit {count}" in shown.out
+
+    scenario(tmp_path, act)
+
+
+def test_a_term_that_excludes_is_no_option_whatever_it_begins_with(tmp_path: Path) -> None:
+    async def act(it: Setting) -> None:
+        newest = [it.leaves[name] for name in ("attrs", "idna", "six")]
+        for term in ("-height:0", "-http*", "-height:1..1"):
+            words = ["search", term, "status:accepted", "--format", "json"]
+            assert [hit["index"] for hit in (await it.pyrsia(*words)).json()["hits"]] == newest
+        for words in (["search", "-h"], ["watch", "-h"], ["search", "six", "--help"]):
+            assert "Usage: pyrsia" in (await it.pyrsia(*words)).out
 
     scenario(tmp_path, act)
 
