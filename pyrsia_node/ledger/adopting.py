@@ -5,9 +5,10 @@ hands them over in order, with all their leaves; here the rows are written that 
 would have written. The pairs of the state are checked against the bucket hashes under a header's
 ``snapshot_root``. The result is, row for row, the store of a node that executed every block.
 
-Order of the durable steps, and what a crash leaves: everything but the genesis leaves and the tip
-is written unsynced; the last write, synced, adds those and makes the store a chain. A crash before
-it leaves a store without a genesis leaf, which ``clear_unfinished`` empties at the next start.
+Order of the durable steps, and what a crash leaves: the last write adds the genesis leaves and the
+tip, and makes the store a chain. Each write before it is synced by itself: a synced write makes
+only LevelDB's current log file durable, and not what stands in the one before. A crash leaves a
+store without a genesis leaf, which ``clear_unfinished`` empties at the next start, synced as well.
 Specification: docs/spec/leaves.md, "Snapshot root"; design: docs/design/catchup.md, "Snapshots".
 """
 
@@ -72,7 +73,7 @@ def clear_unfinished(store: KeyValueStore) -> None:
     """Empty a store of what an interrupted adoption left; changes nothing in any other."""
     while is_unfinished(store):
         some = islice(store.scan(storage.PREFIX), _CLEARED_AT_ONCE)
-        store.write([(key, None) for key, _ in some], sync=False)
+        store.write([(key, None) for key, _ in some], sync=True)
 
 
 class Adoption:
@@ -135,7 +136,7 @@ class Adoption:
         total = BucketSum()
         for key, value in pairs:
             text = key.decode("ascii", "replace")
-            if "/" not in text or bucket_of(text) != name:
+            if not key.isascii() or "/" not in text or bucket_of(text) != name:
                 raise InvalidInputError(f"key {text!r:.60} is not of bucket {name}")
             total.add(text, value)
         if len({key for key, _ in pairs}) != len(pairs):
@@ -145,7 +146,7 @@ class Adoption:
         if is_empty(value) or found != wanted:
             raise VerificationError(f"bucket {name} has hash {found.hex()}, not {wanted.hex()}")
         rows: Changes = [(storage.STATE_PREFIX + key, each) for key, each in pairs]
-        self._store.write([*rows, (storage.bucket_key(name), value)], sync=False)
+        self._store.write([*rows, (storage.bucket_key(name), value)], sync=True)
         self._missing.discard(name)
 
     def add_blocks(self, blocks: Sequence[WholeBlock]) -> None:
@@ -157,10 +158,10 @@ class Adoption:
         rows: Changes = []
         for block in blocks:
             rows += self._rows_of(block)
-        self._store.write(rows, sync=False)
+        self._store.write(rows, sync=True)
 
     def finish(self) -> None:
-        """Make the store a chain: the one synced write.
+        """Make the store a chain, in one write.
 
         Raises:
             VerificationError: Blocks or buckets are missing.

@@ -47,6 +47,10 @@ ASK_TIMEOUT_S: Final = 20.0
 BUCKET_BYTES_MAX: Final = 256 * 1024 * 1024
 """Most bytes of one bucket that are kept until it is whole."""
 
+BUCKET_S: Final = 60.0
+BUCKET_BYTES_PER_S: Final = 256 * 1024
+"""How long a bucket may take: so long, and a second more for each of so many bytes that came."""
+
 
 OnBlocks = Callable[[Header, Sequence[WholeBlock]], Awaitable[None]]
 """Gets the snapshot's header and the next blocks in order of height, as soon as they are proved and
@@ -149,7 +153,9 @@ class Joiner:
         for peer, offer in sorted(offers, key=lambda each: each[0]):
             try:
                 header = await self._proved(peer, offer)
-            except (InvalidInputError, VerificationError, UnavailableError) as error:
+            except CorruptStateError:
+                raise
+            except PyrsiaError as error:
                 _LOG.warning("the snapshot that %s offers does not hold: %s", peer, error)
                 continue
             if header.height >= self._height_min:
@@ -238,7 +244,10 @@ class _Buckets:
     async def _pages(self, peer: PeerId, name: str) -> list[tuple[bytes, bytes]]:
         pairs: list[tuple[bytes, bytes]] = []
         size = 0
+        started_s = trio.current_time()
         while size <= BUCKET_BYTES_MAX:
+            if trio.current_time() - started_s > BUCKET_S + size / BUCKET_BYTES_PER_S:
+                raise UnavailableError(f"bucket {name} comes too slowly: {size} bytes so far")
             after = pairs[-1][0] if pairs else b""
             request = snapshot_wire.encode_bucket_request(BucketRequest(self._height, name, after))
             answer = await _ask(self._requests, peer, "bucket", request)

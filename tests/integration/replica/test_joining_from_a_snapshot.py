@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -12,11 +13,12 @@ from trio.testing import MockClock
 
 from pyrsia_node.ledger.adopting import clear_unfinished, is_unfinished
 from pyrsia_node.ledger.chain import Chain
-from pyrsia_node.ledger.snapshot import SnapshotKeeper
+from pyrsia_node.ledger.snapshot import Page, SnapshotKeeper
 from pyrsia_node.model.errors import NotFoundError, UnavailableError
 from pyrsia_node.model.purl import Purl
 from pyrsia_node.model.transactions import BuildRequest
 from pyrsia_node.ports import KeyValueStore, PeerId, PeerRequests, RequestHandler
+from pyrsia_node.replica import snapshot_wire
 from pyrsia_node.replica.joining import Joiner
 from pyrsia_node.replica.serving import ChainAnswers, SnapshotAnswers
 from pyrsia_node.store.leveldb import LevelDbStore
@@ -70,6 +72,18 @@ class Spoiler(Source):
                 return b""
             case "gone":
                 raise UnavailableError("gone")
+            case "not found":
+                raise NotFoundError("no such thing")
+            case "no text":
+                name = snapshot_wire.decode_bucket_request(payload).bucket.encode()
+                return snapshot_wire.encode_page(Page(((name + b"\xff", b"1"),), is_last=True))
+            case "drip":
+                await trio.sleep(15)
+                key = b"%s%010d" % (
+                    snapshot_wire.decode_bucket_request(payload).bucket.encode(),
+                    self.asked,
+                )
+                return snapshot_wire.encode_page(Page(((key, b"1"),), is_last=False))
             case _:
                 await trio.sleep_forever()
                 raise AssertionError
@@ -163,8 +177,17 @@ async def test_snapshot_stays_as_it_was_while_the_chain_grows() -> None:
     assert Chain.open(store, local.genesis).tip.height == 15
 
 
-@pytest.mark.parametrize("method", ["snapshot", "changes", "bucket", "history"])
-@pytest.mark.parametrize("how", ["flip", "cut", "nothing", "gone", "stall"])
+SPOILT = [
+    *product(
+        ["snapshot", "changes", "bucket", "history"],
+        ["flip", "cut", "nothing", "gone", "not found", "stall"],
+    ),
+    ("bucket", "no text"),
+    ("bucket", "drip"),
+]
+
+
+@pytest.mark.parametrize(("method", "how"), SPOILT)
 async def test_hostile_peer_costs_time_and_never_a_wrong_row(
     method: str, how: str, autojump_clock: MockClock
 ) -> None:
