@@ -389,3 +389,12 @@ def votes_in(effects: Iterable[Effect]) -> list[tuple[VoteKind, int]]:
 
 def of_type(effects: Iterable[Effect], kind: type[T]) -> list[T]:
     return [effect for effect in effects if isinstance(effect, kind)]
+
+
+def proposals_in(node: Node) -> list[Proposal]:
+    """Return what a node has proposed so far."""
+    return [
+        effect.message
+        for effect in of_type(node.done, Broadcast)
+        if isinstance(effect.message, Proposal)
+    ]

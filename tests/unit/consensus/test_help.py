@@ -26,7 +26,7 @@ from tests.unit.consensus.committee import (
     vote_of,
     votes_in,
 )
-from tests.unit.consensus.test_rules import B0, FORGED, H0, SET, finalized, notarized, nullified
+from tests.unit.consensus.first_height import B0, FORGED, H0, SET, finalized, notarized, nullified
 
 
 def certificates_to(effects: list[Effect], node: str) -> list[tuple[str, int]]:

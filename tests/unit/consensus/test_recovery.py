@@ -21,9 +21,10 @@ from tests.unit.consensus.committee import (
     keyed_sign,
     of_type,
     proposal_of,
+    proposals_in,
     votes_in,
 )
-from tests.unit.consensus.test_rules import (
+from tests.unit.consensus.first_height import (
     B0,
     H0,
     OTHER,
@@ -31,7 +32,6 @@ from tests.unit.consensus.test_rules import (
     finalized,
     notarized,
     nullified,
-    proposals_in,
 )
 
 

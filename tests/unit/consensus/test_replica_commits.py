@@ -9,7 +9,7 @@ from consensus.events import BodyReceived
 from consensus.types import Height, NodeId, VoteKind
 from consensus.wire import MessageKind
 from tests.unit.consensus.committee import Committee, alone, proposal_of, votes_in
-from tests.unit.consensus.test_rules import B0, H0, SET, notarized
+from tests.unit.consensus.first_height import B0, H0, SET, notarized
 
 
 @pytest.mark.parametrize("n", [1, 2, 3, 4, 5, 7, 17])

@@ -8,7 +8,7 @@ from consensus.errors import SignerRefusal
 from consensus.signer import GENESIS, Signer
 from consensus.types import ZERO_DIGEST, Digest, Height, View, Vote, VoteKind
 from tests.unit.consensus.committee import CHAIN, F, N, X, keyed_sign, vote_of
-from tests.unit.consensus.test_rules import SET
+from tests.unit.consensus.first_height import SET
 
 A, B = Digest(b"a" * 32), Digest(b"b" * 32)
 

@@ -19,7 +19,7 @@ from tests.unit.consensus.committee import (
     proposal_of,
     vote_of,
 )
-from tests.unit.consensus.test_rules import B0, H0, H_OTHER, OTHER, SET, finalized
+from tests.unit.consensus.first_height import B0, H0, H_OTHER, OTHER, SET, finalized
 
 
 @pytest.mark.parametrize(
