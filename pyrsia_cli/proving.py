@@ -69,7 +69,11 @@ def load_following(path: Path) -> Following:
     """
     head = _head_path(path)
     note = _read(head, NOTE_BYTES_MAX, what="head") if head.exists() else None
-    return Following.load(_read(path, TRUST_BYTES_MAX, what="trust file"), note)
+    data = _read(path, TRUST_BYTES_MAX, what="trust file")
+    try:
+        return Following.load(data, note)
+    except InvalidInputError as error:
+        raise InvalidInputError(f"{path}: {error}") from error
 
 
 def save_following(path: Path, following: Following) -> None:

@@ -6,6 +6,7 @@ before a quorum of the authorized nodes said the same.
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -17,14 +18,21 @@ from click.shell_completion import CompletionItem
 from pyrsia_cli.api import NodeApi
 from pyrsia_cli.output import Row, emit, format_option, json_text, note, say
 from pyrsia_cli.settings import load_settings, settings_path
-from pyrsia_node.model.errors import InvalidInputError, PyrsiaError, UnavailableError
+from pyrsia_node.model.errors import (
+    InvalidInputError,
+    PyrsiaError,
+    UnavailableError,
+    VerificationError,
+)
 from pyrsia_node.model.members import SignedMember
+from pyrsia_node.schema.exit_codes import OTHER
 from pyrsia_node.schema.links import TransactionState
 from pyrsia_node.schema.motions import HEIGHTS_DEFAULT, Members, MotionTaken
 
 RECORD_BYTES_MAX: Final = 8_000
 Complete = Callable[[click.Context, click.Parameter, str], list[CompletionItem]]
 
+_PEER_ID: Final = re.compile(r"[1-9A-HJ-NP-Za-km-z]{40,64}\Z")
 PATIENCE_S: Final = 30.0
 POLL_S: Final = 0.2
 
@@ -109,6 +117,8 @@ def authorize(peer: str, record: Path | None, heights: int) -> None:
     """  # noqa: D301 - click reads the backspace character
     if bool(peer) == (record is not None):
         raise InvalidInputError("give the candidate's --peer, or its --record")
+    if peer and not _PEER_ID.match(peer):
+        raise InvalidInputError(f"--peer {peer!r:.100} is no peer id; `pyrsia list` shows them")
     content: dict[str, object] = {"peer": peer} if record is None else {"record": _read(record)}
     bring("add_node", content, heights)
 
@@ -181,7 +191,9 @@ def approve(subject: str, heights: int, *, yes: bool) -> None:
         (motion,) = matches
         if not yes:
             say(motion.title, *json_text(motion.content, indent=2).split("\n"))
-            click.confirm("Approve it in the name of this node?", abort=True)
+            if not click.confirm("Approve it in the name of this node?"):
+                say("not approved")
+                click.get_current_context().exit(OTHER)
         path = f"/api/v1/motions/{motion.subject}/approve"
         taken = api.post(path, MotionTaken, {"heights": heights})
         _follow(api, taken)
@@ -238,7 +250,10 @@ def _read(path: Path) -> object:
         raise InvalidInputError(f"{path} cannot be read: {error.strerror}") from error
     if len(data) > RECORD_BYTES_MAX:
         raise InvalidInputError(f"{path} is no member.record: it has {len(data)} bytes")
-    return SignedMember.decode(data).to_json()
+    try:
+        return SignedMember.decode(data).to_json()
+    except (InvalidInputError, VerificationError) as error:
+        raise InvalidInputError(f"{path} is no member.record: {error}") from error
 
 
 def node_rows(found: Members) -> list[Row]:

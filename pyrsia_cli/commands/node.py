@@ -135,7 +135,11 @@ def config_trust(file: str | None, *, from_node: bool, network_id: str) -> None:
             data = path.read_bytes()
         except OSError as error:
             raise InvalidInputError(f"{path} cannot be read: {error.strerror}") from error
-    trust = Trust.establish(TrustFile.parse(data), network_id=expected)
+    try:
+        trust = Trust.establish(TrustFile.parse(data), network_id=expected)
+    except InvalidInputError as error:
+        source = settings.url if from_node else path
+        raise InvalidInputError(f"{source}: {error}") from error
     if from_node:
         write_whole(path, data.decode())
         forget_foreign_head(path)

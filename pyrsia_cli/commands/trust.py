@@ -82,7 +82,7 @@ def update(file: str, source: str | None, max_age: int) -> None:
     path = trust_path(settings, file)
     before = load_following(path)
     if source is not None:
-        after = before.with_newer(TrustFile.parse(_read(Path(source))))
+        after = before.with_newer(_trust_file(Path(source)))
     else:
         with NodeApi(settings) as api:
             after = _from_node(before, api, age_s_max=max_age)
@@ -135,9 +135,11 @@ def _row(path: Path, held: Following) -> Row:
     }
 
 
-def _read(path: Path) -> bytes:
+def _trust_file(path: Path) -> TrustFile:
     try:
         with path.open("rb") as file:
-            return file.read(TRUST_BYTES_MAX + 1)
+            return TrustFile.parse(file.read(TRUST_BYTES_MAX + 1))
     except OSError as error:
         raise InvalidInputError(f"{path} cannot be read: {error.strerror}") from error
+    except InvalidInputError as error:
+        raise InvalidInputError(f"{path}: {error}") from error

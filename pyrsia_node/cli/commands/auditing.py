@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final
 
 import click
 from rich.console import Console
@@ -22,12 +21,10 @@ from pyrsia_node.audit.report import AREAS, Report
 from pyrsia_node.audit.source import DirectorySource, HttpSource
 from pyrsia_node.model.digest import parse_sha256
 from pyrsia_node.model.errors import InvalidInputError, VerificationError
-from pyrsia_node.schema.exit_codes import OTHER, UNAVAILABLE
+from pyrsia_node.schema.exit_codes import UNAVAILABLE, VERIFICATION
 from pyrsia_node.tlog.checkpoint import SignedCheckpoint
 from pyrsia_node.tlog.note import NOTE_BYTES_MAX
 from pyrsia_node.tlog.trust import TRUST_BYTES_MAX, Trust, TrustFile
-
-CONTRADICTED: Final = OTHER
 
 
 @click.command()
@@ -69,7 +66,7 @@ def audit(
     its own and by executing it again; for a data directory the search index as well. The largest
     head that `pyrsia trust update` has seen must be a prefix, and so must each --head.
 
-    Exit 0: everything that was looked at holds. 1: something contradicts the rest, with its
+    Exit 0: everything that was looked at holds. 3: something contradicts the rest, with its
     place. 2: wrong usage. 4, 5: the log could not be read.
     """  # noqa: D301 - click reads the backspace character
     expected = _network(network_id, trust_file)
@@ -95,7 +92,7 @@ def audit(
     else:
         _print(report)
     if not report.holds:
-        click.get_current_context().exit(CONTRADICTED)
+        click.get_current_context().exit(VERIFICATION)
     if strict and report.unchecked:
         click.get_current_context().exit(UNAVAILABLE)
 
@@ -106,7 +103,11 @@ def _network(text: str, trust_file: Path | None) -> bytes | None:
     if trust_file is None:
         return given
     with trust_file.open("rb") as file:
-        trust = Trust.establish(TrustFile.parse(file.read(TRUST_BYTES_MAX + 1)))
+        data = file.read(TRUST_BYTES_MAX + 1)
+    try:
+        trust = Trust.establish(TrustFile.parse(data))
+    except InvalidInputError as error:
+        raise InvalidInputError(f"{trust_file}: {error}") from error
     found = trust.genesis.network_id
     if given is not None and given != found:
         raise InvalidInputError(f"{trust_file} is of network {found.hex()}, not {given.hex()}")
@@ -193,4 +194,4 @@ def _verdict(report: Report, area: str) -> str:
         return "[red]contradicted[/]"
     if area in report.unchecked:
         return "[yellow]in part[/]" if report.counted[area] else "[yellow]not checked[/]"
-    return "[green]holds[/]"
+    return "[green]holds[/]" if report.counted[area] else "none"

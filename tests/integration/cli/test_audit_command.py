@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -20,7 +21,7 @@ from tests.fakes.audited_log import AuditedLog
 from tests.strategies.small_logs import cosigned
 
 PYRSIA = Path(sys.executable).with_name("pyrsia")
-OK, CONTRADICTED, INVALID, NOT_FOUND, UNAVAILABLE = 0, 1, 2, 4, 5
+OK, INVALID, CONTRADICTED, NOT_FOUND, UNAVAILABLE = 0, 2, 3, 4, 5
 
 
 class Quiet(SimpleHTTPRequestHandler):
@@ -45,9 +46,12 @@ def address(made: AuditedLog) -> Iterator[str]:
         thread.join()
 
 
-def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+def run(
+    *arguments: str | Path, settings: Path = Path("none.toml")
+) -> subprocess.CompletedProcess[str]:
     command = [str(PYRSIA), "audit", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    env = {**os.environ, "PYRSIA_CONFIG": str(settings)}
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, env=env)
 
 
 def test_a_folder_is_audited_with_its_index(made: AuditedLog) -> None:
@@ -69,7 +73,7 @@ def test_a_log_behind_http_is_audited_and_the_lack_of_an_index_is_told(
     assert run(address + "/log/", "--strict").returncode == UNAVAILABLE
 
 
-def test_what_is_tampered_with_ends_with_one(made: AuditedLog, tmp_path: Path) -> None:
+def test_what_is_tampered_with_ends_with_three(made: AuditedLog, tmp_path: Path) -> None:
     shutil.copytree(made.root, tmp_path / "copy")
     (path,) = (tmp_path / "copy/log/tile/0").glob("*/*")
     data = bytearray(path.read_bytes())
@@ -81,7 +85,7 @@ def test_what_is_tampered_with_ends_with_one(made: AuditedLog, tmp_path: Path) -
     assert "does not hold" in done.stdout
 
 
-def test_the_genesis_of_another_network_ends_with_one(made: AuditedLog) -> None:
+def test_the_genesis_of_another_network_ends_with_three(made: AuditedLog) -> None:
     done = run(made.root, "--network-id", "00" * 32)
     assert done.returncode == CONTRADICTED
     assert "the genesis is of network" in done.stdout
@@ -94,6 +98,26 @@ def test_a_trust_file_names_the_network(made: AuditedLog, tmp_path: Path) -> Non
     both = run(made.root, "--trust", tmp_path / "net.trust", "--network-id", "00" * 32)
     assert both.returncode == INVALID
     assert "not 0000" in both.stderr
+
+
+def test_the_configured_trust_file_names_the_network_unless_another_is_given(
+    made: AuditedLog, tmp_path: Path
+) -> None:
+    genesis = made.story.local.genesis.encode()
+    trust, settings = tmp_path / "net.trust", tmp_path / "pyrsia.toml"
+    trust.write_bytes(TrustFile(genesis).encode())
+    settings.write_text(f"trust = '{trust}'\n")
+    shutil.copy(made.log / "checkpoint", tmp_path / "net.trust.head")
+    done = run(made.root, "--format", "json", settings=settings)
+    assert done.returncode == OK, done.stderr + done.stdout
+    found = json.loads(done.stdout)
+    assert (found["genesis_is_given"], found["checked"]["heads"]) == (True, 1)
+    other = run(made.root, "--network-id", "00" * 32, settings=settings)
+    assert other.returncode == CONTRADICTED
+    trust.write_text("vm.swappiness = 1")
+    wrong = run(made.root, settings=settings)
+    assert wrong.returncode == INVALID
+    assert str(trust) in wrong.stderr
 
 
 def test_heads_seen_before_are_given_by_file_or_lie_beside_the_trust_file(

@@ -90,3 +90,27 @@ def test_a_leaf_about_another_package_is_no_answer() -> None:
     _check_asked([{"purl": str(six)}], Purl.pypi("six"))
     with pytest.raises(VerificationError, match="pkg:pypi/idna"):
         _check_asked([{"purl": "pkg:pypi/idna@3.10"}], six)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("authorize", "--record", "FILE"),
+        ("config", "trust", "FILE"),
+        ("trust", "show", "FILE"),
+        ("search", "six", "--trust", "FILE"),
+    ],
+)
+def test_a_file_of_another_kind_is_named(words: tuple[str, ...], tmp_path: Path) -> None:
+    wrong = tmp_path / "hostname"
+    wrong.write_text("vm\n")
+    arguments = [str(wrong) if word == "FILE" else word for word in words]
+    error = invoke(*arguments, config=tmp_path / "c.toml")
+    assert isinstance(error, InvalidInputError)
+    assert str(wrong) in str(error)
+
+
+def test_what_is_no_peer_id_is_said_before_a_node_is_asked(tmp_path: Path) -> None:
+    error = invoke("authorize", "--peer", "abc", config=tmp_path / "c.toml")
+    assert isinstance(error, InvalidInputError)
+    assert "'abc' is no peer id" in str(error)

@@ -109,6 +109,8 @@ def test_whoever_approves_reads_every_character_of_the_motion(
     assert json_text(text) in result.output
     assert obeys_nothing(result.output)
     assert not sent
+    assert result.output.endswith("not approved\n")
+    assert result.return_value == 1
 
 
 @pytest.mark.parametrize("text", HOSTILE)
