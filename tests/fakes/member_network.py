@@ -98,9 +98,21 @@ class MemberNode(MemberLinks, PeerRequests):
             push=self._push,
         )
         chain_id = Digest(genesis.network_id)
-        wal_folder = network.folder / f"wal-{index}"
+        self._recover(network.stores[index], chain_id, network.folder / f"wal-{index}")
+        self._make_justice(network.stores[index], chain_id)
+        self.driver = self._make_driver(chain_id)
+        self.pending.work = self.driver.work_arrived
+        self.follower = Follower(
+            requests=self,
+            chain=self.chain,
+            apply=self.driver.apply_decision,
+        )
+        self.driver.on_catchup = self.follower.hint
+
+    def _recover(self, store: KeyValueStore, chain_id: Digest, wal_folder: Path) -> None:
+        """Read the write-ahead log; go on from it, or be silent if it is damaged."""
         wal_folder.mkdir(exist_ok=True)
-        self.wal = WriteAheadLog(wal_folder, StoreAnchor(network.stores[index]))
+        self.wal = WriteAheadLog(wal_folder, StoreAnchor(store))
         records, damage = self.wal.read()
         self.damage = damage or what_the_chain_lacks(records, self.chain.tip.height)
         signer = Signer(chain_id, self.identity.sign["vote"], first_height=None)
@@ -123,46 +135,12 @@ class MemberNode(MemberLinks, PeerRequests):
                 requests=self,
                 peer_of=PeerId,
                 labels=lambda: {
-                    member.id: member.member.record.label for member in network.members
+                    member.id: member.member.record.label for member in self.network.members
                 },
                 set_aside=self.wal.set_aside,
             ),
             damage=self.damage,
         )
-        self._make_justice(network.stores[index], chain_id)
-        checks = CheckCounter(ed25519.verify)
-        ingress = Ingress(
-            chain_id, checks, on_refusal=lambda sender, why: self.refusals.append((sender, why))
-        )
-        ingress.enter(self.replica.height, self.replica.members)
-        self.driver = MemberDriver(
-            me=self.me,
-            replica=self.replica,
-            ingress=ingress,
-            around=Surroundings(
-                chain=self.chain,
-                mempool=self.mempool,
-                pending=self.pending,
-                wal=self.wal,
-                links=self,
-                requests=self,
-                checks=checks,
-                gate=self.gate,
-                forks=self.forks,
-                evidence=self.evidence,
-                transcripts=self.transcripts,
-                clock=self.clock,
-                peer_of=PeerId,
-                committed=self._committed,
-            ),
-        )
-        self.pending.work = self.driver.work_arrived
-        self.follower = Follower(
-            requests=self,
-            chain=self.chain,
-            apply=self.driver.apply_decision,
-        )
-        self.driver.on_catchup = self.follower.hint
 
     def _make_justice(self, store: KeyValueStore, chain_id: Digest) -> None:
         self.locker = EvidenceLocker(store)
@@ -187,6 +165,34 @@ class MemberNode(MemberLinks, PeerRequests):
                 verify=ed25519.verify,
                 halted=self.replica.halt,
             )
+        )
+
+    def _make_driver(self, chain_id: Digest) -> MemberDriver:
+        checks = CheckCounter(ed25519.verify)
+        ingress = Ingress(
+            chain_id, checks, on_refusal=lambda sender, why: self.refusals.append((sender, why))
+        )
+        ingress.enter(self.replica.height, self.replica.members)
+        return MemberDriver(
+            me=self.me,
+            replica=self.replica,
+            ingress=ingress,
+            around=Surroundings(
+                chain=self.chain,
+                mempool=self.mempool,
+                pending=self.pending,
+                wal=self.wal,
+                links=self,
+                requests=self,
+                checks=checks,
+                gate=self.gate,
+                forks=self.forks,
+                evidence=self.evidence,
+                transcripts=self.transcripts,
+                clock=self.clock,
+                peer_of=PeerId,
+                committed=self._committed,
+            ),
         )
 
     async def run(self) -> None:
