@@ -25,8 +25,8 @@ from pyrsia_cli.commands import (
     trust,
     watch,
 )
-from pyrsia_cli.output import note
 from pyrsia_node.model.errors import PyrsiaError
+from pyrsia_node.model.printable import plain_message
 from pyrsia_node.schema.exit_codes import INVALID, exit_code_of
 
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
@@ -88,9 +88,7 @@ def main() -> None:
     try:
         code = cli.main(standalone_mode=False)
     except PyrsiaError as error:
-        first, *rest = f"pyrsia: {error}".split("\n")
-        # A node's message cannot pass for a line of ours: what goes on is indented.
-        note(first, *(line if line.startswith("  ") else f"  {line}" for line in rest))
+        sys.stderr.write(plain_message("pyrsia", str(error)) + "\n")
         code = exit_code_of(error)
     except click.exceptions.Abort:
         sys.stderr.write("pyrsia: interrupted\n")

@@ -19,6 +19,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from pyrsia_node.model.printable import plain
+
 FORMATS: Final = ("table", "json", "jsonl", "csv")
 PIPE_COLUMNS: Final = 1_000_000
 """Width of a table that goes to no terminal: nothing is cut or folded there."""
@@ -40,19 +42,6 @@ def format_option(function: _F) -> _F:
         help="Table for people; JSON, JSON lines or CSV for programs.",
     )
     return option(function)
-
-
-def plain(text: str) -> str:
-    """Return ``text`` in which each character that is not printable is an escape, as in Python.
-
-    Line ends, control characters, those that reverse the direction and lone surrogates are not
-    printable; letters of all scripts are.
-    """
-    if text.isprintable():
-        return text
-    return "".join(
-        each if each.isprintable() else each.encode("unicode_escape").decode() for each in text
-    )
 
 
 def json_text(value: object, *, indent: int | None = None, compact: bool = False) -> str:

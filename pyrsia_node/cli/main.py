@@ -14,6 +14,7 @@ from typing import Final
 import click
 
 from pyrsia_node.model.errors import PyrsiaError
+from pyrsia_node.model.printable import plain_message
 from pyrsia_node.schema.exit_codes import INVALID, exit_code_of
 
 _CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
@@ -81,7 +82,7 @@ def main() -> None:
     try:
         code = cli.main(standalone_mode=False)
     except PyrsiaError as error:
-        sys.stderr.write(f"pyrsia-node: {error}\n")
+        sys.stderr.write(plain_message("pyrsia-node", str(error)) + "\n")
         code = exit_code_of(error)
     except (click.exceptions.Abort, KeyboardInterrupt):
         sys.stderr.write("pyrsia-node: interrupted\n")

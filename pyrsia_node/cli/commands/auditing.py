@@ -21,6 +21,7 @@ from pyrsia_node.audit.report import AREAS, Report
 from pyrsia_node.audit.source import DirectorySource, HttpSource
 from pyrsia_node.model.digest import parse_sha256
 from pyrsia_node.model.errors import InvalidInputError, VerificationError
+from pyrsia_node.model.printable import plain
 from pyrsia_node.schema.exit_codes import UNAVAILABLE, VERIFICATION
 from pyrsia_node.tlog.checkpoint import SignedCheckpoint
 from pyrsia_node.tlog.note import NOTE_BYTES_MAX
@@ -169,11 +170,13 @@ def _print(report: Report) -> None:
     console = Console(highlight=False)
     when = datetime.fromtimestamp(report.cosigned_at_s, UTC).isoformat()
     known = "" if report.genesis_is_given else " (as the log itself says: compare it)"
-    console.print(f"log      {escape(report.origin)}")
+    console.print(f"log      {_safe(report.origin)}")
     console.print(f"network  {report.network_id}{known}")
     console.print(f"head     {report.size} entries, height {report.height}, root {report.root}")
     if report.cosigned_by:
-        console.print(f"cosigned {', '.join(report.cosigned_by)} (needs {report.quorum}), {when}")
+        console.print(
+            f"cosigned {_safe(', '.join(report.cosigned_by))} (needs {report.quorum}), {when}"
+        )
     facts = ", ".join(f"{count} {name}" for name, count in sorted(report.facts.items()))
     console.print(f"holds    {facts or 'no requests'}")
     table = Table("area", "checked", "", "what it means", box=None, pad_edge=False)
@@ -181,12 +184,17 @@ def _print(report: Report) -> None:
         table.add_row(area, str(report.counted[area]), _verdict(report, area), meaning)
     console.print(table)
     for area, why in report.unchecked.items():
-        console.print(f"[yellow]not checked[/]  {area}: {escape(why)}", soft_wrap=True)
+        console.print(f"[yellow]not checked[/]  {area}: {_safe(why)}", soft_wrap=True)
     for each in report.contradictions:
-        console.print(f"[red]contradiction[/]  {each.area}: {escape(str(each))}", soft_wrap=True)
+        console.print(f"[red]contradiction[/]  {each.area}: {_safe(str(each))}", soft_wrap=True)
     if report.surplus:
         console.print(f"and {report.surplus} more")
     console.print("[bold green]holds[/]" if report.holds else "[bold red]does not hold[/]")
+
+
+def _safe(text: str) -> str:
+    """Return what the publisher may have written, as no markup and no order to a terminal."""
+    return escape(plain(text))
 
 
 def _verdict(report: Report, area: str) -> str:

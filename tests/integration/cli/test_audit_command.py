@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -70,6 +71,7 @@ def test_a_log_behind_http_is_audited_and_the_lack_of_an_index_is_told(
     assert done.returncode == OK, done.stderr + done.stdout
     assert "not checked  index: only a data directory has one" in done.stdout
     assert done.stdout.endswith("holds\n")
+    assert re.search(r"^heads +0 +none ", done.stdout, re.MULTILINE)
     assert run(address + "/log/", "--strict").returncode == UNAVAILABLE
 
 

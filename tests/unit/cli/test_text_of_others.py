@@ -19,8 +19,9 @@ from pyrsia_cli import main
 from pyrsia_cli.api import NodeApi
 from pyrsia_cli.commands.building import progress_table
 from pyrsia_cli.delivery import Event
-from pyrsia_cli.output import emit, json_text, note, plain, say
+from pyrsia_cli.output import emit, json_text, note, say
 from pyrsia_node.model.errors import UnavailableError
+from pyrsia_node.model.printable import plain
 from pyrsia_node.schema.links import BuildStatus
 from pyrsia_node.schema.motions import Members, MotionLine
 
