@@ -13,9 +13,9 @@ import click
 
 from pyrsia_cli.api import NodeApi
 from pyrsia_cli.commands.members import bring, heights_option, require_answer, until_committed
-from pyrsia_cli.output import say
+from pyrsia_cli.output import note, say
 from pyrsia_cli.settings import load_settings, settings_path
-from pyrsia_node.model.errors import InvalidInputError, NotFoundError
+from pyrsia_node.model.errors import InvalidInputError, NotFoundError, PyrsiaError, UnavailableError
 from pyrsia_node.model.purl import Purl
 from pyrsia_node.schema.http import Entry, InspectLog
 from pyrsia_node.schema.motions import AdviceTaken
@@ -61,8 +61,16 @@ def revoke(
     purl = version_purl(package)
     if all_files == bool(digests):
         raise InvalidInputError("say which files: --sha256 DIGEST, or --all-files")
+    failures: list[PyrsiaError] = []
     for digest in digests or _files_of(purl):
-        bring("revoke", {"purl": str(purl), "reason": reason, "sha256": digest}, heights)
+        try:
+            bring("revoke", {"purl": str(purl), "reason": reason, "sha256": digest}, heights)
+        except (InvalidInputError, UnavailableError) as error:
+            # One that is revoked already must not keep the others from it.
+            note(f"sha256:{digest}: {error}")
+            failures.append(error)
+    if failures:
+        raise failures[0]
 
 
 @click.command()

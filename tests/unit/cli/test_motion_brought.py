@@ -1,4 +1,4 @@
-"""What ``pyrsia set-param`` says of a motion once this node's approval is in the log."""
+"""What the command that brings a motion says once this node's approval is in the log."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from pyrsia_cli.main import cli
-from pyrsia_node.model.errors import UnavailableError
+from pyrsia_node.model.errors import InvalidInputError, UnavailableError
 
 NORTH = f"12D3KooW{'N' * 44}"
 SUBJECT, TRANSACTION = "9d" * 32, "ab" * 32
@@ -23,7 +23,9 @@ TAKEN = {
     "transaction": TRANSACTION,
     "needed": 1,
 }
-Shown = Callable[[str], Result]
+CLOSED, OPEN = "aa" * 32, "bb" * 32
+SET = ("set-param", "burst", "9")
+Bring = Callable[..., Result]
 
 
 def members(detail: str) -> dict[str, object]:
@@ -42,7 +44,7 @@ def members(detail: str) -> dict[str, object]:
 
 
 @pytest.fixture
-def bring(tmp_path: Path) -> Iterator[Shown]:
+def bring(tmp_path: Path) -> Iterator[Bring]:
     """Yield what brings a motion at a node that gives this detail for it."""
     detail = [""]
 
@@ -52,12 +54,16 @@ def bring(tmp_path: Path) -> Iterator[Shown]:
             self._say(members(detail[0]) if is_members else {"committed": True, "height": 12})
 
         def do_POST(self) -> None:
-            self.rfile.read(int(self.headers["Content-Length"]))
-            self._say(TAKEN)
+            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            if body["content"].get("sha256") == CLOSED:
+                why = "leaf 7 says revoke already"
+                self._say({"error": {"kind": "invalid", "message": why}}, code=400)
+            else:
+                self._say(TAKEN)
 
-        def _say(self, answer: object) -> None:
+        def _say(self, answer: object, *, code: int = 200) -> None:
             body = json.dumps(answer).encode()
-            self.send_response(200)
+            self.send_response(code)
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
             self.wfile.write(body)
@@ -65,9 +71,8 @@ def bring(tmp_path: Path) -> Iterator[Shown]:
         def log_message(self, *_: object) -> None:
             """Say nothing: the tests' output is not the place."""
 
-    def run(said: str) -> Result:
+    def run(said: str, *words: str) -> Result:
         detail[0] = said
-        words = ["set-param", "burst", "9"]
         return CliRunner(env={"PYRSIA_CONFIG": str(settings)}).invoke(cli, words)
 
     with HTTPServer(("127.0.0.1", 0), Node) as server:
@@ -82,14 +87,23 @@ def bring(tmp_path: Path) -> Iterator[Shown]:
         thread.join()
 
 
-def test_a_motion_that_the_nodes_carry_out_is_said_to_be(bring: Shown) -> None:
-    result = bring("")
+def test_a_motion_that_the_nodes_carry_out_is_said_to_be(bring: Bring) -> None:
+    result = bring("", *SET)
     assert result.exit_code == 0, result.output
     assert "approved by 1, which is enough: the nodes carry it out now" in result.output
 
 
-def test_a_motion_that_nobody_can_carry_out_is_an_error_with_its_reason(bring: Shown) -> None:
-    result = bring("parameter burst is 9 already")
+def test_a_motion_that_nobody_can_carry_out_is_an_error_with_its_reason(bring: Bring) -> None:
+    result = bring("parameter burst is 9 already", *SET)
     assert isinstance(result.exception, UnavailableError)
     assert str(result.exception).endswith("but it waits: parameter burst is 9 already")
     assert "carry it out now" not in result.output
+
+
+def test_a_file_that_is_revoked_already_keeps_no_other_from_it(bring: Bring) -> None:
+    files = ("--sha256", CLOSED, "--sha256", OPEN)
+    result = bring("", "revoke", "six==1.17.0", *files, "--reason", "harms")
+    assert isinstance(result.exception, InvalidInputError)
+    assert str(result.exception) == "leaf 7 says revoke already"
+    assert f"subject {SUBJECT}" in result.output
+    assert "the nodes carry it out now" in result.output
