@@ -286,7 +286,9 @@ def test_watch_without_a_beginning_tells_what_is_new_only(tmp_path: Path) -> Non
 
 def test_running_watch_prints_what_comes(tmp_path: Path) -> None:
     async def act(it: Setting) -> None:
+        # Tests that run in a shell's background ignore Ctrl-C, and so would what they start.
         process = await asyncio.create_subprocess_exec(
+            *("env", "--default-signal=INT"),
             *(PYRSIA, "watch", "status:accepted", "--from", "0", "--interval", "0.1"),
             env=it.environment(),
             stdout=asyncio.subprocess.PIPE,
