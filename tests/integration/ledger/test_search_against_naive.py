@@ -328,7 +328,6 @@ def pages(
     raise AssertionError("the pages have no end")
 
 
-@pytest.mark.timeout(400)
 @settings(
     max_examples=120,
     deadline=None,

@@ -34,7 +34,7 @@ class Story:
         """Run members until the block ends; then all of them are killed."""
         nodes = [self.network.node(index) for index in indexes]
         self.lives += nodes
-        with trio.fail_after(7500):
+        with trio.fail_after(600):
             async with trio.open_nursery() as nursery:
                 for node in nodes:
                     nursery.start_soon(node.run)

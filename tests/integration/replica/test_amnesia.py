@@ -26,8 +26,6 @@ from tests.fakes.memory_store import MemoryKeyValueStore
 from tests.integration.replica.orders import order
 from tests.integration.replica.story import OWN, Story, heights_voted
 
-pytestmark = pytest.mark.timeout(300)
-
 
 @pytest.fixture
 def fast_clock() -> MockClock:

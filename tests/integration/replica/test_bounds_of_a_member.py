@@ -22,8 +22,6 @@ from tests.integration.replica.story import Story
 
 N = VoteKind.NOTARIZE
 
-pytestmark = pytest.mark.timeout(300)
-
 
 @pytest.fixture
 def fast_clock() -> MockClock:

@@ -36,8 +36,6 @@ from tests.integration.replica.orders import order
 A, B = Digest(b"a" * 32), Digest(b"b" * 32)
 N, X, F = VoteKind.NOTARIZE, VoteKind.NULLIFY, VoteKind.FINALIZE
 
-pytestmark = pytest.mark.timeout(300)
-
 
 @pytest.fixture
 def fast_clock() -> MockClock:
@@ -47,7 +45,7 @@ def fast_clock() -> MockClock:
 
 @asynccontextmanager
 async def running(*nodes: MemberNode) -> AsyncIterator[None]:
-    with trio.fail_after(7500):
+    with trio.fail_after(600):
         async with trio.open_nursery() as nursery:
             for node in nodes:
                 nursery.start_soon(node.run)

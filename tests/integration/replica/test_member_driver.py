@@ -22,8 +22,6 @@ from tests.fakes.member_network import MemberNetwork, MemberNode
 from tests.strategies.build_bodies import request
 from tests.strategies.identities import GENESIS_TIME_MS
 
-pytestmark = pytest.mark.timeout(300)
-
 
 @pytest.fixture
 def fast_clock() -> MockClock:
@@ -45,7 +43,7 @@ def transaction(network: MemberNetwork, number: int, *, sponsor: int = 0) -> byt
 
 @asynccontextmanager
 async def running(*nodes: MemberNode) -> AsyncIterator[None]:
-    with trio.fail_after(7500):
+    with trio.fail_after(600):
         async with trio.open_nursery() as nursery:
             for node in nodes:
                 nursery.start_soon(node.run)

@@ -16,7 +16,6 @@ from collections.abc import Iterable
 from pathlib import Path
 from unittest import mock
 
-import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -352,7 +351,6 @@ class World(RuleBasedStateMachine):
         assert left <= set(self.node.signer.votes(height))
 
 
-@pytest.mark.timeout(300)
 def test_member_keeps_its_word_whatever_happens_to_its_process_and_its_files() -> None:
     World.TestCase.settings = settings(
         World.TestCase.settings, max_examples=40, stateful_step_count=30

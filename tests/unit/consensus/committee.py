@@ -273,6 +273,8 @@ class Node:
                 members = self.replica.members_of(message_height(effect.message))
                 assert members is not None
                 self._send([one.id for one in members.members if one.id != self.me], effect.message)
+            case BuildBody() if effect.height != self.replica.height:
+                pass  # decided meanwhile, by an event that an earlier effect of this step led to
             case BuildBody() if not self.is_slow:
                 return [self.build(effect)]
             case CheckBody() if not self.is_slow:
@@ -289,8 +291,8 @@ class Node:
         if not self.transactions:
             return BodyBuilt(effect.height, effect.view, None)
         parent = effect.parent_certificate
-        # A replica that has just recovered knows no set but its own; here both are the same.
-        below = self.replica.members_of(Height(effect.height - 1)) or self.members
+        below = self.replica.members_of(Height(effect.height - 1))
+        assert below is not None
         encoded = wire.encode_certificate(parent, n=len(below.members)) if parent else b""
         tip = parent.block_hash if parent else GENESIS_TIP
         block = make_block(
