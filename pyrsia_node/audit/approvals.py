@@ -2,7 +2,8 @@
 
 Written apart from the ledger's machine, over plain JSON: approvals are kept by (operation,
 subject), an operation needs those of a quorum of the members of its block's set, none expired,
-none used before; and the set leaf must be exactly the old set with that one change.
+none signed before the operation happened last; and the set leaf must be exactly the old set with
+that one change.
 Specification: docs/spec/leaves.md, "Approvals".
 """
 
@@ -31,6 +32,7 @@ class ApprovalAudit:
         self._network = network_id
         self._report = report
         self._given: dict[tuple[str, str], dict[str, int]] = {}
+        self._happened: dict[tuple[str, str], int] = {}
 
     def check(self, block: Block) -> None:
         """Follow one block."""
@@ -38,8 +40,7 @@ class ApprovalAudit:
         for offset, value in enumerate(block.values[: block.transactions], start=1):
             kind = value.get("t")
             if kind == "approve":
-                key = (str(value.get("op")), str(value.get("subject")))
-                self._given.setdefault(key, {})[str(value.get("by"))] = cast("int", value["expiry"])
+                self._take(value)
             elif kind in APPROVED:
                 self._check_operation(block, offset, value)
                 self._report.facts[str(kind)] += 1
@@ -48,9 +49,16 @@ class ApprovalAudit:
         self._check_set(block, changes)
         self._forget(block.height)
 
+    def _take(self, value: JsonObject) -> None:
+        key = (str(value.get("op")), str(value.get("subject")))
+        if cast("int", value["since"]) >= self._happened.get(key, 0):
+            self._given.setdefault(key, {})[str(value.get("by"))] = cast("int", value["expiry"])
+
     def _check_operation(self, block: Block, offset: int, value: JsonObject) -> None:
         kind = str(value["t"])
-        given = self._given.pop((kind, self._subject(value)), {})
+        key = (kind, self._subject(value))
+        given = self._given.pop(key, {})
+        self._happened[key] = block.height
         members = {record.id for record in block.voters.members}
         counted = [m for m, expiry in given.items() if m in members and expiry >= block.height]
         needed = block.voters.quorum

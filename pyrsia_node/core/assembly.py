@@ -205,10 +205,7 @@ class Assembly:
         return ""
 
     def _check_open(self, motion: Motion, by: NodeId) -> None:
-        """Refuse a motion that no approval can carry, by the rule that it breaks.
-
-        An approval that comes after its operation would count once more, at a later equal one.
-        """
+        """Refuse a motion that no approval can carry, by the rule that it breaks."""
         self._opened.chain.check_motion(motion.operation(motion.author(by)))
 
     def _require_seat(self) -> None:
@@ -216,8 +213,10 @@ class Assembly:
             raise UnavailableError("only authorized nodes approve anything: ask at one of them")
 
     async def _approve(self, subject: Sha256, motion: Motion, heights: int) -> str:
-        expiry = self._opened.chain.tip.height + heights
-        signed = self._sign(Approve(self._opened.me, motion.op, subject, expiry))
+        since = self._opened.chain.tip.height
+        signed = self._sign(
+            Approve(self._opened.me, motion.op, subject, since=since, expiry=since + heights)
+        )
         before = self._own.get(subject)
         self._own.keep(subject, OwnMotion(motion, signed.id))
         try:

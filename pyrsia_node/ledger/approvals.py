@@ -9,7 +9,6 @@ from typing import cast
 from consensus.types import NodeId
 from pyrsia_node.ledger.machine import records
 from pyrsia_node.ledger.machine.view import StateView
-from pyrsia_node.model.canonical import JsonObject
 from pyrsia_node.model.digest import Sha256
 from pyrsia_node.ports import KeyValueReader
 
@@ -38,8 +37,7 @@ def read_approvals(state: KeyValueReader, *, height: int) -> Iterator[Approval]:
     view = StateView(state)
     for raw_key, _ in state.scan(records.APPROVAL_PREFIX.encode("ascii")):
         key = raw_key.decode("ascii")
-        record = cast("JsonObject", view.get(key))
-        expiry = cast("int", record["expiry"])
-        if expiry >= height and not record["spent"]:
+        expiry = cast("int", view.get(key))
+        if expiry >= height:
             op, subject, member = records.parse_approval_key(key)
             yield Approval(op, subject, member, expiry)

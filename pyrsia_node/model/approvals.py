@@ -43,14 +43,17 @@ def operation_subject(network_id: bytes, content: JsonObject) -> Sha256:
 class Approve:
     """One member's yes to one operation.
 
-    ``subject`` is the digest that the operation's class returns. ``expiry`` is the last height
-    of a block in which the approval counts.
+    ``subject`` is the digest that the operation's class returns. ``since`` is the height up to
+    which the member knew the log when it signed: a yes that is older than the last time that the
+    operation happened was for that time. ``expiry`` is the last height of a block in which the
+    approval counts.
     """
 
     kind: ClassVar[str] = "approve"
     by: NodeId
     op: str
     subject: Sha256
+    since: int
     expiry: int
 
     @property
@@ -64,6 +67,7 @@ class Approve:
             "by": self.by,
             "expiry": self.expiry,
             "op": self.op,
+            "since": self.since,
             "subject": self.subject,
             "t": "approve",
             "v": 1,
@@ -82,8 +86,9 @@ class Approve:
             by=parse_member_id(got, "by"),
             op=got.one_of("op", APPROVED_OPERATIONS),
             subject=got.sha256("subject"),
+            since=got.integer("since", low=0, high=INTEGER_MAX),
             expiry=got.integer("expiry", low=1, high=INTEGER_MAX),
         )
 
 
-_MEMBERS: Final = frozenset({"by", "expiry", "op", "subject", "t", "v"})
+_MEMBERS: Final = frozenset({"by", "expiry", "op", "since", "subject", "t", "v"})

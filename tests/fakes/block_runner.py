@@ -110,7 +110,7 @@ class BlockRunner:
     def approved(self, operation: MembershipOperation) -> list[Transaction]:
         """Return everybody's approval of an operation, then the operation."""
         yes = [
-            change.approve(member, operation, NETWORK, expiry=self.height + 10)
+            change.approve(member, operation, NETWORK, since=self.height, expiry=self.height + 10)
             for member in self.members
         ]
         return [*yes, operation]

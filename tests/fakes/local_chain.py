@@ -129,9 +129,9 @@ class LocalChain:
         self, operation: MembershipOperation | Withdraw | Revoke, *, heights: int = 10
     ) -> list[Transaction]:
         """Return everybody's approval of an operation, then the operation."""
-        expiry = self.chain.tip.height + heights
+        since = self.chain.tip.height
         yes = [
-            change.approve(one.id, operation, self.network_id, expiry=expiry)
+            change.approve(one.id, operation, self.network_id, since=since, expiry=since + heights)
             for one in self.members
         ]
         return [*yes, operation]

@@ -116,7 +116,7 @@ class PublishedLog:
         if isinstance(statement, Withdraw | Revoke):
             network_id, height = self.local.network_id, self.local.chain.tip.height
             approvals = [
-                approve(one.id, statement, network_id, expiry=height + 10)
+                approve(one.id, statement, network_id, since=height, expiry=height + 10)
                 for one in self.local.members
             ]
             self._commit(*approvals)

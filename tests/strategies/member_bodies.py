@@ -25,9 +25,11 @@ def approve(
     network_id: bytes,
     *,
     expiry: int,
+    since: int = 0,
 ) -> Approve:
     """Return a member's yes to an operation."""
-    return Approve(by, operation.kind, operation.subject(network_id), expiry)
+    subject = operation.subject(network_id)
+    return Approve(by, operation.kind, subject, since=since, expiry=expiry)
 
 
 def proof(one: Identity, network_id: bytes, *, height: int, head: Head) -> JoinProof:

@@ -156,6 +156,7 @@ approvals = st.builds(
     by=member_ids,
     op=st.sampled_from(APPROVED_OPERATIONS),
     subject=digests,
+    since=st.integers(0, 2**53 - 1),
     expiry=st.integers(1, 2**53 - 1),
 )
 additions = st.builds(

@@ -89,7 +89,7 @@ def apply_change(
     subject = operation.subject(context.network_id)
     approvals.check_approved(state, context, op=operation.kind, subject=subject)
 
-    approvals.spend(state, op=operation.kind, subject=subject)
+    approvals.spend(state, context, op=operation.kind, subject=subject)
     state.view.put(records.change_key(transaction_id), leaf)
     match operation:
         case SetParam():

@@ -16,9 +16,11 @@ key                                value
 ``tries/<member>/<purl digest>``   block times of this sponsor's latest requests for the purl
 ``seq/<member>``                   number of the member's last attest batch
 ``doc/<digest>``                   index of the Result leaf that carries the document
-``approval/<op>/<subject>/<m>``    ``{"expiry": height, "spent": whether it was used}`` of member m
+``approval/<op>/<subject>/<m>``    the last height at which the unspent approval of member m counts
 ``expiring/<height>/<op>/<s>/<m>`` 1: an approval and the last height at which it counts
-``approvals/<member>``             how many approvals of the member are not expired
+``approvals/<member>``             how many approvals of the member are neither expired nor spent
+``happened/<op>/<subject>``        the last height at which approvals of it were spent
+``guarded/<height>/<op>/<s>``      1: the last height at which its ``happened/`` row is needed
 ``change/<id>``                    leaf index of an operation on the set or the parameters
 ``key/<hex>``                      id of the removed member that owns a key; "" for a retired key
 ``param/<name>``                   a parameter that was changed since the genesis
@@ -53,6 +55,9 @@ EXPIRING_PREFIX: Final = "expiring/"
 
 PARAM_PREFIX: Final = "param/"
 """Prefix of the keys of changed parameters."""
+
+GUARDED_PREFIX: Final = "guarded/"
+"""Prefix of the keys that list what has happened by the last height that asks for it."""
 
 APPROVAL_PREFIX: Final = "approval/"
 """Prefix of the keys of approvals."""
@@ -154,8 +159,29 @@ def parse_expiring_key(key: str) -> tuple[int, str, Sha256, NodeId]:
 
 
 def approvals_key(member: str) -> str:
-    """Return the key of the number of a member's approvals that are not expired."""
+    """Return the key of the number of a member's approvals that may still count."""
     return f"approvals/{member}"
+
+
+def happened_key(op: str, subject: str) -> str:
+    """Return the key of the height at which an operation happened last."""
+    return f"happened/{op}/{subject}"
+
+
+def guarded_key(height: int, op: str, subject: str) -> str:
+    """Return the key that says up to which height it is asked when an operation happened."""
+    return f"{GUARDED_PREFIX}{height:0{_TIME_DIGITS}d}/{op}/{subject}"
+
+
+def guarded_bound(height: int) -> str:
+    """Return the key below which are exactly the operations that are asked for up to ``height``."""
+    return f"{GUARDED_PREFIX}{height + 1:0{_TIME_DIGITS}d}/"
+
+
+def parse_guarded_key(key: str) -> tuple[str, Sha256]:
+    """Return (operation, subject) of a key that ``guarded_key`` made."""
+    _, _, op, subject = key.split("/")
+    return op, Sha256(subject)
 
 
 def change_key(transaction_id: str) -> str:

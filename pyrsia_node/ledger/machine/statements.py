@@ -91,7 +91,7 @@ def _close(
         raise InvalidInputError(f"leaf {before} says {statement.kind} already")
     subject = statement.subject(context.network_id)
     approvals.check_approved(state, context, op=statement.kind, subject=subject)
-    approvals.spend(state, op=statement.kind, subject=subject)
+    approvals.spend(state, context, op=statement.kind, subject=subject)
     state.view.put(key, leaf)
 
 

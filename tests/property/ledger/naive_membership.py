@@ -1,7 +1,8 @@
 """The rules of sets and approvals once more, as plainly as possible. The product is not imported.
 
-Nothing is ever forgotten here: all approvals of all times are kept, and every question walks over
-them. Transactions are JSON objects. Written from docs/spec/leaves.md, not from the code it checks.
+Nothing is forgotten here because time has passed: approvals that expired are kept, and so is when
+an operation happened; every question walks over them. Transactions are JSON objects. Written from
+docs/spec/leaves.md, not from the code it checks.
 """
 
 from __future__ import annotations
@@ -29,7 +30,6 @@ class Yes:
     op: str
     subject: str
     expiry: int
-    is_spent: bool = False
 
 
 @dataclass
@@ -42,6 +42,7 @@ class NaiveMembership:
     epoch: int = 0
     given: list[Yes] = field(default_factory=list)
     done: set[str] = field(default_factory=set)
+    happened: dict[tuple[str, str], int] = field(default_factory=dict)
     retired: set[str] = field(default_factory=set)
     owned: dict[str, str] = field(default_factory=dict)
 
@@ -70,13 +71,20 @@ class NaiveMembership:
     # ------------------------------------------------------------ approvals
 
     def approve(self, body: Json) -> None:
-        if not self.height <= body["expiry"] <= self.height + 100_000:
+        what = (body["op"], body["subject"])
+        if not self.height <= body["expiry"] <= body["since"] + 100_000:
+            raise Refused
+        if body["since"] >= self.height:
+            raise NotYet
+        if body["since"] < self.happened.get(what, 0):
             raise Refused
         alive = [yes for yes in self.given if yes.expiry >= self.height]
         mine = [yes for yes in alive if yes.by == body["by"]]
-        same = [yes for yes in mine if (yes.op, yes.subject) == (body["op"], body["subject"])]
+        same = [yes for yes in mine if (yes.op, yes.subject) == what]
         if any(yes.expiry >= body["expiry"] for yes in same):
             raise Refused
+        if not same and len(mine) >= 64:
+            raise NotYet
         self.given = [yes for yes in self.given if yes not in same]
         self.given.append(Yes(body["by"], body["op"], body["subject"], body["expiry"]))
 
@@ -84,15 +92,14 @@ class NaiveMembership:
         return {
             yes.by
             for yes in self.given
-            if (yes.op, yes.subject, yes.is_spent) == (op, subject, False)
+            if (yes.op, yes.subject) == (op, subject)
             and yes.expiry >= self.height
             and yes.by in self.members
         }
 
     def spend(self, op: str, subject: str) -> None:
-        for yes in self.given:
-            if (yes.op, yes.subject) == (op, subject):
-                yes.is_spent = True
+        self.given = [yes for yes in self.given if (yes.op, yes.subject) != (op, subject)]
+        self.happened[op, subject] = self.height
 
     def subject(self, body: Json) -> str:
         if "record" in body:

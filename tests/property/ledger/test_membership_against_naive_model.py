@@ -110,13 +110,19 @@ class MembershipAgainstModel(RuleBasedStateMachine):
 
     # -------------------------------------------------------------- rules
 
-    @rule(wish=wishes, who=st.lists(people, min_size=1, max_size=4), ahead=st.integers(0, 6))
-    def approve(self, wish: Wish, who: list[int], ahead: int) -> None:
+    @rule(
+        wish=wishes,
+        who=st.lists(people, min_size=1, max_size=4),
+        ahead=st.integers(0, 6),
+        old=st.sampled_from([0, 0, 0, 1, 3, -1]),
+    )
+    def approve(self, wish: Wish, who: list[int], ahead: int, old: int) -> None:
         for number in who:
             yes = change.approve(
                 self.people[number].id,
                 self.operation(wish, number, 0),
                 NETWORK,
+                since=max(0, self.runner.height - old),
                 expiry=max(1, self.runner.height + ahead),
             )
             self.block(yes)
@@ -131,9 +137,9 @@ class MembershipAgainstModel(RuleBasedStateMachine):
         """Approve by as many as are needed, one less at times, and submit; perhaps two at once."""
         self.nonce += 1
         operation = self.operation(wish, by, 0)
-        members = self.runner.members
+        members, now = self.runner.members, self.runner.height
         yes = [
-            change.approve(each, operation, NETWORK, expiry=self.runner.height + 3)
+            change.approve(each, operation, NETWORK, since=now, expiry=now + 3)
             for each in members[: quorum(len(members)) - missing]
         ]
         if wish[0] == other[0] or not self.block(*yes, operation, self.operation(other, by, 0)):
@@ -173,7 +179,7 @@ class MembershipAgainstModel(RuleBasedStateMachine):
         assert found == {
             (yes.op, yes.subject, yes.by, yes.expiry)
             for yes in self.naive.given
-            if yes.expiry >= height and not yes.is_spent
+            if yes.expiry >= height
         }
 
     @invariant()

@@ -206,7 +206,7 @@ def revoked(scene: Scene) -> list[Transaction]:
 def approvals(scene: Scene) -> list[Transaction]:
     kinds = APPROVED_OPERATIONS
     return [
-        Approve(ME, kinds[n % 6], sha256_of(bytes([n])), scene.runner.height + 5)
+        Approve(ME, kinds[n % 6], sha256_of(bytes([n])), since=0, expiry=scene.runner.height + 5)
         for n in range(APPROVALS_MAX + 1)
     ]
 
@@ -219,6 +219,17 @@ def yes(scene: Scene, by: str, *ahead: int) -> list[Transaction]:
     ]
 
 
+def kept_back(scene: Scene) -> list[Transaction]:
+    operation = change.set_param(ME, "burst", 5)
+    scene.done(operation)
+    return [change.approve(ME, operation, NETWORK, expiry=99)]
+
+
+def of_a_height_to_come(scene: Scene) -> list[Transaction]:
+    height = scene.runner.height + 3
+    return [change.approve(ME, scene.adding(), NETWORK, since=height, expiry=99)]
+
+
 def too_large(scene: Scene, name: str, bound: int) -> list[Transaction]:
     scene.patch.setattr(membership, name, bound)
     return scene.runner.add(NEW)
@@ -228,7 +239,8 @@ def second_in_the_log(scene: Scene) -> list[Transaction]:
     first = change.set_param(ME, "burst", 5)
     scene.done(first)
     scene.done(change.set_param(ME, "burst", 6, nonce=1))
-    renewed = [change.approve(one.id, first, NETWORK, expiry=99) for one in FOUR]
+    now = scene.runner.height
+    renewed = [change.approve(one.id, first, NETWORK, since=now, expiry=99) for one in FOUR]
     return [*renewed, first]
 
 
@@ -342,10 +354,11 @@ FINAL: dict[str, Make] = {
     "the document's claims do not fit the request's claim": unfit("mirrored"),
     # approve
     "no authorized node, so it approves nothing": lambda s: yes(s, STRANGER.id, 5),
-    "approval expires at height 100002; at height 1 it must be 1 to 100001": lambda s: yes(
+    "approval expires at height 100002; signed at height 0, it must be 1 to 100000": lambda s: yes(
         s, ME, APPROVAL_HEIGHTS_MAX + 2
     ),
     "approved add_node .* already, up to height": lambda s: yes(s, ME, 5, 4),
+    "approved set_param .* at height 0 already; it happened at height 1": kept_back,
     # the four changes
     f"{STRANGER.id} is no authorized node": lambda s: s.approved(s.adding(by=STRANGER.id)),
     "change .* is in the log already": second_in_the_log,
@@ -408,6 +421,7 @@ WAITING: dict[str, Make] = {
     "^transaction 0 .* no build request": lambda _: [make.result(ME, NOWHERE)],
     "no counted item of .* names document": lambda s: [make.result(ME, s.open())],
     "has 64 approvals that are not expired": approvals,
+    "approval is of height 3, which is not committed here": of_a_height_to_come,
     "has 0 of 3 approvals; not yet by": lambda s: [s.adding()],
     "the block holds a change": lambda s: [
         *s.runner.add(NEW),

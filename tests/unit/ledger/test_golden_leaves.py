@@ -81,7 +81,7 @@ def leaves() -> dict[str, bytes]:
     renewed = change.renewed(local.members[1].member.record, identity(101))
     bodies: list[Transaction] = [
         AttestCommit(one, D[0], D[1]),
-        change.approve(two, change.remove(one, four), network, expiry=1_000),
+        change.approve(two, change.remove(one, four), network, since=900, expiry=1_000),
         change.add(one, newcomer, network, height=7, head=head),
         change.rotate(renewed, network, height=7, head=head),
         change.remove(one, four, nonce=1),

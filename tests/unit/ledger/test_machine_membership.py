@@ -70,6 +70,13 @@ def approvals_in(bodies: list[Transaction]) -> list[Approve]:
     return [body for body in bodies if isinstance(body, Approve)]
 
 
+def skip_to(runner: BlockRunner, height: int) -> None:
+    """Let quiet heights pass up to ``height``; they cost nothing here."""
+    passed = height - runner.height
+    runner.heads += runner.heads[-1:] * passed
+    runner.voters += runner.voters[-1:] * passed
+
+
 def param(name: str, value: int) -> Bodies:
     return lambda runner: runner.approved(change.set_param(runner.members[0], name, value))
 
@@ -153,15 +160,19 @@ FINAL: dict[str, tuple[Bodies, str]] = {
     ),
     "approve: expired": (
         lambda r: [change.approve(FOUR[0].id, adding(r), NETWORK, expiry=r.height)],
-        "approval expires at height 2; at height 3 it must be 3 to 100003",
+        "approval expires at height 2; signed at height 0, it must be 3 to 100000 in the block",
     ),
     "approve: for too long": (
         lambda r: [
             change.approve(
-                FOUR[0].id, adding(r), NETWORK, expiry=r.height + 2 + APPROVAL_HEIGHTS_MAX
+                FOUR[0].id,
+                adding(r),
+                NETWORK,
+                since=r.height,
+                expiry=r.height + 2 + APPROVAL_HEIGHTS_MAX,
             )
         ],
-        "approval expires at height 100004",
+        "approval expires at height 100004; signed at height 2, it must be 3 to 100002",
     ),
     "approve: twice": (
         lambda r: [
@@ -185,6 +196,10 @@ WAITING: dict[str, tuple[Bodies, str]] = {
             adding(r),
         ],
         "has 0 of 3 approvals",
+    ),
+    "an approval of a height to come": (
+        lambda r: [change.approve(FOUR[0].id, adding(r), NETWORK, since=r.height + 1, expiry=9)],
+        "approval is of height 3, which is not committed here",
     ),
     "a head to come": (
         lambda r: r.approved(adding(r, height=3)),
@@ -267,12 +282,72 @@ def test_approvals_are_spent_by_the_operation_they_carried(runner: BlockRunner) 
             runner.run(spent)
 
 
+def test_approval_that_was_kept_back_does_not_count_after_its_operation(
+    runner: BlockRunner,
+) -> None:
+    removal = runner.remove(FOUR[3].id)
+    kept_back = [dataclasses.replace(each, expiry=900) for each in approvals_in(removal)]
+    runner.run(*removal)
+    runner.run(*runner.add(FOUR[3]))
+    for held in kept_back:
+        with pytest.raises(InvalidInputError, match="it happened at height 3"):
+            runner.run(held)
+    # Nor when those that were used would have expired long since.
+    skip_to(runner, 500)
+    with pytest.raises(InvalidInputError, match="it happened at height 3"):
+        runner.run(kept_back[0])
+
+
+def test_what_happened_is_known_until_all_older_approvals_have_expired(
+    runner: BlockRunner,
+) -> None:
+    removal = runner.remove(FOUR[3].id)
+    latest = [
+        dataclasses.replace(each, expiry=each.since + APPROVAL_HEIGHTS_MAX)
+        for each in approvals_in(removal)
+    ]
+    runner.run(*removal)
+    spent_at = runner.height
+    skip_to(runner, spent_at + APPROVAL_HEIGHTS_MAX - 2)
+    with pytest.raises(InvalidInputError, match=f"it happened at height {spent_at}"):
+        runner.run(latest[0])
+    runner.run()
+    runner.run()
+    assert [key for key, _ in runner.state.scan(b"") if b"happ" in key or b"guar" in key] == []
+    with pytest.raises(InvalidInputError, match="approval expires at height"):
+        runner.run(latest[0])
+
+
+def test_quorum_carries_more_operations_than_a_member_may_leave_open() -> None:
+    runner = BlockRunner()
+    for n in range(APPROVALS_MAX + 1):
+        operation = SetParam(runner.members[0], "burst", 100 + n, f"{n:032x}")
+        yes = [
+            change.approve(each, operation, NETWORK, since=runner.height, expiry=90_000)
+            for each in runner.members
+        ]
+        runner.run(*yes, operation)
+    assert runner.in_force().params.burst == 100 + APPROVALS_MAX
+    assert [key for key, _ in runner.state.scan(b"approv")] == []
+    # Those that carried something are used up all the same.
+    with pytest.raises(InvalidInputError, match=r"approved set_param .* it happened at height 1"):
+        runner.run(
+            change.approve(
+                runner.members[0],
+                SetParam(runner.members[0], "burst", 100, "00" * 16),
+                NETWORK,
+                expiry=95_000,
+            )
+        )
+
+
 def test_renewed_approval_counts_again_and_longer(runner: BlockRunner) -> None:
     runner.run(*runner.remove(FOUR[3].id))
     runner.run(*runner.add(FOUR[3]))
     operation = change.remove(FOUR[0].id, FOUR[3].id, nonce=99)
     later = [
-        change.approve(one.id, operation, NETWORK, expiry=runner.height + 50) for one in FOUR[:3]
+        change.approve(one.id, operation, NETWORK, since=runner.height, expiry=runner.height + 50)
+        for one in FOUR[:3]
     ]
     assert runner.run(*later, operation).next_set is not None
 
@@ -281,7 +356,10 @@ def test_same_operation_cannot_stand_in_the_log_twice(runner: BlockRunner) -> No
     bodies = runner.remove(FOUR[3].id)
     runner.run(*bodies)
     runner.run(*runner.add(FOUR[3]))
-    yes = [dataclasses.replace(each, expiry=each.expiry + 9) for each in approvals_in(bodies)]
+    yes = [
+        dataclasses.replace(each, since=runner.height, expiry=each.expiry + 9)
+        for each in approvals_in(bodies)
+    ]
     with pytest.raises(InvalidInputError, match="is in the log already"):
         runner.run(*yes, bodies[-1])
 
@@ -321,7 +399,11 @@ def test_member_has_a_bounded_number_of_approvals(runner: BlockRunner) -> None:
     by = runner.members[0]
     many = [
         Approve(
-            by, APPROVED_OPERATIONS[n % 6], sha256_of(bytes([n])), runner.height + 1 + 5 * (n % 2)
+            by,
+            APPROVED_OPERATIONS[n % 6],
+            sha256_of(bytes([n])),
+            since=runner.height,
+            expiry=runner.height + 1 + 5 * (n % 2),
         )
         for n in range(APPROVALS_MAX + 1)
     ]
@@ -416,7 +498,7 @@ def test_parameter_can_go_back_and_forth() -> None:
     for value in (5, 4, 5, 4):
         operation = SetParam(runner.members[0], "burst", value, f"{runner.height:032x}")
         yes = [
-            change.approve(each, operation, NETWORK, expiry=runner.height + 20 + runner.height)
+            change.approve(each, operation, NETWORK, since=runner.height, expiry=runner.height + 20)
             for each in runner.members
         ]
         runner.run(*yes, operation)
