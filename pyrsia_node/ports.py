@@ -50,6 +50,13 @@ class KeyValueStore(KeyValueReader, Protocol):
         """Apply all changes or none; None deletes. With ``sync`` durable on return."""
         ...
 
+    def settle(self) -> None:
+        """Put what was written into files of its own, so that later writes are not merged with it.
+
+        For filling a store: everything written before is durable once a later synced write returns.
+        """
+        ...
+
     def snapshot(self) -> AbstractContextManager[KeyValueReader]:
         """Return a view that later writes do not change; close it by leaving the context."""
         ...

@@ -98,6 +98,7 @@ class LinkedLog:
         adoption = Adoption(store, self.genesis, target, names)
         for name, pairs in self._state(4 * blocks):
             adoption.add_bucket(name, pairs)
+            adoption.write(adoption.take_full())
         adoption.add_blocks(first)
         before: list[Asked] = []
         last = first[-1]
@@ -106,6 +107,7 @@ class LinkedLog:
             body, before = self.words.body(before)
             last = self._block(body, changes_set=self._height % (blocks // self._changes) == 7)
             adoption.add_blocks([last])
+            adoption.write(adoption.take_full())
         adoption.finish()
         return last.header
 

@@ -42,6 +42,10 @@ class ScratchStore(KeyValueStore):
         del sync
         self._store.write(changes, sync=False)
 
+    def settle(self) -> None:
+        """Put what was written into files of its own."""
+        self._store.settle()
+
     def snapshot(self) -> AbstractContextManager[KeyValueReader]:
         """Return a view that later writes do not change."""
         return self._store.snapshot()

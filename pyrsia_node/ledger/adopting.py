@@ -5,10 +5,14 @@ hands them over in order, with all their leaves; here the rows are written that 
 would have written. The pairs of the state are checked against the bucket hashes under a header's
 ``snapshot_root``. The result is, row for row, the store of a node that executed every block.
 
+What is added waits in memory until there is enough of a kind (``ledger.waiting_rows``); whoever
+adds then hands to ``write`` what ``take_full`` gives out.
+
 Order of the durable steps, and what a crash leaves: the last write adds the genesis leaves and the
-tip, and makes the store a chain. Each write before it is synced by itself: a synced write makes
-only LevelDB's current log file durable, and not what stands in the one before. A crash leaves a
-store without a genesis leaf, which ``clear_unfinished`` empties at the next start, synced as well.
+tip, and makes the store a chain. Each one before it is settled, that is in synced files of its own,
+before the next begins: a synced write alone makes only LevelDB's current log file durable. A file
+that could not be synced fails every later write, so the last one, too. A crash leaves a store
+without a genesis leaf, which ``clear_unfinished`` empties at the next start, synced as well.
 Specification: docs/spec/leaves.md, "Snapshot root"; design: docs/design/catchup.md, "Snapshots".
 """
 
@@ -27,6 +31,7 @@ from pyrsia_node.ledger.blocks import signers_of
 from pyrsia_node.ledger.commitment import BucketSum, bucket_hash, bucket_of, is_empty, snapshot_root
 from pyrsia_node.ledger.durable import Changes, block_rows, height_zero, tip_rows
 from pyrsia_node.ledger.storage import BlockRecord
+from pyrsia_node.ledger.waiting_rows import WaitingRows
 from pyrsia_node.model.digest import Sha256, sha256_of
 from pyrsia_node.model.errors import InvalidInputError, VerificationError
 from pyrsia_node.model.genesis import Genesis
@@ -99,6 +104,7 @@ class Adoption:
                 f"the buckets have root {root}, header {target.height} says {target.snapshot_root}"
             )
         self._store = store
+        self._waiting = WaitingRows()
         self._genesis = genesis
         self._target = target
         self._buckets = dict(buckets)
@@ -118,7 +124,7 @@ class Adoption:
 
     @property
     def height(self) -> int:
-        """The greatest height whose rows are written."""
+        """The greatest height whose rows are written or wait."""
         return self._height
 
     @property
@@ -127,7 +133,7 @@ class Adoption:
         return frozenset(self._missing)
 
     def add_bucket(self, name: str, pairs: Sequence[tuple[bytes, bytes]]) -> None:
-        """Take all pairs of a bucket, in any number; they are checked before one is written.
+        """Take all pairs of a bucket, in any number; they are checked before one is kept.
 
         Raises:
             InvalidInputError: A key is not of this bucket, or occurs twice.
@@ -146,7 +152,7 @@ class Adoption:
         if is_empty(value) or found != wanted:
             raise VerificationError(f"bucket {name} has hash {found.hex()}, not {wanted.hex()}")
         rows: Changes = [(storage.STATE_PREFIX + key, each) for key, each in pairs]
-        self._store.write([*rows, (storage.bucket_key(name), value)], sync=True)
+        self._waiting.add([*rows, (storage.bucket_key(name), value)])
         self._missing.discard(name)
 
     def add_blocks(self, blocks: Sequence[WholeBlock]) -> None:
@@ -155,13 +161,25 @@ class Adoption:
         Raises:
             VerificationError: One does not follow: it was not proved, or comes out of order.
         """
-        rows: Changes = []
         for block in blocks:
-            rows += self._rows_of(block)
-        self._store.write(rows, sync=True)
+            self._waiting.add(self._rows_of(block))
+
+    def take_full(self) -> list[Changes]:
+        """Give out what is worth writing; the caller hands each batch to ``write``."""
+        return self._waiting.take()
+
+    def take_all(self) -> list[Changes]:
+        """Give out everything that waits, as ``take_full``."""
+        return self._waiting.take(bytes_min=0)
+
+    def write(self, batches: Sequence[Changes]) -> None:
+        """Write what was given out. Blocks on the disk; may run in a thread, one at a time."""
+        for rows in batches:
+            self._store.write(rows, sync=False)
+            self._store.settle()
 
     def finish(self) -> None:
-        """Make the store a chain, in one write.
+        """Write what waits, then make the store a chain, in one write.
 
         Raises:
             VerificationError: Blocks or buckets are missing.
@@ -171,6 +189,7 @@ class Adoption:
                 f"adopted up to height {self._height} of {self._target.height}, with "
                 f"{len(self._missing)} buckets missing"
             )
+        self.write(self.take_all())
         first = [each for each in height_zero(self._genesis) if each[0] not in _LAST_KEYS]
         last = tip_rows(self._height, self._record, self._frontier)
         self._store.write([*first, *last], sync=True)

@@ -19,6 +19,7 @@ import trio
 
 from pyrsia_node.ledger.adopting import Adoption, WholeBlock, clear_unfinished
 from pyrsia_node.ledger.commitment import SERVING_KINDS
+from pyrsia_node.ledger.durable import Changes
 from pyrsia_node.ledger.snapshot import Offer
 from pyrsia_node.model.errors import (
     CorruptStateError,
@@ -52,9 +53,12 @@ BUCKET_BYTES_PER_S: Final = 256 * 1024
 """How long a bucket may take: so long, and a second more for each of so many bytes that came."""
 
 
+ROWS_AT_ONCE: Final = 500
+"""Fewer are written without a thread: it would take longer than they do."""
+
 OnBlocks = Callable[[Header, Sequence[WholeBlock]], Awaitable[None]]
 """Gets the snapshot's header and the next blocks in order of height, as soon as they are proved and
-written. History waits for it, so it bounds what is kept in memory."""
+adopted. History waits for it, so it bounds what is kept in memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,11 +138,13 @@ class Joiner:
 
     async def _adopt(self, target: _Target) -> None:
         adoption = Adoption(self._store, self._genesis, target.header, target.buckets)
+        writer = _Writer(adoption)
         async with trio.open_nursery() as nursery:
-            buckets = _Buckets(self._requests, adoption, target, self._on_closed_known)
+            buckets = _Buckets(self._requests, writer, target, self._on_closed_known)
             nursery.start_soon(buckets.run)
-            history = _History(self._requests, adoption, target, self._trust, self._on_blocks)
+            history = _History(self._requests, writer, target, self._trust, self._on_blocks)
             nursery.start_soon(history.run)
+        await writer.write_all()
         adoption.finish()
 
     # ------------------------------------------------------------ whose snapshot
@@ -190,18 +196,43 @@ class Joiner:
         return header
 
 
+class _Writer:
+    """Writes what is adopted: in a thread where it is much, so that fetching goes on meanwhile."""
+
+    def __init__(self, adoption: Adoption) -> None:
+        self.adoption = adoption
+        self._turn = trio.Lock()
+
+    async def write_full(self) -> None:
+        """Write what is worth it; waits for the write before, which bounds what is in memory."""
+        async with self._turn:
+            await self._write(self.adoption.take_full())
+
+    async def write_all(self) -> None:
+        """Write everything that was added, so that it can be read."""
+        async with self._turn:
+            await self._write(self.adoption.take_all())
+
+    async def _write(self, batches: Sequence[Changes]) -> None:
+        if sum(map(len, batches)) < ROWS_AT_ONCE:
+            self.adoption.write(batches)
+        else:
+            await trio.to_thread.run_sync(self.adoption.write, batches)
+
+
 class _Buckets:
     """Fetches the state: several buckets at once, what serving needs first."""
 
     def __init__(
         self,
         requests: PeerRequests,
-        adoption: Adoption,
+        writer: _Writer,
         target: _Target,
         on_closed_known: Callable[[Header], None],
     ) -> None:
         self._requests = requests
-        self._adoption = adoption
+        self._adoption = writer.adoption
+        self._writer = writer
         self._header = target.header
         self._height = target.header.height
         self._peers = list(target.peers)
@@ -211,8 +242,11 @@ class _Buckets:
     async def run(self) -> None:
         names = sorted(self._adoption.missing)
         await self._fetch_all([name for name in names if _is_for_serving(name)])
+        await self._writer.write_all()
         self._on_closed_known(self._header)
         await self._fetch_all([name for name in names if not _is_for_serving(name)])
+        # Nothing more comes that would fill up the kinds of the state.
+        await self._writer.write_all()
 
     async def _fetch_all(self, names: list[str]) -> None:
         self._waiting = names
@@ -240,6 +274,7 @@ class _Buckets:
             _LOG.warning("bucket %s from %s: %s", name, peer, error)
             if peer in self._peers:
                 self._peers.remove(peer)
+        await self._writer.write_full()
 
     async def _pages(self, peer: PeerId, name: str) -> list[tuple[bytes, bytes]]:
         pairs: list[tuple[bytes, bytes]] = []
@@ -267,13 +302,14 @@ class _History:
     def __init__(
         self,
         requests: PeerRequests,
-        adoption: Adoption,
+        writer: _Writer,
         target: _Target,
         trust: Trust,
         on_blocks: OnBlocks,
     ) -> None:
         self._requests = requests
-        self._adoption = adoption
+        self._adoption = writer.adoption
+        self._writer = writer
         self._trust = trust
         self._plan = CatchupPlan(0)
         self._plan.aim(target.header.height)
@@ -332,7 +368,7 @@ class _History:
             elif first <= height:
                 rest = blocks[height - first : self._height - first + 1]
                 self._adoption.add_blocks(rest)
-                await trio.lowlevel.checkpoint()
+                await self._writer.write_full()
                 await self._on_blocks(self._target, rest)
                 return True
         return False

@@ -23,6 +23,7 @@ _WRITE_BUFFER_BYTES = 8 * 1024 * 1024
 _CACHE_BYTES = 16 * 1024 * 1024
 _FILTER_BITS_PER_KEY = 10
 _OPEN_FILES_MAX = 256
+_BEYOND_ALL_KEYS = b"\xff" * 16
 
 
 class _Iterator(Protocol):
@@ -109,6 +110,15 @@ class LevelDbStore(KeyValueStore):
             raise DiskError(f"{self._path} cannot be written: {error}") from None
         except plyvel.Error as error:
             raise CorruptStateError(f"{self._path} cannot be written: {error}") from None
+
+    def settle(self) -> None:
+        """Put what was written into a table of its own. Waits for the disk.
+
+        The table and LevelDB's list of tables are synced. It tells nobody when the disk refuses,
+        but remembers: then the next write fails, with ``DiskError``.
+        """
+        # Compacting a range that no key is in writes out the memtable and merges nothing.
+        self._db.compact_range(start=_BEYOND_ALL_KEYS, stop=_BEYOND_ALL_KEYS)
 
     @contextmanager
     def snapshot(self) -> Iterator[KeyValueReader]:

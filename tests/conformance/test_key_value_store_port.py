@@ -84,3 +84,13 @@ def test_a_snapshot_does_not_see_later_writes(store: KeyValueStore) -> None:
         assert list(before.scan(b"")) == [(b"a", b"1")]
         assert list(before.scan(b"", after=b"a")) == []
     assert store.get(b"a") == b"2"
+
+
+def test_what_is_settled_reads_as_before(store: KeyValueStore) -> None:
+    store.settle()
+    store.write([(b"a", b"1"), (b"b", b"2")], sync=False)
+    store.settle()
+    store.write([(b"a", None), (b"c", b"3")], sync=False)
+    store.settle()
+    assert list(store.scan(b"")) == [(b"b", b"2"), (b"c", b"3")]
+    assert store.get(b"a") is None

@@ -30,6 +30,7 @@ class MemoryKeyValueStore(MemoryReader, KeyValueStore):
     def __init__(self) -> None:
         super().__init__({})
         self.synced_writes = 0
+        self.settled = 0
 
     def write(self, changes: Iterable[tuple[bytes, bytes | None]], *, sync: bool) -> None:
         staged = list(changes)  # all or none: an iterator that raises leaves nothing
@@ -39,6 +40,9 @@ class MemoryKeyValueStore(MemoryReader, KeyValueStore):
             else:
                 self._entries[key] = value
         self.synced_writes += sync
+
+    def settle(self) -> None:
+        self.settled += 1
 
     @contextmanager
     def snapshot(self) -> Iterator[KeyValueReader]:

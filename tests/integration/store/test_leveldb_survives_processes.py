@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -103,3 +104,25 @@ def test_a_damaged_table_is_an_error_and_no_missing_key(tmp_path: Path) -> None:
         LevelDbStore(tmp_path / "db") as store,
     ):
         list(store.scan(b"k"))
+
+
+def test_what_is_settled_needs_no_log_file(tmp_path: Path) -> None:
+    with LevelDbStore(tmp_path / "db", create=True) as store:
+        store.write([(b"a", b"1")], sync=False)
+        store.settle()
+        without = shutil.ignore_patterns("*.log", "LOCK")
+        shutil.copytree(tmp_path / "db", tmp_path / "after a power cut", ignore=without)
+    with LevelDbStore(tmp_path / "after a power cut") as store:
+        assert store.get(b"a") == b"1"
+
+
+def test_tables_that_are_settled_kind_by_kind_are_never_merged(tmp_path: Path) -> None:
+    rounds, kinds = 12, (b"block/", b"leaf/", b"state/")
+    with LevelDbStore(tmp_path / "db", create=True) as store:
+        for each in range(rounds):
+            for kind in kinds:
+                numbers = range(1_000 * each, 1_000 * (each + 1))
+                store.write([(kind + b"%08d" % number, b"x") for number in numbers], sync=False)
+                store.settle()
+        assert len(list((tmp_path / "db").glob("*.ldb"))) == rounds * len(kinds)
+        assert sum(1 for _ in store.scan(b"leaf/")) == 1_000 * rounds
