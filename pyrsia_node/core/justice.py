@@ -6,7 +6,6 @@ from collections.abc import Awaitable, Callable
 
 import trio
 
-from consensus import ed25519
 from consensus.contradiction import Contradiction, Statement
 from consensus.quorum import faults
 from pyrsia_node.core.opened import Opened
@@ -14,6 +13,7 @@ from pyrsia_node.ledger.convictions import convictions
 from pyrsia_node.ledger.split_views import SplitViews, file_name
 from pyrsia_node.model.errors import InvalidInputError, UnavailableError, VerificationError
 from pyrsia_node.ports import PeerId, PeerRequests
+from pyrsia_node.replica.budget import CheckCounter
 from pyrsia_node.replica.evidence import EvidenceLocker, EvidenceReporter, Reporting
 from pyrsia_node.replica.forks import ForkWatch, Watched
 from pyrsia_node.replica.transcripts import Transcripts
@@ -31,7 +31,10 @@ from pyrsia_node.tlog.trust import Trust
 
 
 class Justice:
-    """Evidence and forks of one core, member or not."""
+    """Evidence and forks of one core, member or not.
+
+    ``checks`` verifies and counts: a member pays for all that its frames make this node look at.
+    """
 
     def __init__(
         self,
@@ -55,6 +58,7 @@ class Justice:
                 submit=submit,
             ),
         )
+        self.checks = CheckCounter(opened.verify)
         self.transcripts = Transcripts(opened.store, opened.chain)
         self.halted: Callable[[], None] = lambda: None
         self.forks = ForkWatch(
@@ -65,7 +69,7 @@ class Justice:
                 evidence=self.evidence,
                 requests=opened.network,
                 chain_id=opened.chain_id,
-                verify=ed25519.verify,
+                checks=self.checks,
                 halted=self._halt,
             )
         )

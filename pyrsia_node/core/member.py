@@ -23,7 +23,7 @@ from pyrsia_node.ledger.chain import Committed
 from pyrsia_node.ledger.mempool import Mempool
 from pyrsia_node.model.errors import CorruptStateError, InvalidInputError, PyrsiaError
 from pyrsia_node.ports import PeerId
-from pyrsia_node.replica.budget import Budget, CheckCounter, SeldomLog
+from pyrsia_node.replica.budget import Budget, SeldomLog
 from pyrsia_node.replica.catchup_wire import join_prefixed, split_prefixed
 from pyrsia_node.replica.driver import MemberDriver, Surroundings
 from pyrsia_node.replica.frames import CONSENSUS_KINDS, FrameKind, frame_kind, pack_frame
@@ -70,8 +70,7 @@ class MemberPart:
         # Transactions and cosignatures cost a signature check each; a correct member that has more
         # to say says it again.
         self._frames = Budget(per_s=FRAMES_PER_S, burst=2 * FRAMES_PER_S)
-        checks = CheckCounter(opened.verify)
-        ingress = Ingress(opened.chain_id, checks, on_refusal=self._refused)
+        ingress = Ingress(opened.chain_id, justice.checks, on_refusal=self._refused)
         ingress.enter(self.replica.height, self.replica.members)
         around = Surroundings(
             chain=opened.chain,
@@ -80,7 +79,7 @@ class MemberPart:
             wal=wal,
             links=opened.network,
             requests=opened.network,
-            checks=checks,
+            checks=justice.checks,
             gate=self.voter.gate,
             forks=justice.forks,
             evidence=justice.evidence,

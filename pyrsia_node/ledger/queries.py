@@ -159,7 +159,15 @@ class CommittedChain:
         Raises:
             NotFoundError: The height is 0, or nobody can know who votes on it yet.
         """
-        found = self._reader.voters_at(height)
+        return self.set_leaf_of(self.epoch_at(height))
+
+    def epoch_at(self, height: int) -> int:
+        """Return the epoch whose set votes on a height; costs no decoding of an old set.
+
+        Raises:
+            NotFoundError: As for ``members_at``.
+        """
+        found = self._reader.epoch_at(height)
         if found is None:
             raise NotFoundError(
                 f"who votes on height {height} is not known; the tip is {self._tip.height}"

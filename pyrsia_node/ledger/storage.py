@@ -24,6 +24,7 @@ key under ``chain/``        value
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final, cast
@@ -35,7 +36,7 @@ from pyrsia_node.ledger.machine.context import Head
 from pyrsia_node.ledger.machine.view import Change
 from pyrsia_node.model import canonical
 from pyrsia_node.model.canonical import JsonValue
-from pyrsia_node.model.digest import Sha256
+from pyrsia_node.model.digest import Sha256, sha256_of
 from pyrsia_node.model.errors import CorruptStateError, InvalidInputError
 from pyrsia_node.model.limits import LEAF_BYTES_MAX
 from pyrsia_node.model.members import SetLeaf
@@ -49,6 +50,9 @@ GUARD_KEY: Final = PREFIX + b"guard"
 BUCKET_PREFIX: Final = PREFIX + b"bucket/"
 _END_PREFIX: Final = PREFIX + b"end/"
 _RECORD_BYTES_MAX: Final = 64_000
+
+SETS_MEMBERS_MAX: Final = 4_096
+"""Members, in sum, of the sets that a reader keeps decoded: about 4 MB."""
 
 
 def encode_number(number: int) -> bytes:
@@ -172,6 +176,8 @@ class ChainReader:
     def __init__(self, store: KeyValueReader) -> None:
         """Read from ``store``, which holds at least height 0."""
         self._store = store
+        self._sets: OrderedDict[int, SetLeaf] = OrderedDict()  # by leaf index: they never change
+        self._sets_members = 0
 
     def height(self) -> int:
         """Return the newest height."""
@@ -266,26 +272,62 @@ class ChainReader:
     def voters_at(self, height: int) -> SetLeaf | None:
         """Return the set that votes on a height from 1 to the next one; None beyond.
 
-        Costs a read for each change of the set since that height.
+        Costs as ``epoch_at``, and a set decoded if it was not at hand.
+        """
+        epoch = self.epoch_at(height)
+        return None if epoch is None else self._set_made_by(self._need_epoch(epoch))
+
+    def set_hash_at(self, height: int) -> Sha256 | None:
+        """Return the hash of the set that votes on a height, as ``voters_at``; decodes no old set.
+
+        Whoever asks for the set itself only after this hash is the right one makes no stranger's
+        guess cost a decoding.
+        """
+        epoch = self.epoch_at(height)
+        if epoch is None:
+            return None
+        return sha256_of(self.leaf(self.record(self._need_epoch(epoch)).set_leaf))
+
+    def epoch_at(self, height: int) -> int | None:
+        """Return the epoch whose set votes on a height from 1 to the next one; None beyond.
+
+        Costs a read for each halving of the epochs.
         """
         tip = self.height()
         if not 1 <= height <= tip + 1:
             return None
-        found = self._set_made_by(self.record(tip).epoch_height)
-        while found.epoch and self._need_epoch(found.epoch) >= height:
-            # That block was decided by the set before the one that it made.
-            found = self._set_made_by(self._need_epoch(found.epoch - 1))
-        return found
+        low, high = 0, self._set_made_by(self.record(tip).epoch_height).epoch
+        while low < high:
+            middle = (low + high + 1) // 2
+            # A block that makes a set was itself decided by the one before.
+            if self._need_epoch(middle) < height:
+                low = middle
+            else:
+                high = middle - 1
+        return low
 
     def _need_epoch(self, epoch: int) -> int:
         return int.from_bytes(self._need(epoch_key(epoch), f"epoch {epoch}"), "big")
 
     def _set_made_by(self, height: int) -> SetLeaf:
         index = self.record(height).set_leaf
+        known = self._sets.get(index)
+        if known is not None:
+            self._sets.move_to_end(index)
+            return known
         try:
-            return SetLeaf.decode(self.leaf(index))
+            found = SetLeaf.decode(self.leaf(index))
         except InvalidInputError as error:
             raise CorruptStateError(f"the chain database: leaf {index}: {error}") from None
+        self._keep_set(index, found)
+        return found
+
+    def _keep_set(self, index: int, found: SetLeaf) -> None:
+        self._sets[index] = found
+        self._sets_members += len(found.members)
+        while self._sets_members > SETS_MEMBERS_MAX:
+            _, oldest = self._sets.popitem(last=False)
+            self._sets_members -= len(oldest.members)
 
     def transaction_leaf(self, transaction_id: Sha256) -> int | None:
         """Return the leaf index of a committed transaction, or None."""

@@ -11,6 +11,7 @@ people can say which branch is to live (docs/guides/recover.md).
 from __future__ import annotations
 
 import logging
+import struct
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Final
@@ -18,7 +19,6 @@ from typing import Final
 import trio
 
 from consensus import wire
-from consensus.ed25519 import Verify
 from consensus.errors import DecodeError
 from consensus.ingress import verify_certificate
 from consensus.judge import TRANSCRIPT_BYTES_MAX, Verdict, decode_transcript, judge
@@ -28,6 +28,7 @@ from consensus.wire import MessageKind
 from pyrsia_node.ledger.chain import Chain
 from pyrsia_node.model.errors import CorruptStateError, PyrsiaError
 from pyrsia_node.ports import KeyValueStore, PeerId, PeerRequests
+from pyrsia_node.replica.budget import CheckCounter
 from pyrsia_node.replica.evidence import EvidenceReporter
 from pyrsia_node.replica.transcripts import Transcripts, encode_question
 
@@ -38,12 +39,22 @@ ASK_TIMEOUT_S: Final = 10.0
 FORKS_MAX: Final = 16
 """Forked heights that are kept; the first is the one that matters."""
 
+LOOK_CHECKS: Final = 10
+"""What a certificate of another block than ours costs its sender beside the signatures in it: a
+set may have to be read. No correct node has any."""
+
 _PREFIX: Final = b"replica/fork/"
+_HEAD: Final = struct.Struct(">BQI32s")
+"""Kind, height, view and block of an encoded certificate (docs/spec/consensus-wire.md)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Watched:
-    """What a watch works with. ``halted`` is called once, when a fork was found and kept."""
+    """What a watch works with.
+
+    ``checks`` is the verifier that counts what a member's frames cost. ``halted`` is called once,
+    when a fork was found and kept.
+    """
 
     store: KeyValueStore
     chain: Chain
@@ -51,7 +62,7 @@ class Watched:
     evidence: EvidenceReporter
     requests: PeerRequests
     chain_id: Digest
-    verify: Verify
+    checks: CheckCounter
     halted: Callable[[], None]
 
 
@@ -94,7 +105,7 @@ class ForkWatch:
             height=Height(height),
             members=watched.transcripts.members_of(height),
             chain_id=watched.chain_id,
-            verify=watched.verify,
+            verify=watched.checks,
         )
 
     # ------------------------------------------------------------ looking
@@ -128,21 +139,23 @@ class ForkWatch:
     def _look_at(self, encoded: bytes) -> None:
         """Compare a certificate with what is committed at its height.
 
-        Costs a read for certificates of heights below the tip, and signature checks only for one
-        that names another block: no correct node has any.
+        Costs a read for certificates of heights below the tip. Sets and signatures are looked at
+        only for one that names another block, and charged to whoever sent it.
         """
         watched = self._watched
-        if not encoded:
+        if len(encoded) < _HEAD.size:
             return
-        height = wire.certificate_height(encoded)
-        if not 0 < height <= watched.chain.tip.height or height in self._forks:
+        kind, height, _, name = _HEAD.unpack_from(encoded)
+        if kind != VoteKind.FINALIZE or height in self._forks:
             return
-        ours = Digest(bytes.fromhex(watched.chain.block(height).hash))
+        if not 0 < height <= watched.chain.tip.height:
+            return
+        if name.hex() == watched.chain.block(height).hash:
+            return
+        watched.checks.charge(LOOK_CHECKS)
         members = watched.transcripts.members_of(height)
         certificate = wire.decode_certificate(encoded, n=len(members.members))
-        if certificate.kind is not VoteKind.FINALIZE or certificate.block_hash == ours:
-            return
-        if verify_certificate(certificate, members, watched.chain_id, watched.verify):
+        if verify_certificate(certificate, members, watched.chain_id, watched.checks):
             self._keep(height, [certificate])
 
     def _keep(self, height: int, certificates: Iterable[Certificate]) -> None:
@@ -194,7 +207,7 @@ class ForkWatch:
                 certificate
                 for certificate in decode_transcript(answer, n=len(members.members))
                 if certificate.height == height
-                and verify_certificate(certificate, members, watched.chain_id, watched.verify)
+                and verify_certificate(certificate, members, watched.chain_id, watched.checks)
             ]
             watched.transcripts.keep(height, found)
         except CorruptStateError:

@@ -8,6 +8,7 @@ Anybody may ask for them (``transcript``); who gets them checks every signature.
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Iterable
 from typing import Final
 
@@ -20,7 +21,7 @@ from pyrsia_node.model.errors import CorruptStateError, InvalidInputError, NotFo
 from pyrsia_node.ports import KeyValueStore
 
 SETS_MAX: Final = 64
-"""Heights whose set is at hand."""
+"""Epochs whose set is at hand as consensus knows it."""
 
 _PREFIX: Final = b"replica/transcript/"
 _QUESTION_BYTES: Final = 8
@@ -33,7 +34,7 @@ class Transcripts:
         """Keep transcripts in ``store``, beside ``chain``."""
         self._store = store
         self._chain = chain
-        self._sets: dict[int, MemberSet] = {}
+        self._sets: OrderedDict[int, MemberSet] = OrderedDict()
 
     def members_of(self, height: int) -> MemberSet:
         """Return the set that decides a height up to the working height.
@@ -41,12 +42,15 @@ class Transcripts:
         Raises:
             NotFoundError: the chain does not reach there.
         """
-        # Every late certificate asks, and who decides a height is settled before it begins.
-        found = self._sets.get(height)
+        # Every late certificate asks, and who decides a height is settled before it begins. By
+        # epoch, or a walk through old heights would make each of them cost a set.
+        epoch = self._chain.epoch_at(height)
+        found = self._sets.pop(epoch, None)
         if found is None:
-            if len(self._sets) == SETS_MAX:
-                self._sets.clear()
-            found = self._sets[height] = self._chain.members_at(height).to_consensus()
+            found = self._chain.set_leaf_of(epoch).to_consensus()
+        self._sets[epoch] = found
+        if len(self._sets) > SETS_MAX:
+            self._sets.popitem(last=False)
         return found
 
     def keep(self, height: int, certificates: Iterable[Certificate]) -> None:

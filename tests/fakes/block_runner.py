@@ -64,6 +64,10 @@ class BlockRunner:
     def voters_at(self, height: int) -> SetLeaf | None:
         return self.voters[height - 1] if 1 <= height <= len(self.voters) else None
 
+    def set_hash_at(self, height: int) -> Sha256 | None:
+        voters = self.voters_at(height)
+        return None if voters is None else voters.digest()
+
     # ------------------------------------------------------------ blocks
 
     def in_force(self) -> InForce:

@@ -123,6 +123,8 @@ class MemberNode(MemberLinks, PeerRequests):
             start=self.chain.start(),
             signer=signer,
             timing=Timing(),
+            verify=ed25519.verify,
+            verify=ed25519.verify,
         )
         self.recall = Recall(chain=self.chain, replica=self.replica)
         self.gate = VotingGate(
@@ -154,6 +156,7 @@ class MemberNode(MemberLinks, PeerRequests):
             ),
         )
         self.transcripts = Transcripts(store, self.chain)
+        self.checks = CheckCounter(ed25519.verify)
         self.forks = ForkWatch(
             Watched(
                 store=store,
@@ -162,15 +165,16 @@ class MemberNode(MemberLinks, PeerRequests):
                 evidence=self.evidence,
                 requests=self,
                 chain_id=chain_id,
-                verify=ed25519.verify,
+                checks=self.checks,
                 halted=self.replica.halt,
             )
         )
 
     def _make_driver(self, chain_id: Digest) -> MemberDriver:
-        checks = CheckCounter(ed25519.verify)
         ingress = Ingress(
-            chain_id, checks, on_refusal=lambda sender, why: self.refusals.append((sender, why))
+            chain_id,
+            self.checks,
+            on_refusal=lambda sender, why: self.refusals.append((sender, why)),
         )
         ingress.enter(self.replica.height, self.replica.members)
         return MemberDriver(
@@ -184,7 +188,7 @@ class MemberNode(MemberLinks, PeerRequests):
                 wal=self.wal,
                 links=self,
                 requests=self,
-                checks=checks,
+                checks=self.checks,
                 gate=self.gate,
                 forks=self.forks,
                 evidence=self.evidence,

@@ -47,6 +47,10 @@ class History(Protocol):
         """Return the set that votes on a height up to that of the block; None beyond it."""
         ...
 
+    def set_hash_at(self, height: int) -> Sha256 | None:
+        """Return the hash of the set of ``voters_at``, for less."""
+        ...
+
 
 class NotYetValidError(InvalidInputError):
     """The transaction breaks a rule that time or another transaction can satisfy.

@@ -1,0 +1,129 @@
+"""Whoever shows old certificates pays for what looking at them costs, and honest ones cost none."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from consensus import ed25519, wire
+from consensus.types import Certificate, Digest, VoteKind
+from pyrsia_node.ports import KeyValueStore
+from pyrsia_node.replica import transcripts as transcripts_module
+from pyrsia_node.replica.budget import CheckCounter
+from pyrsia_node.replica.evidence import EvidenceLocker, EvidenceReporter, Reporting
+from pyrsia_node.replica.forks import LOOK_CHECKS, ForkWatch, Watched
+from pyrsia_node.replica.transcripts import Transcripts
+from tests.fakes.build_site import Peers
+from tests.fakes.local_chain import LocalChain
+from tests.strategies import build_bodies as make
+from tests.strategies.identities import identity
+
+ANOTHER = Digest(b"b" * 32)
+
+
+class Watch:
+    """A fork watch over a chain; ``epochs`` are those whose set was read for it."""
+
+    def __init__(self, local: LocalChain) -> None:
+        self.local = local
+        self.epochs: list[int] = []
+        self.checks = CheckCounter(ed25519.verify)
+        self.transcripts = Transcripts(local.store, local.chain)
+        self.halts = 0
+        self.forks = ForkWatch(
+            Watched(
+                store=local.store,
+                chain=local.chain,
+                transcripts=self.transcripts,
+                evidence=reporter(local.store, local),
+                requests=Peers(),
+                chain_id=Digest(local.network_id),
+                checks=self.checks,
+                halted=self._halted,
+            )
+        )
+
+    def _halted(self) -> None:
+        self.halts += 1
+
+    def certificate(self, height: int) -> Certificate:
+        n = len(self.local.chain.members_at(height).members)
+        return wire.decode_certificate(self.local.chain.certificate(height), n=n)
+
+    def show(self, certificate: Certificate) -> None:
+        n = len(self.local.chain.members_at(certificate.height).members)
+        self.forks.look_at_frame(wire.encode_message(certificate, n=n))
+
+
+def reporter(store: KeyValueStore, local: LocalChain) -> EvidenceReporter:
+    async def submit(_transaction: bytes) -> None:
+        raise AssertionError("nothing is reported here")
+
+    one = local.members[0]
+    return EvidenceReporter(
+        EvidenceLocker(store), Reporting(one.id, local.network_id, one.sign["tx"], submit)
+    )
+
+
+@pytest.fixture
+def watch(monkeypatch: pytest.MonkeyPatch) -> Watch:
+    local = LocalChain(3)
+    for number in range(4):
+        local.commit(*local.add(identity(300 + number)))
+        local.commit(make.request(local.members[number % 3].id, lock=f"{number}"))
+    watch = Watch(local)
+    read = local.chain.set_leaf_of
+
+    def counted(epoch: int) -> object:
+        watch.epochs.append(epoch)
+        return read(epoch)
+
+    monkeypatch.setattr(local.chain, "set_leaf_of", counted)
+    return watch
+
+
+def test_certificates_of_our_own_blocks_cost_no_set_and_no_signature(watch: Watch) -> None:
+    shown = [watch.certificate(height) for height in range(1, watch.local.chain.tip.height + 1)]
+    watch.epochs.clear()
+    for one in shown:
+        watch.forks.look_at_frame(wire.encode_message(one, n=7))
+    assert watch.epochs == []
+    assert watch.checks.count == 0
+
+
+def test_a_false_certificate_is_charged_to_its_sender(watch: Watch) -> None:
+    false = replace(watch.certificate(2), block_hash=ANOTHER)
+    watch.show(false)
+    # A set may have to be read, and the first signature does not hold.
+    assert watch.checks.count == LOOK_CHECKS + 1
+    assert watch.forks.forks == ()
+
+
+def test_notarizations_and_nullifications_are_not_looked_at(watch: Watch) -> None:
+    for kind in (VoteKind.NOTARIZE, VoteKind.NULLIFY):
+        name = ANOTHER if kind is VoteKind.NOTARIZE else Digest(bytes(32))
+        watch.show(replace(watch.certificate(2), kind=kind, block_hash=name))
+    assert watch.checks.count == 0
+
+
+def test_walking_through_old_heights_reads_each_set_once(watch: Watch) -> None:
+    false = [
+        replace(watch.certificate(height), block_hash=ANOTHER)
+        for height in range(1, watch.local.chain.tip.height + 1)
+    ]
+    watch.epochs.clear()
+    for height, one in enumerate(false, start=1):
+        watch.transcripts.members_of(height)
+        watch.forks.look_at_frame(wire.encode_message(one, n=len(one.signers)))
+    assert watch.epochs == [0, 1, 2, 3, 4]
+
+
+def test_sets_that_transcripts_keep_at_hand_are_bounded(
+    watch: Watch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(transcripts_module, "SETS_MAX", 2)
+    for height in (1, 3, 1, 5, 1, 3):
+        watch.transcripts.members_of(height)
+    # Whoever was asked for last goes last.
+    assert watch.epochs == [0, 1, 2, 1]
