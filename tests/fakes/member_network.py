@@ -123,8 +123,6 @@ class MemberNode(MemberLinks, PeerRequests):
             start=self.chain.start(),
             signer=signer,
             timing=Timing(),
-            verify=ed25519.verify,
-            verify=ed25519.verify,
         )
         self.recall = Recall(chain=self.chain, replica=self.replica)
         self.gate = VotingGate(
