@@ -3,19 +3,26 @@
 Records of committed heights are dropped. Votes of any later height go to the signer, which must
 never forget one; the rest matters for the working height alone, where everything was durable
 before anything that rests on it left this node (CONSENSUS 3.6.1).
+
+What others said was verified before it was written. What this node said is verified here, by the
+set of the working height: a vote or proposal by another key than the set names counts for nobody,
+so it is none, and a certificate that needed such a vote is none either (design, section 8).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass, replace
 
 from consensus import wire
+from consensus.ed25519 import Verify
 from consensus.effects import Effect, Record, RecordKind
 from consensus.errors import DecodeError
+from consensus.evidence import votes_of
 from consensus.replica import Remembered, Replica, Start
 from consensus.signer import Signer
 from consensus.timing import Timing
-from consensus.types import Certificate, Digest, NodeId, Proposal, Vote
+from consensus.types import Certificate, Digest, MemberSet, NodeId, Proposal, Vote
 
 
 def recover(
@@ -26,6 +33,7 @@ def recover(
     start: Start,
     signer: Signer,
     timing: Timing,
+    verify: Verify,
 ) -> tuple[Replica, list[Effect]]:
     """Return the replica as it stood, and its first effects (instead of ``begin``).
 
@@ -37,6 +45,7 @@ def recover(
         signer: a new signer; it is fed here. Give a silent one (``first_height=None``) when the
             log has a hole: it recovers everything and says nothing of its own.
         timing: bounds of the time-outs.
+        verify: checks a signature.
 
     Raises:
         ValueError: a record that passed its checksum is malformed. The log is another chain's, or
@@ -46,12 +55,69 @@ def recover(
         votes, remembered = _sort(list(records), start)
     except DecodeError as error:
         raise ValueError(f"write-ahead log: {error}") from error
+    own = _OwnWord(me, start.members, chain_id, verify)
+    remembered = own.kept_of(remembered)
     for vote in votes:
-        signer.restore_vote(vote)
+        # The set of a later height is not known yet: such votes bind in any case.
+        if vote.height > start.height or own.has_vote(vote):
+            signer.restore_vote(vote)
     for proposal in remembered.proposals:
         signer.restore_proposal(proposal.height, proposal.view, wire.block_hash(proposal.block))
     replica = Replica(me, chain_id, start, signer, timing)
     return replica, replica.begin(remembered)
+
+
+@dataclass(frozen=True, slots=True)
+class _OwnWord:
+    """Tells which records of the working height others would take for this member's word."""
+
+    me: NodeId
+    members: MemberSet
+    chain_id: Digest
+    verify: Verify
+
+    def kept_of(self, remembered: Remembered) -> Remembered:
+        """Return what is remembered without what no other member would believe."""
+        return replace(
+            remembered,
+            certificates=tuple(filter(self._allows, remembered.certificates)),
+            proposals=tuple(filter(self._has_proposal, remembered.proposals)),
+        )
+
+    def has_vote(self, vote: Vote) -> bool:
+        """Say whether the key that the set names for this member signed a vote."""
+        return self._is_signed(
+            wire.vote_bytes(
+                vote.kind,
+                vote.height,
+                vote.view,
+                vote.block_hash,
+                chain_id=self.chain_id,
+                set_hash=self.members.set_hash,
+            ),
+            vote.signature,
+        )
+
+    def _has_proposal(self, proposal: Proposal) -> bool:
+        return self._is_signed(
+            wire.proposal_bytes(
+                proposal.height,
+                proposal.view,
+                wire.block_hash(proposal.block),
+                chain_id=self.chain_id,
+                set_hash=self.members.set_hash,
+            ),
+            proposal.signature,
+        )
+
+    def _allows(self, certificate: Certificate) -> bool:
+        """Say whether this member's vote in a certificate holds, if one is there."""
+        index = self.members.index_of(self.me)
+        return all(self.has_vote(vote) for vote in votes_of(certificate) if vote.voter == index)
+
+    def _is_signed(self, text: bytes, signature: bytes) -> bool:
+        key = self.members.vote_key_of(self.me)
+        return key is not None and self.verify(key, text, signature)
 
 
 def _sort(records: list[Record], start: Start) -> tuple[list[Vote], Remembered]:

@@ -93,6 +93,9 @@ class Replica:
     ) -> None:
         """Stand at ``start``; nothing happens before ``begin``.
 
+        Where the signer may not sign, because it is silent or the set names another key for this
+        member, the node votes for nothing and builds nothing; it follows, relays and commits.
+
         Args:
             me: this node's member id; outside the set it only watches.
             chain_id: hash of the genesis; the signer's must be the same.
@@ -101,6 +104,7 @@ class Replica:
             timing: bounds of the time-outs.
         """
         assert signer.chain_id == chain_id, "the signer signs for another chain"
+        assert signer.me == me, "the signer signs for another member"
         self._me = me
         self._signer = signer
         self._pace = Pace(me, timing)
@@ -112,7 +116,7 @@ class Replica:
         self._state = self._fresh_state(start.height, start.tip, start.members)
 
     def _fresh_state(self, height: Height, tip: Digest, members: MemberSet) -> HeightState:
-        self._signer.enter(height, members.set_hash)
+        self._signer.enter(height, members)
         state = HeightState(self._me, height, tip, members, self._below.history)
         state.can_sign = self._signer.may_sign(height)
         state.mine = {(vote.kind, vote.view): vote for vote in self._signer.votes(height)}

@@ -4,6 +4,10 @@ It re-checks what R2, R5 and R6 promise against its own table of everything it h
 refuses heights that are committed. A bug elsewhere in the core can then make this node fall
 silent, but never contradict itself. The table is fed from the write-ahead log at start; within a
 run it is ahead of the log by at most the records that the same step asks to persist.
+
+It signs for the working height alone, and only if the set of that height names this very key for
+this member. A vote by another key counts for nobody else, but its maker would count it, believe in
+certificates that no one else has, and be bound by them (design, section 8, "Another key").
 """
 
 from __future__ import annotations
@@ -12,7 +16,16 @@ from typing import Final
 
 from consensus.ed25519 import Sign
 from consensus.errors import SignerRefusal
-from consensus.types import ZERO_DIGEST, Digest, Height, View, Vote, VoteKind
+from consensus.types import (
+    ZERO_DIGEST,
+    Digest,
+    Height,
+    MemberSet,
+    NodeId,
+    View,
+    Vote,
+    VoteKind,
+)
 from consensus.wire import proposal_bytes, vote_bytes
 
 GENESIS: Final = Height(0)
@@ -26,28 +39,42 @@ class Signer:
         "_chain_id",
         "_committed",
         "_first_height",
+        "_is_named",
+        "_me",
         "_proposals",
+        "_public_key",
         "_set_hash",
         "_sign",
         "_votes",
     )
 
     def __init__(
-        self, chain_id: Digest, sign: Sign, *, first_height: Height | None = GENESIS
+        self,
+        chain_id: Digest,
+        me: NodeId,
+        public_key: bytes,
+        sign: Sign,
+        *,
+        first_height: Height | None = GENESIS,
     ) -> None:
-        """Hold the key behind ``sign``.
+        """Hold the key behind ``sign``; nothing is signed before ``enter``.
 
         Args:
             chain_id: hash of the genesis; part of all that is signed.
-            sign: signs bytes with the member's vote key.
+            me: the member whose votes these are.
+            public_key: belongs to ``sign``; 32 bytes.
+            sign: signs bytes with the vote key that this node holds.
             first_height: nothing below it is ever signed; None is silence until ``resume``. A node
                 that may have forgotten votes (amnesia, CONSENSUS 3.6.4) starts silent.
         """
         self._chain_id = chain_id
+        self._me = me
+        self._public_key = public_key
         self._sign = sign
         self._first_height = first_height
         self._committed = GENESIS
         self._set_hash = ZERO_DIGEST
+        self._is_named = False
         self._votes: dict[tuple[Height, View], dict[VoteKind, Vote]] = {}
         self._proposals: dict[tuple[Height, View], Digest] = {}
 
@@ -55,6 +82,11 @@ class Signer:
     def chain_id(self) -> Digest:
         """Return the hash of the genesis that everything signed here is bound to."""
         return self._chain_id
+
+    @property
+    def me(self) -> NodeId:
+        """Return the member whose votes are signed here."""
+        return self._me
 
     # -- feeding ---------------------------------------------------------------------------------
 
@@ -66,11 +98,12 @@ class Signer:
         """Note an own proposal of an earlier life."""
         self._proposals.setdefault((height, view), block_hash)
 
-    def enter(self, height: Height, set_hash: Digest) -> None:
-        """Work at ``height`` from now on: all below is committed and forgotten."""
+    def enter(self, height: Height, members: MemberSet) -> None:
+        """Work at ``height``, whose set is ``members``: all below is committed and forgotten."""
         assert height > self._committed, "heights only grow"
         self._committed = Height(height - 1)
-        self._set_hash = set_hash
+        self._set_hash = members.set_hash
+        self._is_named = members.vote_key_of(self._me) == self._public_key
         self._votes = {key: cast for key, cast in self._votes.items() if key[0] >= height}
         self._proposals = {key: name for key, name in self._proposals.items() if key[0] >= height}
 
@@ -86,9 +119,7 @@ class Signer:
 
     def may_sign(self, height: Height) -> bool:
         """Say whether anything of ``height`` can be signed at all."""
-        if self._first_height is None:
-            return False
-        return height > self._committed and height >= self._first_height
+        return not self._why_silent(height)
 
     def has_cast(self, vote: Vote) -> bool:
         """Say whether this very vote is ours, cast in this life or an earlier one.
@@ -149,10 +180,20 @@ class Signer:
         )
 
     def _check_height(self, height: Height) -> None:
-        if not self.may_sign(height):
-            raise SignerRefusal(
-                f"height {height}: committed {self._committed}, first {self._first_height}"
-            )
+        refusal = self._why_silent(height)
+        if refusal:
+            raise SignerRefusal(f"height {height}: {refusal}")
+
+    def _why_silent(self, height: Height) -> str:
+        """Return why nothing of ``height`` is signed, or nothing."""
+        if self._first_height is None or height < self._first_height:
+            return f"committed {self._committed}, first {self._first_height}"
+        if height != self._committed + 1:
+            # What lies above has a set that is not known yet.
+            return f"committed {self._committed}; only the next height is signed for"
+        if not self._is_named:
+            return f"its set does not name this vote key for {self._me}"
+        return ""
 
 
 def _why_not(kind: VoteKind, block_hash: Digest, cast: dict[VoteKind, Vote]) -> str:

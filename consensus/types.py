@@ -67,6 +67,11 @@ class MemberSet:
                 return index
         return None
 
+    def vote_key_of(self, node: NodeId) -> bytes | None:
+        """Return the vote key of ``node``, or None if it is not a member."""
+        index = self.index_of(node)
+        return None if index is None else self.members[index].vote_key
+
 
 @dataclass(frozen=True, slots=True)
 class Vote:

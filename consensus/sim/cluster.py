@@ -18,7 +18,7 @@ from typing import Final
 from consensus.effects import Record, RecordKind, ReportEvidence
 from consensus.ingress import verify_certificate
 from consensus.sim import keys
-from consensus.sim.clock import SECOND, Clock, NodeClock
+from consensus.sim.clock import MILLISECOND, SECOND, Clock, NodeClock
 from consensus.sim.faults import Actor
 from consensus.sim.footprint import footprint
 from consensus.sim.frames import (
@@ -132,6 +132,7 @@ class Cluster:
             timing=schedule.timing,
             send=self._network.send,
             slowness=self._slowness,
+            rekeying_us=self._rekeying_us,
         )
         self._hand = Hand(
             self._world,
@@ -237,6 +238,12 @@ class Cluster:
         if self._network.settled:
             return 1
         return self._chance.choice((1, 1, 1, 1, 30))
+
+    def _rekeying_us(self) -> int:
+        """Return how late the new key comes into force; soon, once the network has settled."""
+        if self._network.settled:
+            return self._chance.choice((0, 5, 300)) * MILLISECOND
+        return self._chance.choice((0, 5, 300, 3_000, 20_000, 100_000)) * MILLISECOND
 
     # -- clients ------------------------------------------------------------------------------
 
@@ -422,11 +429,12 @@ class Cluster:
             self._clock, offset_ms=wrong.offset_ms, timer_permille=wrong.timer_permille
         )
         own_keys = partial(self._keys.ring.all_of, node)
-        return Node(Durable(node, self._keys.sign[node], clock, own_keys), self._world, self)
+        key = keys.KeyFile(node, self._keys.ring)
+        return Node(Durable(node, key, clock, own_keys), self._world, self)
 
     def _make_actor(self, node: NodeId, name: str) -> Actor:
         if name == TWIN:
-            return Twin(node, self._hand, self._keys.sign[node])
+            return Twin(node, self._hand, self._keys.ring)
         return ACTORS[name](node, self._hand)
 
     def _certificate_holds(self, certificate: Certificate, members: MemberSet) -> bool:

@@ -4,8 +4,10 @@ The keyed hash is a hundred times faster and just as deterministic. It is unforg
 simulation because the secrets stay in this object: an actor is handed the signing calls of the
 nodes that it owns, and keys that no set in force names any more.
 
-A node that rotates has one key after the other. Whatever it signs names a member set, and it signs
-with the key that this set has for it; so nobody has to be told when a rotation takes effect.
+A node that rotates has one key after the other. An honest one holds a single key at a time, in its
+``KeyFile``, and changes it only when it starts, as the product does: between the block that rotates
+its key and that start, it holds a key that the set does not name. Traitors need no such care:
+whatever they sign names a member set, and the ring signs with the key that this set has for them.
 """
 
 from __future__ import annotations
@@ -60,8 +62,15 @@ class KeyRing:
     def sign(self, node: NodeId, message: bytes) -> bytes:
         """Sign a vote or proposal with the key of ``node`` in the set that it names."""
         start = message.index(b"\0") + 1 + _CHAIN_ID_BYTES
-        generations = self._generations.get(message[start : start + 32], {})
-        generation = generations.get(node, 0)
+        set_hash = Digest(message[start : start + 32])
+        return self.sign_as(node, self.generation(node, set_hash), message)
+
+    def generation(self, node: NodeId, set_hash: Digest) -> int:
+        """Return how often ``node`` had rotated its key when a set came into force."""
+        return self._generations.get(set_hash, {}).get(node, 0)
+
+    def sign_as(self, node: NodeId, generation: int, message: bytes) -> bytes:
+        """Sign with the key that ``node`` has after ``generation`` rotations."""
         self.public(node, generation)
         return self._signs[node, generation](message)
 
@@ -71,6 +80,33 @@ class KeyRing:
             return ed25519.verify(key, message, signature)
         secret = self._secrets.get(key)
         return secret is not None and _tag(secret, message) == signature
+
+
+@dataclass(slots=True)
+class KeyFile:
+    """The one vote key that an honest node holds. It is on disk and survives a power loss."""
+
+    me: NodeId
+    ring: KeyRing = field(repr=False)
+    generation: int = 0
+
+    @property
+    def public(self) -> bytes:
+        """Return the public half."""
+        return self.ring.public(self.me, self.generation)
+
+    def sign(self, message: bytes) -> bytes:
+        """Sign with this key, whatever set the message names."""
+        return self.ring.sign_as(self.me, self.generation, message)
+
+    def is_replaced(self, members: MemberSet) -> bool:
+        """Say whether a set names another key for this node."""
+        return members.vote_key_of(self.me) not in (None, self.public)
+
+    def follow(self, members: MemberSet) -> None:
+        """Put the key that a set names in force; where it names none, the old one stays."""
+        if self.is_replaced(members):
+            self.generation = self.ring.generation(self.me, members.set_hash)
 
 
 @dataclass(frozen=True, slots=True)

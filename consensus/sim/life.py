@@ -413,6 +413,10 @@ class Life:
                 break
         return tuple(chosen)
 
+    def waiting(self) -> tuple[bytes, ...]:
+        """Return the transactions that wait here, oldest first."""
+        return tuple(self._mempool)
+
     def push_oldest(self) -> None:
         """Push what waits to all members, so that no single leader can sit on it."""
         for transaction in list(self._mempool)[:PUSH_MAX]:

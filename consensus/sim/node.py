@@ -17,7 +17,7 @@ from consensus.ingress import Ingress
 from consensus.recovery import recover
 from consensus.replica import Start
 from consensus.signer import GENESIS, Signer
-from consensus.sim.clock import SECOND
+from consensus.sim.clock import MILLISECOND, SECOND
 from consensus.sim.disk import DiskError
 from consensus.sim.journal import DamageError, Journal
 from consensus.sim.life import Life
@@ -26,6 +26,9 @@ from consensus.sim.memory import Memory
 from consensus.sim.oracle import Violation
 from consensus.sim.world import Durable, Mark, Watcher, World
 from consensus.types import NodeId
+
+REKEYING_US: Final = 10 * MILLISECOND
+"""How long a node is away that starts again to change its key."""
 
 RESTART_US: Final = SECOND
 """How long a supervisor waits before it starts a node again that died of its disk."""
@@ -59,6 +62,7 @@ class Node:
         self._waits_for_write = False
         self._down_us = 0
         self._lives = 0
+        self._is_rekeying = False
 
     @property
     def me(self) -> NodeId:
@@ -107,11 +111,15 @@ class Node:
         """Let power and disk stay well from now on, and the node run if it did not."""
         self._steps_left = None
         self.durable.disk.has_room = self.durable.disk.can_sync = True
+        if self._is_rekeying:
+            self._rekey(self._lives)
         self.boot()
 
     def _boot(self) -> None:
         durable, world = self.durable, self._world
         state = world.machine.state(durable.tip)
+        durable.key.follow(state.members)
+        self._is_rekeying = False
         journal = Journal(durable.disk, self._step, partial(self._step, in_write=True))
         forgot = durable.is_damaged
         records = self._load(journal)
@@ -127,7 +135,13 @@ class Node:
         )
         # The product starts every member in silence; see ``memory``.
         first_height = None if self._recalls else GENESIS
-        signer = Signer(world.chain_id, durable.sign, first_height=first_height)
+        signer = Signer(
+            world.chain_id,
+            durable.me,
+            durable.key.public,
+            durable.key.sign,
+            first_height=first_height,
+        )
         replica, effects = recover(
             records,
             me=durable.me,
@@ -135,6 +149,7 @@ class Node:
             start=start,
             signer=signer,
             timing=world.timing,
+            verify=world.verify,
         )
         self._lives += 1
         self.life = life = Life(
@@ -176,6 +191,28 @@ class Node:
 
         self._world.clock.after(delay_us, act)
 
+    def _look_at_key(self) -> None:
+        """Plan a start with the new key once a block has replaced the one that this life holds."""
+        life = self.life
+        if life is None or self._is_rekeying or not self.durable.key.is_replaced(life.members()):
+            return
+        self._is_rekeying = True
+        self._watcher.note(self.me, "holds a key that was replaced")
+        self._world.clock.after(self._world.rekeying_us(), partial(self._rekey, self._lives))
+
+    def _rekey(self, number: int) -> None:
+        """Start again with the key that the set names, unless life ``number`` is over."""
+        if self.life is None or self._lives != number:
+            return
+        waiting = self.life.waiting()
+        self._die("starts again with its new key", REKEYING_US)
+        self._world.clock.after(REKEYING_US, partial(self._take_up, waiting))
+
+    def _take_up(self, transactions: tuple[bytes, ...]) -> None:
+        """Go on with what clients had asked for: this was no crash, and the product stores it."""
+        for transaction in transactions:
+            self.submit(transaction)
+
     def _step(self, *, in_write: bool = False) -> None:
         """Pass one point at which the power may fail."""
         if self._steps_left is None:
@@ -187,6 +224,7 @@ class Node:
     def _guarded(self, act: Callable[[], None]) -> None:
         try:
             act()
+            self._look_at_key()
         except PowerLossError:
             self._die("loses power", self._down_us)
         except DiskError as error:

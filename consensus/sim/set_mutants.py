@@ -21,7 +21,6 @@ from consensus.state import HeightState
 from consensus.types import (
     ZERO_DIGEST,
     Certificate,
-    Digest,
     Height,
     MemberSet,
     Message,
@@ -37,11 +36,16 @@ _check_vote = Ingress._check_vote
 _check_certificate = Ingress._check_certificate
 
 
-def _sign_for_the_old_set(self: Signer, height: Height, set_hash: Digest) -> None:
+def _sign_for_the_old_set(self: Signer, height: Height, members: MemberSet) -> None:
     old = self._set_hash
-    _enter_signer(self, height, set_hash)
+    _enter_signer(self, height, members)
     if old != ZERO_DIGEST:
         self._set_hash = old
+
+
+def _sign_with_whatever_key(self: Signer, height: Height, members: MemberSet) -> None:
+    _enter_signer(self, height, members)
+    self._is_named = members.index_of(self.me) is not None
 
 
 # -- the past is believed -----------------------------------------------------------------------
@@ -138,6 +142,10 @@ SET_MUTANTS: Final[dict[str, Mutant]] = {
     "late-set-change": Mutant(
         "A new member set counts one height too late for what a node signs.",
         (Patch(Signer, "enter", _sign_for_the_old_set),),
+    ),
+    "stale-key-signs": Mutant(
+        "The signer does not look whether the set names its key: it signs on with a replaced one.",
+        (Patch(Signer, "enter", _sign_with_whatever_key),),
     ),
     "set-change-lost": Mutant(
         "The core goes on with the set that a block has changed.",

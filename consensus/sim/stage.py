@@ -22,6 +22,7 @@ from consensus.ingress import verify_certificate
 from consensus.quorum import History
 from consensus.sim import keys
 from consensus.sim.clock import MILLISECOND, SECOND, Clock, NodeClock
+from consensus.sim.keys import KeyFile
 from consensus.sim.liveness import Work
 from consensus.sim.machine import Machine, State, TransactionKind, transaction
 from consensus.sim.node import Node
@@ -100,13 +101,14 @@ class Stage:
             timing=TIMING,
             send=_nowhere,
             slowness=lambda: 1,
+            rekeying_us=lambda: 0,
         )
         self._nodes = tuple(self._node(copy, world) for copy in range(cast.copies))
 
     def _node(self, copy: int, world: World) -> Node:
         name = self._names[self._cast.member(copy)]
         clock = NodeClock(self._clock, offset_ms=0, timer_permille=1_000)
-        durable = Durable(name, self._keys.sign[name], clock, own_keys=list)
+        durable = Durable(name, KeyFile(name, self._keys.ring), clock, own_keys=list)
         own = replace(world, send=partial(self._send, copy))
         watcher: Watcher = self if self._is_honest(copy) else Nobody()
         return Node(durable, own, watcher, recalls=False)

@@ -16,7 +16,7 @@ from consensus.sim.clock import SECOND, NodeClock
 from consensus.sim.faults import Actor
 from consensus.sim.frames import CONSENSUS_KINDS
 from consensus.sim.hand import Hand
-from consensus.sim.keys import Sign
+from consensus.sim.keys import KeyFile, KeyRing
 from consensus.sim.machine import State
 from consensus.sim.node import Node
 from consensus.sim.world import Durable, Stored, World
@@ -59,11 +59,11 @@ class Nobody:
 class Twin(Actor):
     """Runs two nodes under one identity; who hears which changes every few seconds."""
 
-    def __init__(self, me: NodeId, hand: Hand, sign: Sign) -> None:
+    def __init__(self, me: NodeId, hand: Hand, ring: KeyRing) -> None:
         super().__init__(me, hand)
         world = hand.world
         self._sides: dict[tuple[int, NodeId], int] = {}
-        self._nodes = tuple(self._node(number, sign, world) for number in range(2))
+        self._nodes = tuple(self._node(number, ring, world) for number in range(2))
 
     def start(self) -> None:
         """Boot both."""
@@ -77,14 +77,15 @@ class Twin(Actor):
             if side in {number, 2} or (frame[:1] and frame[0] not in CONSENSUS_KINDS):
                 node.receive(source, frame)
 
-    def _node(self, number: int, sign: Sign, world: World) -> Node:
+    def _node(self, number: int, ring: KeyRing, world: World) -> Node:
         clock = NodeClock(world.clock, offset_ms=0, timer_permille=1_000 + number * 37)
         own = replace(
             world,
             send=partial(self._send, number),
             chance=random.Random(self.hand.chance.randrange(2**32)),
         )
-        return Node(Durable(self.me, sign, clock, list), own, Nobody(), recalls=False)
+        durable = Durable(self.me, KeyFile(self.me, ring), clock, list)
+        return Node(durable, own, Nobody(), recalls=False)
 
     def _send(self, number: int, source: NodeId, target: NodeId, frame: bytes) -> None:
         if self._side(target) in {number, 2}:

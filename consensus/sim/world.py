@@ -13,7 +13,7 @@ from typing import Protocol
 from consensus.effects import Record, ReportEvidence
 from consensus.sim.clock import Clock, NodeClock
 from consensus.sim.disk import Disk
-from consensus.sim.keys import Sign, Verify
+from consensus.sim.keys import KeyFile, Verify
 from consensus.sim.machine import GENESIS, Machine, State
 from consensus.timing import Timing
 from consensus.types import Certificate, Digest, Height, MemberSet, Message, NodeId
@@ -77,6 +77,8 @@ class World:
     """Puts a frame on the network: source, target, frame."""
     slowness: Callable[[], int]
     """Factor by which building and judging bodies take longer at this moment."""
+    rekeying_us: Callable[[], int]
+    """How long after its key was rotated a node starts again with the new one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +98,7 @@ class Durable:
     """
 
     me: NodeId
-    sign: Sign
+    key: KeyFile
     clock: NodeClock
     own_keys: Callable[[], list[bytes]]
     """Returns every public key that the node has or had."""

@@ -50,7 +50,13 @@ def recover_voter(opened: Opened, wal: WriteAheadLog) -> Voter:
     """
     records, damage = wal.read()
     damage = damage or what_the_chain_lacks(records, opened.chain.tip.height)
-    signer = Signer(opened.chain_id, opened.keys.signer(KeyUse.VOTE), first_height=None)
+    signer = Signer(
+        opened.chain_id,
+        opened.me,
+        opened.keys.public(KeyUse.VOTE),
+        opened.keys.signer(KeyUse.VOTE),
+        first_height=None,
+    )
     try:
         replica, effects = recover(
             records,
@@ -59,6 +65,7 @@ def recover_voter(opened: Opened, wal: WriteAheadLog) -> Voter:
             start=opened.chain.start(),
             signer=signer,
             timing=Timing(),
+            verify=opened.verify,
         )
     except ValueError as error:
         raise CorruptStateError(f"{opened.layout.wal}: {error}") from error

@@ -115,7 +115,8 @@ class MemberNode(MemberLinks, PeerRequests):
         self.wal = WriteAheadLog(wal_folder, StoreAnchor(store))
         records, damage = self.wal.read()
         self.damage = damage or what_the_chain_lacks(records, self.chain.tip.height)
-        signer = Signer(chain_id, self.identity.sign["vote"], first_height=None)
+        vote_key = self.identity.member.record.keys.vote
+        signer = Signer(chain_id, self.me, vote_key, self.identity.sign["vote"], first_height=None)
         self.replica, self.first_effects = recover(
             records,
             me=self.me,
@@ -123,11 +124,12 @@ class MemberNode(MemberLinks, PeerRequests):
             start=self.chain.start(),
             signer=signer,
             timing=Timing(),
+            verify=ed25519.verify,
         )
         self.recall = Recall(chain=self.chain, replica=self.replica)
         self.gate = VotingGate(
             me=self.me,
-            vote_key=self.identity.member.record.keys.vote,
+            vote_key=vote_key,
             signer=signer,
             file=SilenceFile(wal_folder),
             asking=Asking(

@@ -67,12 +67,16 @@ def keyed_sign(node: str) -> Callable[[bytes], bytes]:
     return lambda message: hashlib.blake2b(message, key=secret(node)).digest()
 
 
+def keyed_public(node: str) -> bytes:
+    """The public key is the member's name, padded: forging is out of scope in these tests."""
+    return node.encode().ljust(32, b".")
+
+
 def names(n: int) -> list[NodeId]:
     return [NodeId(f"m{index:03}") for index in range(n)]
 
 
 def keyed_verify(key: bytes, message: bytes, signature: bytes) -> bool:
-    """The public key is the member's name, padded: forging is out of scope in these tests."""
     node = key.rstrip(b".").decode()
     return hashlib.blake2b(message, key=secret(node)).digest() == signature
 
@@ -81,12 +85,22 @@ def member_set(ids: Iterable[str], *, epoch: int = 0, is_real: bool = False) -> 
     members = tuple(
         Member(
             NodeId(node),
-            ed25519.public_key(secret(node)) if is_real else node.encode().ljust(32, b"."),
+            ed25519.public_key(secret(node)) if is_real else keyed_public(node),
         )
         for node in sorted(ids)
     )
     text = f"{epoch}:{[(member.id, member.vote_key) for member in members]}".encode()
     return MemberSet(epoch, members, Digest(hashlib.sha256(text).digest()))
+
+
+def rotated(members: MemberSet, *nodes: str) -> MemberSet:
+    """Return the set of the next epoch, in which ``nodes`` have the keys named "<node> again"."""
+    after = tuple(
+        Member(one.id, keyed_public(f"{one.id} again")) if one.id in nodes else one
+        for one in members.members
+    )
+    text = f"{members.epoch + 1}:{after}".encode()
+    return MemberSet(members.epoch + 1, after, Digest(hashlib.sha256(text).digest()))
 
 
 def make_block(
@@ -213,12 +227,16 @@ class Node:
     is_real: bool = False
     transactions: tuple[bytes, ...] = (b"tx",)
     first_height: Height | None = GENESIS
+    key: str = ""
+    """Whose key it holds, by name; its own where empty."""
 
     def __post_init__(self) -> None:
-        sign = ed25519.signer(secret(self.me)) if self.is_real else keyed_sign(self.me)
+        key = self.key or self.me
+        sign = ed25519.signer(secret(key)) if self.is_real else keyed_sign(key)
         verify = ed25519.verify if self.is_real else keyed_verify
         self.refused: list[str] = []
-        self.signer = Signer(CHAIN, sign, first_height=self.first_height)
+        public = ed25519.public_key(secret(key)) if self.is_real else keyed_public(key)
+        self.signer = Signer(CHAIN, self.me, public, sign, first_height=self.first_height)
         self.gate = Ingress(CHAIN, verify, on_refusal=lambda _, why: self.refused.append(why))
         self.gate.enter(self.start.height, self.start.members)
         self.replica, effects = recover(
@@ -228,6 +246,7 @@ class Node:
             start=self.start,
             signer=self.signer,
             timing=Timing(),
+            verify=verify,
         )
         self.perform(effects)
 
@@ -315,8 +334,11 @@ class Node:
         frame = wire.encode_message(message, n=len(members.members))
         self.sent += [(target, frame) for target in targets]
 
-    def restart(self, *, first_height: Height | None = GENESIS) -> Node:
-        """Return this node as it comes back from its records after losing everything else."""
+    def restart(self, *, first_height: Height | None = GENESIS, key: str = "") -> Node:
+        """Return this node as it comes back from its records after losing everything else.
+
+        ``key`` names the key that it finds on its disk; the one that it held where empty.
+        """
         last = self.committed[-1] if self.committed else None
         start = self.start
         if last is not None:
@@ -336,6 +358,7 @@ class Node:
             next_sets=self.next_sets,
             is_real=self.is_real,
             first_height=first_height,
+            key=key or self.key,
         )
 
 

@@ -18,7 +18,9 @@ from tests.unit.consensus.committee import (
     N,
     X,
     alone,
+    keyed_public,
     keyed_sign,
+    keyed_verify,
     of_type,
     proposal_of,
     proposals_in,
@@ -135,7 +137,7 @@ def test_whole_committee_recovers_after_losing_power_with_a_block_in_flight() ->
 def test_recovery_names_a_record_that_is_not_ours() -> None:
     node = alone(4, 0)
     bad = Record(RecordKind.VOTE, b"too short")
-    signer = Signer(CHAIN, keyed_sign("m000"))
+    signer = Signer(CHAIN, node.me, keyed_public("m000"), keyed_sign("m000"))
     with pytest.raises(ValueError, match="write-ahead log: vote of 9 bytes"):
         recover(
             [bad],
@@ -144,6 +146,7 @@ def test_recovery_names_a_record_that_is_not_ours() -> None:
             start=node.start,
             signer=signer,
             timing=Timing(),
+            verify=keyed_verify,
         )
 
 
