@@ -259,11 +259,6 @@ def transaction(kind: TransactionKind, number: int, *, size: int = 24) -> bytes:
     return (bytes([kind]) + number.to_bytes(8)).ljust(size, b".")
 
 
-def header_time_ms(block: bytes) -> int:
-    """Return the time stamped on a block that this module built."""
-    return _parse_header(split_block(block).header).time_ms
-
-
 def swap_transactions(block: bytes, transactions: tuple[bytes, ...]) -> bytes:
     """Return a body with other transactions under the unchanged, true header."""
     parts = split_block(block)

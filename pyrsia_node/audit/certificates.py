@@ -41,7 +41,8 @@ class CertificateAudit:
         self._number = -1
         self._bundle: tuple[bytes, ...] = ()
         self._before = b""
-        self._is_missing = False
+        self._has_ended = False
+        """Whether no further certificate can be looked for: said in the report."""
         self._named = 0
         """The height that the newest certificate names."""
 
@@ -84,7 +85,15 @@ class CertificateAudit:
         self._report.counted["certificates"] += 1
 
     def _read(self, height: int) -> bytes | None:
-        if self._is_missing:
+        if self._has_ended:
+            return None
+        if height > self._height:  # the last header was damaged, or made up
+            self._has_ended = True
+            self._report.contradict(
+                "certificates",
+                f"height {height}",
+                f"the log goes on, though the last header in it names height {self._height}",
+            )
             return None
         number, place = bundle_of(height)
         if height == self._height:
@@ -131,7 +140,7 @@ class CertificateAudit:
         try:
             return read()
         except NotFoundError:
-            self._is_missing = True
+            self._has_ended = True
             self._report.leave_out("certificates", f"{MISSING} ({path} is not there)")
         except CorruptStateError as error:
             self._report.contradict("certificates", path, str(error).partition(": run ")[0])

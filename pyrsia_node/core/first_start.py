@@ -16,8 +16,8 @@ from typing import Final
 
 import trio
 
-from pyrsia_node.core.deriver import derived_lock
-from pyrsia_node.core.deriver_link import DeriverLink
+from pyrsia_node.core.deriving import derived_lock
+from pyrsia_node.core.deriving_link import DerivingLink
 from pyrsia_node.core.joining_node import OTHERS, JoiningNode
 from pyrsia_node.core.link_server import LinkServer
 from pyrsia_node.core.relay import RelayServer
@@ -81,7 +81,7 @@ async def join_if_new(
     Raises:
         CorruptStateError: The store cannot be written.
     """
-    await trio.to_thread.run_sync(_wait_for_derivers, layout)
+    await trio.to_thread.run_sync(_wait_for_deriving, layout)
     clear_unfinished(store)
     keys = load_keys(layout.node_key)
     me = peer_id_of(keys.public(KeyUse.P2P))
@@ -104,7 +104,7 @@ async def join_if_new(
             nursery.start_soon(node.run)
 
         await _wait_for_peers(network)
-        with DeriverLink(layout, genesis, nursery) as deriver:
+        with DerivingLink(layout, genesis, nursery) as deriving:
             joiner = Joiner(
                 requests=network,
                 store=store,
@@ -113,13 +113,13 @@ async def join_if_new(
                 height_min=height_min,
                 on_chosen=answer_meanwhile,
                 on_closed_known=node.closed_known,
-                on_blocks=deriver.take,
+                on_blocks=deriving.take,
             )
             height = await joiner.run()
             if height is not None:
                 _LOG.info("the history is here up to height %d; files and index follow", height)
-                await deriver.finish()
-                # What the deriver did not do, and the root of all that it did.
+                await deriving.finish()
+                # What the deriving process did not do, and the root of all that it did.
                 await trio.to_thread.run_sync(_derive, layout, Chain.open(store, genesis))
                 _LOG.info("joined at height %d from a snapshot", height)
         nursery.cancel_scope.cancel()
@@ -133,8 +133,8 @@ async def _wait_for_peers(network: Network) -> None:
         await trio.sleep(MORE_PEERS_S)
 
 
-def _wait_for_derivers(layout: Layout) -> None:
-    """Wait until a deriver whose core was killed has ended: one process writes at a time."""
+def _wait_for_deriving(layout: Layout) -> None:
+    """Wait until one whose core was killed has ended: one process writes at a time."""
     with derived_lock(layout):
         pass
 
@@ -142,7 +142,7 @@ def _wait_for_derivers(layout: Layout) -> None:
 def _derive(layout: Layout, chain: Chain) -> None:
     """Derive what is missing of tiles, certificates and index of a chain that was adopted.
 
-    Seconds where the deriver went before, minutes where it failed.
+    Seconds where the deriving process went before, minutes where it failed.
     """
     tip, leaves = chain.tip, _UntilCancelled(chain)
     TileWriter(layout.log).catch_up(leaves, size=tip.size, root=tip.root)

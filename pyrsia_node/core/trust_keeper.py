@@ -12,13 +12,12 @@ checkpoints nobody has published yet; the next start writes it before anything e
 from __future__ import annotations
 
 from pyrsia_node.core.opened import Opened
-from pyrsia_node.ledger.chain import Chain
+from pyrsia_node.ledger.handover import set_changes
 from pyrsia_node.ledger.publish import Cosigner
-from pyrsia_node.model.leaves import Header
 from pyrsia_node.store.files import write_atomic
 from pyrsia_node.store.keys import KeyUse
 from pyrsia_node.tlog.checkpoint import cosigner_key
-from pyrsia_node.tlog.trust import SetChange, Trust, TrustFile
+from pyrsia_node.tlog.trust import Trust, TrustFile
 
 
 class TrustKeeper:
@@ -27,7 +26,7 @@ class TrustKeeper:
     def __init__(self, opened: Opened) -> None:
         """Establish the trust of the committed chain and write it down."""
         self._opened = opened
-        self._file = TrustFile(opened.chain.genesis.encode(), set_changes(opened.chain))
+        self._file = TrustFile(opened.chain.genesis.encode(), tuple(set_changes(opened.chain)))
         self.trust = Trust.establish(self._file)
         self._cosigners: dict[str, Cosigner] = {}
         self._write()
@@ -38,9 +37,9 @@ class TrustKeeper:
         known = self.trust.current.epoch
         if chain.tip.set_leaf.epoch == known:
             return False
-        changes = self._file.changes + set_changes(chain, after_epoch=known)
-        self._file = TrustFile(self._file.genesis, changes)
-        self.trust = Trust.establish(self._file)
+        changes = set_changes(chain, first_epoch=known + 1)
+        self._file = TrustFile(self._file.genesis, (*self._file.changes, *changes))
+        self.trust = self.trust.extended(*changes)
         self._write()
         return True
 
@@ -63,19 +62,3 @@ class TrustKeeper:
         path, content = self._opened.layout.trust, self._file.encode()
         if not path.exists() or path.read_bytes() != content:
             write_atomic(path, content)
-
-
-def set_changes(chain: Chain, *, after_epoch: int = 0) -> tuple[SetChange, ...]:
-    """Return the proofs of the set changes of a chain that lead to later epochs, oldest first.
-
-    Cost: three reads for each change, from the newest backwards.
-    """
-    found: list[SetChange] = []
-    height, epoch = chain.tip.epoch_height, chain.tip.set_leaf.epoch
-    while epoch > after_epoch:
-        record, decision = chain.block(height), chain.decision(height)
-        assert decision is not None, "a block that changed the set is committed"
-        header = chain.leaf(record.first_leaf)
-        found.append(SetChange(header, decision[1], chain.leaf(record.set_leaf)))
-        height, epoch = Header.decode(header).prev_epoch_height, epoch - 1
-    return tuple(reversed(found))

@@ -35,7 +35,7 @@ from pyrsia_node.ledger.blocks import (
 from pyrsia_node.ledger.durable import Committed, commit_changes, height_zero, read_tip
 from pyrsia_node.ledger.machine.context import BlockContext, NotYetValidError, RecordCache
 from pyrsia_node.ledger.machine.execute import Machine, execute
-from pyrsia_node.ledger.machine.params import InForce, read_params
+from pyrsia_node.ledger.machine.params import ParamsInForce, read_params
 from pyrsia_node.ledger.motions import Approvable, check_motion
 from pyrsia_node.ledger.queries import CommittedChain, TransactionStatus
 from pyrsia_node.ledger.request_view import RequestView
@@ -103,7 +103,7 @@ class Chain(CommittedChain):
         return cls(store, genesis, verify=verify)
 
     @property
-    def params(self) -> InForce:
+    def params(self) -> ParamsInForce:
         """The parameters of the next block."""
         return self._in_force
 

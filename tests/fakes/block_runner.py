@@ -5,7 +5,7 @@ from __future__ import annotations
 from consensus.types import NodeId
 from pyrsia_node.ledger.machine.context import BlockContext, Head, RecordCache
 from pyrsia_node.ledger.machine.execute import Execution, execute
-from pyrsia_node.ledger.machine.params import InForce, read_params
+from pyrsia_node.ledger.machine.params import ParamsInForce, read_params
 from pyrsia_node.ledger.request_view import RequestView, read_request
 from pyrsia_node.model.digest import ZERO_SHA256, Sha256, sha256_of
 from pyrsia_node.model.genesis import DEFAULT_PARAMS, Params
@@ -70,7 +70,7 @@ class BlockRunner:
 
     # ------------------------------------------------------------ blocks
 
-    def in_force(self) -> InForce:
+    def in_force(self) -> ParamsInForce:
         """Return the parameters of the next block."""
         return read_params(self.params, self.state)
 

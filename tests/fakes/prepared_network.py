@@ -6,10 +6,10 @@ its own data directory, so that the newcomer asks it for bytes. It alone cannot 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from pyrsia_node.audit.replay import ScratchStore
 from pyrsia_node.core.founding import initialize, join_network
 from pyrsia_node.devnet.cluster import Cluster
 from pyrsia_node.devnet.plan import NetworkPlan, PlannedNode
@@ -21,7 +21,7 @@ from pyrsia_node.ledger.tiles import TileWriter
 from pyrsia_node.model.digest import sha256_of
 from pyrsia_node.model.genesis import Genesis
 from pyrsia_node.model.members import SignedMember
-from pyrsia_node.ports import KeyValueReader, KeyValueStore
+from pyrsia_node.ports import KeyValueStore
 from pyrsia_node.schema.config import Config
 from pyrsia_node.schema.layout import Layout
 from pyrsia_node.schema.sections import DataSection, HttpSection, NodeSection, P2pSection
@@ -35,26 +35,6 @@ SOURCE, NEWCOMER = "source", "newcomer"
 Fill = Callable[[KeyValueStore, tuple[Identity, ...], Path], Genesis]
 """Makes a chain of these members in a store, the last one being the source, publishes its head
 below a ``log`` folder, and returns the genesis."""
-
-
-class Unsynced(KeyValueStore):
-    """A store that does not wait for the disk: what is made here is lost with the test anyway."""
-
-    def __init__(self, store: KeyValueStore) -> None:
-        self._store = store
-
-    def get(self, key: bytes) -> bytes | None:
-        return self._store.get(key)
-
-    def scan(self, prefix: bytes, *, after: bytes = b"") -> Iterator[tuple[bytes, bytes]]:
-        return self._store.scan(prefix, after=after)
-
-    def write(self, changes: Iterable[tuple[bytes, bytes | None]], *, sync: bool) -> None:
-        del sync
-        self._store.write(changes, sync=False)
-
-    def snapshot(self) -> AbstractContextManager[KeyValueReader]:
-        return self._store.snapshot()
 
 
 def prepare(folder: Path, fill: Fill, files: Mapping[str, bytes]) -> Cluster:
@@ -71,7 +51,7 @@ def prepare(folder: Path, fill: Fill, files: Mapping[str, bytes]) -> Cluster:
     itself = Identity(record, dict(load_keys(layout.node_key).member_signers()))
     with LevelDbStore(layout.chain) as store:
         founders = (*(identity(number) for number in range(3)), itself)
-        genesis = fill(Unsynced(store), founders, layout.log)
+        genesis = fill(ScratchStore(store), founders, layout.log)
         _derive(layout, Chain.open(store, genesis))
     join_network(layout, genesis, [])
     join_network(newcomer.layout, genesis, [source.p2p_address])

@@ -11,9 +11,9 @@ from pyrsia_node.cli.commands.options import data_option
 from pyrsia_node.cli.data_lock import hold_data_directory
 from pyrsia_node.cli.run import check_whole
 from pyrsia_node.core.founding import read_genesis
-from pyrsia_node.core.trust_keeper import set_changes
 from pyrsia_node.ledger.chain import Chain
 from pyrsia_node.ledger.fsck import check, repair
+from pyrsia_node.ledger.handover import set_changes
 from pyrsia_node.ledger.index import reindex as rebuild_index
 from pyrsia_node.schema.exit_codes import CORRUPT
 from pyrsia_node.schema.layout import Layout
@@ -63,4 +63,4 @@ def _open_chain(layout: Layout) -> Iterator[tuple[Chain, Trust]]:
     genesis = read_genesis(layout.genesis)
     with hold_data_directory(layout), LevelDbStore(layout.chain) as store:
         chain = Chain.open(store, genesis)
-        yield chain, Trust.establish(TrustFile(genesis.encode(), set_changes(chain)))
+        yield chain, Trust.establish(TrustFile(genesis.encode(), tuple(set_changes(chain))))

@@ -12,7 +12,7 @@ from typing import Final, Protocol
 from consensus.types import NodeId
 from pyrsia_node.ledger.machine import records
 from pyrsia_node.ledger.machine.items import ItemRecord
-from pyrsia_node.ledger.machine.params import InForce
+from pyrsia_node.ledger.machine.params import ParamsInForce
 from pyrsia_node.ledger.machine.records import RequestRecord, SponsorRecord, Tally
 from pyrsia_node.ledger.machine.view import StateView
 from pyrsia_node.model.digest import Sha256
@@ -79,7 +79,7 @@ class BlockContext:
     first_leaf: int
     voters: SetLeaf
     members: tuple[NodeId, ...]
-    in_force: InForce
+    in_force: ParamsInForce
 
     @property
     def params(self) -> Params:

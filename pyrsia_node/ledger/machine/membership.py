@@ -18,7 +18,7 @@ from pyrsia_node.ledger.machine.context import (
     History,
     NotYetValidError,
 )
-from pyrsia_node.ledger.machine.params import InForce
+from pyrsia_node.ledger.machine.params import ParamsInForce
 from pyrsia_node.model.digest import Sha256
 from pyrsia_node.model.errors import InvalidInputError
 from pyrsia_node.model.limits import LEAF_BYTES_MAX, MEMBERS_MAX
@@ -48,7 +48,7 @@ class SetChanged:
 class ParamChanged:
     """The parameters of the next height."""
 
-    after: InForce
+    after: ParamsInForce
 
 
 Changed = SetChanged | ParamChanged

@@ -44,7 +44,7 @@ _K: Final = re.compile(rf"k\.({ECOSYSTEM.pattern})")
 
 
 @dataclass(frozen=True, slots=True)
-class InForce:
+class ParamsInForce:
     """What holds in a block.
 
     Attributes:
@@ -75,7 +75,7 @@ class InForce:
         }
         return dict(sorted(found.items()))
 
-    def changed(self, name: str, value: int) -> InForce:
+    def changed(self, name: str, value: int) -> ParamsInForce:
         """Return the parameters with one changed.
 
         Raises:
@@ -138,9 +138,9 @@ class InForce:
         )
 
 
-def read_params(genesis: Params, state: KeyValueReader) -> InForce:
+def read_params(genesis: Params, state: KeyValueReader) -> ParamsInForce:
     """Return the parameters in force after the state's block. One scan of a few keys."""
-    found = InForce(genesis)
+    found = ParamsInForce(genesis)
     prefix = records.PARAM_PREFIX
     for key, value in state.scan(prefix.encode("ascii")):
         name = key.decode("ascii").removeprefix(prefix)

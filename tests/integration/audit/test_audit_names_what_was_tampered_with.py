@@ -413,6 +413,27 @@ def test_a_header_that_does_not_follow_is_named(made: AuditedLog, copy: Path, na
     assert expected in found
 
 
+@pytest.mark.parametrize(
+    ("height", "expected"),
+    [
+        (0, "is no block header"),
+        (1, "what stands around gives"),
+        (5, "what stands around gives"),
+        (10**9, "what stands around gives"),
+    ],
+)
+def test_a_last_header_of_another_height_ends_the_reading_of_certificates(
+    made: AuditedLog, copy: Path, height: int, expected: str
+) -> None:
+    forged = Forged(made, copy)
+    last = made.story.chain.tip.height
+    forged.change(forged.find("block", skip=last - 1), height=height)
+    report = forged.publish()
+    assert expected in said(report)
+    beyond = f"certificates height {height + 1}: the log goes on, though the last header in it"
+    assert (beyond in said(report)) == (height < last)
+
+
 def test_a_state_root_that_execution_does_not_give_is_found(made: AuditedLog, copy: Path) -> None:
     forged = Forged(made, copy)
     index = forged.find("block", skip=6)

@@ -1,4 +1,4 @@
-"""``python -m pyrsia_node.core.deriver``: derives files and index while its node joins.
+"""``python -m pyrsia_node.core.deriving``: derives files and index while its node joins.
 
 It reads the history that its core adopts from standard input and writes tiles, certificates and
 index, so that fetching and deriving each have a processor. The chain database is open to the core
@@ -42,8 +42,8 @@ LENGTH: Final = struct.Struct(">I")
 def derived_lock(layout: Layout) -> Iterator[None]:
     """Hold what keeps two processes from deriving; waits for the other one to end.
 
-    The kernel lets go of it with the process, so a deriver that outlives a killed core by a moment
-    is waited for and nothing has to be cleaned up.
+    The kernel lets go of it with the process, so one that outlives a killed core by a moment is
+    waited for and nothing has to be cleaned up.
     """
     with layout.derive_lock.open("wb") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
@@ -134,7 +134,7 @@ def derive(stream: BinaryIO, layout: Layout, *, size: int) -> None:
 
 def main() -> int:
     """Derive from standard input; return the exit code."""
-    parser = argparse.ArgumentParser(prog="pyrsia_node.core.deriver")
+    parser = argparse.ArgumentParser(prog="pyrsia_node.core.deriving")
     parser.add_argument("--data", required=True, type=Path, metavar="DIR")
     parser.add_argument("--size", required=True, type=int, metavar="LEAVES")
     arguments = parser.parse_args()
@@ -145,7 +145,7 @@ def main() -> int:
         with derived_lock(layout):
             derive(sys.stdin.buffer, layout, size=arguments.size)
     except (PyrsiaError, OSError) as error:
-        sys.stderr.write(f"deriver: {error}\n")
+        sys.stderr.write(f"deriving: {error}\n")
         return exit_codes.exit_code_of(error) if isinstance(error, PyrsiaError) else 1
     return exit_codes.OK
 

@@ -19,7 +19,7 @@ from typing import Self
 
 import trio
 
-from pyrsia_node.core.deriver import LENGTH
+from pyrsia_node.core.deriving import LENGTH
 from pyrsia_node.ledger.adopting import WholeBlock
 from pyrsia_node.model.genesis import Genesis
 from pyrsia_node.model.leaves import Header
@@ -27,10 +27,10 @@ from pyrsia_node.replica.snapshot_wire import encode_whole_block
 from pyrsia_node.schema.layout import Layout
 from pyrsia_node.store.parent import PARENT_FD_VARIABLE
 
-_LOG = logging.getLogger("pyrsia.core.deriver")
+_LOG = logging.getLogger("pyrsia.core.deriving")
 
 
-class DeriverLink:
+class DerivingLink:
     """Starts the process with the first blocks and hands it each of them. A context manager.
 
     Attributes:
@@ -81,10 +81,10 @@ class DeriverLink:
         await self.process.stdin.aclose()
         code = await self.process.wait()
         if code:
-            _LOG.warning("the deriver ended with %d: the core derives the rest itself", code)
+            _LOG.warning("the process ended with %d: the core derives the rest itself", code)
 
     async def _start(self, target: Header) -> None:
-        command = [sys.executable, "-P", "-m", "pyrsia_node.core.deriver"]
+        command = [sys.executable, "-P", "-m", "pyrsia_node.core.deriving"]
         command += ["--data", str(self._layout.root), "--size", str(target.size)]
         try:
             self.process = await self._nursery.start(
@@ -98,7 +98,7 @@ class DeriverLink:
                 )
             )
         except OSError as error:
-            _LOG.warning("the deriver cannot be started: %s", error)
+            _LOG.warning("the deriving process cannot be started: %s", error)
             self._takes = False
 
     async def _send(self, frames: list[bytes]) -> None:
@@ -111,5 +111,5 @@ class DeriverLink:
                 b"".join(LENGTH.pack(len(each)) + each for each in frames)
             )
         except trio.BrokenResourceError:
-            _LOG.warning("the deriver takes no more blocks: the core derives the rest itself")
+            _LOG.warning("the process takes no more blocks: the core derives the rest itself")
             self._takes = False

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 import trio
 
-from pyrsia_node.core import deriver
-from pyrsia_node.core.deriver import LENGTH, derive, derived_lock
-from pyrsia_node.core.deriver_link import DeriverLink
+from pyrsia_node.core import deriving
+from pyrsia_node.core.deriving import LENGTH, derive, derived_lock
+from pyrsia_node.core.deriving_link import DerivingLink
 from pyrsia_node.core.founding import initialize
 from pyrsia_node.ledger.adopting import WholeBlock
 from pyrsia_node.ledger.certificates import CertificateFiles, CertificateWriter
@@ -62,7 +62,7 @@ async def blocks_of(local: LocalChain) -> list[WholeBlock]:
 
 
 async def stream_of(local: LocalChain) -> bytes:
-    """Return what a core sends its deriver."""
+    """Return what a core sends its deriving process."""
     frames = [local.genesis.encode()]
     for each in await blocks_of(local):
         leaves = list(each.leaves)
@@ -99,7 +99,7 @@ async def test_deriver_writes_what_the_chain_gives(
     blocks = await blocks_of(local)
     with trio.fail_after(PATIENCE_S):
         async with trio.open_nursery() as nursery:
-            with DeriverLink(layout, local.genesis, nursery) as link:
+            with DerivingLink(layout, local.genesis, nursery) as link:
                 for first in range(0, len(blocks), 50):
                     await link.take(blocks[-1].header, blocks[first : first + 50])
                 await link.finish()
@@ -109,7 +109,7 @@ async def test_deriver_writes_what_the_chain_gives(
 async def test_deriver_that_was_cut_off_leaves_whole_files_and_the_next_one_goes_on(
     layout: Layout, local: LocalChain, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(deriver, "LEAVES_AT_ONCE", 64)
+    monkeypatch.setattr(deriving, "LEAVES_AT_ONCE", 64)
     stream, size = await stream_of(local), local.chain.tip.size
     reached = 0
     for share in (0.0, 0.3, 0.6, 0.9):
@@ -138,7 +138,7 @@ async def test_core_goes_on_when_its_deriver_dies(layout: Layout, local: LocalCh
     blocks = await blocks_of(local)
     with trio.fail_after(PATIENCE_S):
         async with trio.open_nursery() as nursery:
-            with DeriverLink(layout, local.genesis, nursery) as link:
+            with DerivingLink(layout, local.genesis, nursery) as link:
                 await link.take(blocks[-1].header, blocks[:50])
                 assert link.process is not None
                 link.process.kill()
@@ -157,7 +157,7 @@ async def test_core_goes_on_without_a_deriver(
     blocks = await blocks_of(local)
     with trio.fail_after(PATIENCE_S):
         async with trio.open_nursery() as nursery:
-            with DeriverLink(layout, local.genesis, nursery) as link:
+            with DerivingLink(layout, local.genesis, nursery) as link:
                 await link.take(blocks[-1].header, blocks)
                 await link.take(blocks[-1].header, blocks)
                 await link.finish()
@@ -167,7 +167,7 @@ async def test_deriver_ends_with_its_core(layout: Layout, local: LocalChain) -> 
     blocks = await blocks_of(local)
     with trio.fail_after(PATIENCE_S):
         async with trio.open_nursery() as nursery:
-            with DeriverLink(layout, local.genesis, nursery) as link:
+            with DerivingLink(layout, local.genesis, nursery) as link:
                 await link.take(blocks[-1].header, blocks[:50])
                 process = link.process
                 assert process is not None
