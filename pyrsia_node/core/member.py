@@ -16,14 +16,15 @@ import trio
 from consensus.ingress import Ingress
 from consensus.types import Digest, NodeId
 from pyrsia_node.core.justice import Justice
+from pyrsia_node.core.member_inbox import MemberInbox
 from pyrsia_node.core.member_links import LINGER_S, MemberLinks
 from pyrsia_node.core.opened import Opened
 from pyrsia_node.core.voting import recover_voter
 from pyrsia_node.ledger.chain import Committed
 from pyrsia_node.ledger.mempool import Mempool
-from pyrsia_node.model.errors import CorruptStateError, InvalidInputError, PyrsiaError
+from pyrsia_node.model.errors import CorruptStateError, PyrsiaError
 from pyrsia_node.ports import PeerId
-from pyrsia_node.replica.budget import Budget, SeldomLog
+from pyrsia_node.replica.budget import SeldomLog
 from pyrsia_node.replica.catchup_wire import join_prefixed, split_prefixed
 from pyrsia_node.replica.driver import MemberDriver, Surroundings
 from pyrsia_node.replica.frames import CONSENSUS_KINDS, FrameKind, frame_kind, pack_frame
@@ -36,17 +37,13 @@ PULL_INTERVAL_S: Final = 2.0
 DUE_INTERVAL_S: Final = 0.5
 PENDING_BYTES_MAX: Final = 1024 * 1024 + 65_536
 PENDING_IDS_MAX: Final = 5000
-FRAMES_PER_S: Final = 1000.0
-"""Transactions and cosignatures of one member, on average; the burst is two seconds' worth."""
-
-Take = Callable[[bytes], None]
 
 
 class MemberPart:
     """Votes, orders and repeats transactions while this node is a member; watches otherwise.
 
-    ``committed`` is called for every block that this part commits. ``on_cosignature`` takes the
-    payload of a member's cosignature frame.
+    ``committed`` is called for every block that this part commits. ``inbox`` takes what members
+    send beside consensus.
     """
 
     def __init__(
@@ -67,9 +64,7 @@ class MemberPart:
         self.voter = recover_voter(opened, wal)
         self.replica = self.voter.replica
         self._refusals = SeldomLog(_log_refusal)
-        # Transactions and cosignatures cost a signature check each; a correct member that has more
-        # to say says it again.
-        self._frames = Budget(per_s=FRAMES_PER_S, burst=2 * FRAMES_PER_S)
+        self.inbox = MemberInbox(self.pending, n=len(self.replica.members.members))
         ingress = Ingress(opened.chain_id, justice.checks, on_refusal=self._refused)
         ingress.enter(self.replica.height, self.replica.members)
         around = Surroundings(
@@ -93,7 +88,6 @@ class MemberPart:
         )
         self.pending.work = self.driver.work_arrived
         justice.halted = self.replica.halt
-        self.on_cosignature: Take = lambda _payload: None
 
     async def run(self) -> None:
         """Vote until cancelled."""
@@ -111,6 +105,7 @@ class MemberPart:
         """Keep links with the members of the next height, if this node is one of them."""
         peers = self._opened.member_peers() if self._opened.is_member else {}
         self._links.changed(peers, now=trio.current_time())
+        self.inbox.resize(len(self._opened.chain.tip.members.members))
 
     async def _let_go(self) -> None:
         """End the links of those who left."""
@@ -151,16 +146,7 @@ class MemberPart:
         if kind in CONSENSUS_KINDS:
             await self.driver.frame_arrived(member, frame)
             return
-        if not self._frames.take(member, trio.current_time()):
-            return
-        if kind is FrameKind.TRANSACTION:
-            try:
-                self.pending.receive(frame[1:])
-            except InvalidInputError as error:
-                # Ordinary: the sender had not yet seen the block that holds it.
-                _LOG.debug("transaction from %s is not wanted: %s", member, error)
-        else:
-            self.on_cosignature(frame[1:])
+        self.inbox.take(member, kind, frame[1:], trio.current_time())
 
     def _refused(self, member: NodeId, why: str) -> None:
         self._refusals.line(member, why, trio.current_time())
@@ -178,29 +164,28 @@ class MemberPart:
             if not connected:
                 continue
             turn += 1
+            peer = connected[turn % len(connected)]
             known = join_prefixed([each.encode() for each in self.pending.known(PENDING_IDS_MAX)])
             try:
                 answer = await self._opened.network.ask(
-                    connected[turn % len(connected)],
+                    peer,
                     "pending",
                     known,
                     timeout_s=5.0,
                     answer_bytes_max=PENDING_BYTES_MAX,
                 )
-                for transaction in split_prefixed(answer, items_max=PENDING_IDS_MAX):
-                    self._take_pulled(transaction)
-                    await trio.lowlevel.checkpoint()
+                await self._take_pulled(peer, split_prefixed(answer, items_max=PENDING_IDS_MAX))
             except CorruptStateError:
                 raise
             except PyrsiaError as error:
                 _LOG.debug("pending transactions: %s", error)
 
-    def _take_pulled(self, transaction: bytes) -> None:
-        """Take one of many; one that is not wanted must not hide those behind it."""
-        try:
-            self.pending.receive(transaction)
-        except InvalidInputError as error:
-            _LOG.debug("a pulled transaction is not wanted: %s", error)
+    async def _take_pulled(self, peer: PeerId, transactions: list[bytes]) -> None:
+        for transaction in transactions:
+            await trio.lowlevel.checkpoint()
+            member = self._links.peers.get(peer)
+            if member is not None:
+                self.inbox.take(member, FrameKind.TRANSACTION, transaction, trio.current_time())
 
     async def _watch_deadlines(self) -> None:
         """Wake the driver when an outcome falls due: no transaction announces a deadline."""

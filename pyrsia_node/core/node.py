@@ -186,7 +186,7 @@ class CoreNode:
             clock=opened.clock,
         )
         if self._member is not None:
-            self._member.on_cosignature = self._projection.cosignature_arrived
+            self._member.inbox.on_cosignature = self._projection.cosignature_arrived
         self._follower = Follower(
             requests=opened.network,
             chain=chain,

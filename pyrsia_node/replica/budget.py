@@ -1,20 +1,34 @@
-"""How much work one member may make us do: signature checks, answers, bytes.
+"""How much work one member may make us do: signature checks, answers, bytes, time.
 
 Consensus messages of a member may cost 200 signature checks a second, and 200 more for every height
 that is committed: a fast chain is no attack. What a member spends is what its frames really cost,
 counted in the verifier; the last frame may overdraw, and is paid back before the next is read.
-Pure: callers pass the time in seconds. Why: docs/design/consensus.md 7.
+What has no such unit (a transaction may be one signature or six, and a hundred items) is paid for
+in seconds of this thread. Pure but for that one clock, which callers may replace: they pass the
+time of day. Why: docs/design/consensus.md 7.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Final
 
 from consensus.ed25519 import Verify
+from consensus.quorum import faults
 from consensus.types import NodeId
 
 CHECKS_PER_S: Final = 200.0
+
+MEMBER_SHARE_MAX: Final = 0.25
+"""Most of this thread that the transactions and cosignatures of one member may take."""
+
+TRAITORS_SHARE_MAX: Final = 0.5
+"""Most of this thread that those of as many members may take as can be traitors."""
+
+SHARE_BURST_S: Final = 2.0
+"""Seconds whose share a member may save up."""
 
 
 class Budget:
@@ -45,6 +59,40 @@ class Budget:
     def renew(self) -> None:
         """Give everybody the whole burst again."""
         self._left.clear()
+
+
+class TimeBudget:
+    """Seconds of this thread for each member, so that all traitors together cannot fill it.
+
+    ``clock`` counts the seconds that this thread has worked; what it waits for is not charged.
+    """
+
+    def __init__(self, n: int, *, clock: Callable[[], float] = time.thread_time) -> None:
+        """Share among ``n`` members."""
+        self._clock = clock
+        self._budget = _shares(n)
+
+    def resize(self, n: int) -> None:
+        """Share among ``n`` members from now on; nobody owes anything."""
+        self._budget = _shares(n)
+
+    def is_spent(self, member: NodeId, now_s: float) -> bool:
+        """Say whether a member has had its share for now."""
+        return self._budget.left(member, now_s) <= 0
+
+    @contextmanager
+    def charged(self, member: NodeId, now_s: float) -> Iterator[None]:
+        """Charge what is done inside to a member, whatever becomes of it."""
+        started = self._clock()
+        try:
+            yield
+        finally:
+            self._budget.spend(member, self._clock() - started, now_s)
+
+
+def _shares(n: int) -> Budget:
+    share = min(MEMBER_SHARE_MAX, TRAITORS_SHARE_MAX / max(1, faults(n)))
+    return Budget(per_s=share, burst=share * SHARE_BURST_S)
 
 
 class CheckCounter:
