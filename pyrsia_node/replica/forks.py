@@ -77,6 +77,7 @@ class ForkWatch:
             for key, _ in watched.store.scan(_PREFIX)
         )
         self._woken = trio.Event()
+        self._verdicts: dict[int, tuple[int, Verdict]] = {}
 
     @property
     def forks(self) -> tuple[int, ...]:
@@ -98,15 +99,24 @@ class ForkWatch:
         )
 
     def verdict(self, height: int) -> Verdict:
-        """Return what everything known of a height proves."""
+        """Return what everything known of a height proves.
+
+        Costs the check of every signature once, and again only when something was added.
+        """
         watched = self._watched
-        return judge(
+        additions, known = self._verdicts.get(height, (-1, None))
+        if known is not None and additions == watched.transcripts.additions:
+            return known
+        found = judge(
             watched.transcripts.certificates(height),
             height=Height(height),
             members=watched.transcripts.members_of(height),
             chain_id=watched.chain_id,
             verify=watched.checks,
         )
+        if height in self._forks:
+            self._verdicts[height] = (watched.transcripts.additions, found)
+        return found
 
     # ------------------------------------------------------------ looking
 
@@ -203,14 +213,31 @@ class ForkWatch:
                 timeout_s=ASK_TIMEOUT_S,
                 answer_bytes_max=TRANSCRIPT_BYTES_MAX,
             )
-            found = [
-                certificate
-                for certificate in decode_transcript(answer, n=len(members.members))
-                if certificate.height == height
-                and verify_certificate(certificate, members, watched.chain_id, watched.checks)
-            ]
+            found = []
+            for certificate in self._news(
+                height, decode_transcript(answer, n=len(members.members))
+            ):
+                # Thousands of signatures may be in one answer; votes must not wait for them.
+                await trio.lowlevel.checkpoint()
+                if verify_certificate(certificate, members, watched.chain_id, watched.checks):
+                    found.append(certificate)
             watched.transcripts.keep(height, found)
         except CorruptStateError:
             raise
         except (PyrsiaError, DecodeError) as error:
             _LOG.debug("transcript of height %d from %s: %s", height, peer, error)
+
+    def _news(self, height: int, certificates: Iterable[Certificate]) -> list[Certificate]:
+        """Return those of a height that a member signed of whom we do not know it yet."""
+        known = {
+            (one.kind, one.view, one.block_hash): frozenset(one.signers)
+            for one in self._watched.transcripts.certificates(height)
+        }
+        return [
+            one
+            for one in certificates
+            if one.height == height
+            and not known.get((one.kind, one.view, one.block_hash), frozenset()).issuperset(
+                one.signers
+            )
+        ]

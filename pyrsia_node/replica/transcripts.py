@@ -3,6 +3,9 @@
 Beside a block that was not simply decided in view 0 the node keeps every certificate it knew of
 that height (CONSENSUS.md 3.9). They are written before the block is committed: a crash between
 leaves the transcript of a height to come, which the next commit of that height writes again.
+Of each statement (kind, view and block) one certificate is kept, with the signatures of all that
+were seen: a liar's hundred choices of signers take the room of one. Final ones come first, then
+those of the views in which something was final, so what convicts the makers of a fork is never cut.
 Anybody may ask for them (``transcript``); who gets them checks every signature.
 """
 
@@ -15,7 +18,7 @@ from typing import Final
 from consensus import wire
 from consensus.errors import DecodeError
 from consensus.judge import decode_transcript, encode_transcript
-from consensus.types import Certificate, Height, MemberSet
+from consensus.types import Certificate, Digest, Height, MemberSet, View, VoteKind
 from pyrsia_node.ledger.chain import Chain
 from pyrsia_node.model.errors import CorruptStateError, InvalidInputError, NotFoundError
 from pyrsia_node.ports import KeyValueStore
@@ -35,6 +38,8 @@ class Transcripts:
         self._store = store
         self._chain = chain
         self._sets: OrderedDict[int, MemberSet] = OrderedDict()
+        self.additions = 0
+        """How often something was added: what was concluded from transcripts holds until then."""
 
     def members_of(self, height: int) -> MemberSet:
         """Return the set that decides a height up to the working height.
@@ -54,10 +59,16 @@ class Transcripts:
         return found
 
     def keep(self, height: int, certificates: Iterable[Certificate]) -> None:
-        """Add certificates of a height to what is kept of it; durable on return."""
+        """Add certificates of a height to what is kept of it; durable on return.
+
+        Their signatures hold: one that does not would spoil what it is merged with.
+        """
         n = len(self.members_of(height).members)
-        together = dict.fromkeys((*self._kept(height, n=n), *certificates))
-        self._store.write([(_key(height), encode_transcript(together, n=n))], sync=True)
+        together = encode_transcript(merged((*self.certificates(height), *certificates)), n=n)
+        if together == self._store.get(_key(height)):
+            return
+        self._store.write([(_key(height), together)], sync=True)
+        self.additions += 1
 
     def certificates(self, height: int) -> tuple[Certificate, ...]:
         """Return everything known of a height: what was kept, and what finalized its block.
@@ -70,7 +81,7 @@ class Transcripts:
         decision = self._chain.decision(height)
         if decision is None:
             return found
-        return tuple(dict.fromkeys((wire.decode_certificate(decision[1], n=n), *found)))
+        return merged((wire.decode_certificate(decision[1], n=n), *found))
 
     def answer(self, question: bytes) -> bytes:
         """Return the certificates of the height that a peer asks for.
@@ -93,6 +104,40 @@ class Transcripts:
             return decode_transcript(data or b"", n=n)
         except DecodeError as error:
             raise CorruptStateError(f"transcript of height {height}: {error}") from error
+
+
+def merged(certificates: Iterable[Certificate]) -> tuple[Certificate, ...]:
+    """Return one certificate for each kind, view and block, with the signatures of all of them.
+
+    Of two signatures of one member under one statement the first is taken. Order: final ones, those
+    of views with a final one, the others, each by view.
+    """
+    signatures: dict[tuple[VoteKind, View, Digest], dict[int, bytes]] = {}
+    heights = set()
+    for one in certificates:
+        heights.add(one.height)
+        known = signatures.setdefault((one.kind, one.view, one.block_hash), {})
+        for signer, signature in zip(one.signers, one.signatures, strict=True):
+            known.setdefault(signer, signature)
+    assert len(heights) <= 1, "a transcript is of one height"
+    final_views = {view for kind, view, _ in signatures if kind is VoteKind.FINALIZE}
+
+    def place(statement: tuple[VoteKind, View, Digest]) -> tuple[bool, bool, View, int, Digest]:
+        kind, view, block = statement
+        return kind is not VoteKind.FINALIZE, view not in final_views, view, kind, block
+
+    return tuple(
+        Certificate(
+            kind=statement[0],
+            height=height,
+            view=statement[1],
+            block_hash=statement[2],
+            signers=tuple(sorted(signatures[statement])),
+            signatures=tuple(each for _, each in sorted(signatures[statement].items())),
+        )
+        for height in heights
+        for statement in sorted(signatures, key=place)
+    )
 
 
 def encode_question(height: Height | int) -> bytes:

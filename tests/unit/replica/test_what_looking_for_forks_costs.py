@@ -6,64 +6,16 @@ from dataclasses import replace
 
 import pytest
 
-from consensus import ed25519, wire
-from consensus.types import Certificate, Digest, VoteKind
-from pyrsia_node.ports import KeyValueStore
+from consensus import wire
+from consensus.types import Digest, VoteKind
 from pyrsia_node.replica import transcripts as transcripts_module
-from pyrsia_node.replica.budget import CheckCounter
-from pyrsia_node.replica.evidence import EvidenceLocker, EvidenceReporter, Reporting
-from pyrsia_node.replica.forks import LOOK_CHECKS, ForkWatch, Watched
-from pyrsia_node.replica.transcripts import Transcripts
-from tests.fakes.build_site import Peers
+from pyrsia_node.replica.forks import LOOK_CHECKS
+from tests.fakes.fork_watch import Watch
 from tests.fakes.local_chain import LocalChain
 from tests.strategies import build_bodies as make
 from tests.strategies.identities import identity
 
 ANOTHER = Digest(b"b" * 32)
-
-
-class Watch:
-    """A fork watch over a chain; ``epochs`` are those whose set was read for it."""
-
-    def __init__(self, local: LocalChain) -> None:
-        self.local = local
-        self.epochs: list[int] = []
-        self.checks = CheckCounter(ed25519.verify)
-        self.transcripts = Transcripts(local.store, local.chain)
-        self.halts = 0
-        self.forks = ForkWatch(
-            Watched(
-                store=local.store,
-                chain=local.chain,
-                transcripts=self.transcripts,
-                evidence=reporter(local.store, local),
-                requests=Peers(),
-                chain_id=Digest(local.network_id),
-                checks=self.checks,
-                halted=self._halted,
-            )
-        )
-
-    def _halted(self) -> None:
-        self.halts += 1
-
-    def certificate(self, height: int) -> Certificate:
-        n = len(self.local.chain.members_at(height).members)
-        return wire.decode_certificate(self.local.chain.certificate(height), n=n)
-
-    def show(self, certificate: Certificate) -> None:
-        n = len(self.local.chain.members_at(certificate.height).members)
-        self.forks.look_at_frame(wire.encode_message(certificate, n=n))
-
-
-def reporter(store: KeyValueStore, local: LocalChain) -> EvidenceReporter:
-    async def submit(_transaction: bytes) -> None:
-        raise AssertionError("nothing is reported here")
-
-    one = local.members[0]
-    return EvidenceReporter(
-        EvidenceLocker(store), Reporting(one.id, local.network_id, one.sign["tx"], submit)
-    )
 
 
 @pytest.fixture
