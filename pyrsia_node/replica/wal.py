@@ -164,14 +164,15 @@ class WriteAheadLog:
             path, _ = self._sealed[0]
             with _told(path):
                 path.unlink(missing_ok=True)
-                self._sync_folder()
+                _sync_folder(self._folder)
             del self._sealed[0]
 
     def set_aside(self) -> None:
         """Move the files that ``read`` found into a folder of their own, as evidence.
 
         For a log with damage, once nothing in it matters any more. A crash on the way leaves a
-        log that still shows a gap.
+        log that still shows a gap. The new names are durable before the old ones are gone, and the
+        folder before anything is in it: whenever the power fails, each file is in one of the two.
 
         Raises:
             DiskError: the disk failed; the caller must stop the process.
@@ -181,9 +182,11 @@ class WriteAheadLog:
             aside = self._folder / f"forgotten-{self._next_number:016x}"
             with _told(aside):
                 aside.mkdir(mode=0o700, exist_ok=True)
+                _sync_folder(self._folder)
                 for path in here:
                     path.rename(aside / path.name)
-                self._sync_folder()
+                _sync_folder(aside)
+                _sync_folder(self._folder)
         self._sealed = [each for each in self._sealed if each[0] not in here]
         if self._current is None:
             self._anchor.moved(0)
@@ -219,17 +222,19 @@ class WriteAheadLog:
                 raise OSError(f"the disk took less than {self._size} bytes")
         os.fsync(self._fd)
         fresh.rename(self._current)
-        self._sync_folder()
+        _sync_folder(self._folder)
         self._anchor.moved(self._next_number)
         self._offset = 0
         self._height_max = 0
 
-    def _sync_folder(self) -> None:
-        folder = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+
+def _sync_folder(path: Path) -> None:
+    """Make the names in a folder durable."""
+    folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
 
 
 @contextlib.contextmanager

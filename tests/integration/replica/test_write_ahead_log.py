@@ -292,6 +292,30 @@ def test_damaged_files_are_kept_aside_once_they_matter_no_more(tmp_path: Path) -
     assert WriteAheadLog(tmp_path, anchor).read() == ([vote(2), vote(3)], "")
 
 
+def test_what_is_set_aside_is_durable_there_before_it_is_gone_here(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(tmp_path, 1)
+    wal = WriteAheadLog(tmp_path, StoreAnchor(MemoryKeyValueStore()))
+    wal.read()
+    done: list[str] = []
+    sync, rename = os.fsync, Path.rename
+
+    def noted_sync(descriptor: int) -> None:
+        done.append(f"sync {Path(f'/proc/self/fd/{descriptor}').resolve().name.partition('-')[0]}")
+        sync(descriptor)
+
+    def noted_rename(path: Path, target: Path) -> Path:
+        done.append("move")
+        return rename(path, target)
+
+    monkeypatch.setattr(os, "fsync", noted_sync)
+    monkeypatch.setattr(Path, "rename", noted_rename)
+    wal.set_aside()
+    here = f"sync {tmp_path.name.partition('-')[0]}"
+    assert done == [here, "move", "sync forgotten", here]
+
+
 def test_setting_all_files_aside_leaves_a_fresh_log(tmp_path: Path) -> None:
     anchor = StoreAnchor(MemoryKeyValueStore())
     wal = WriteAheadLog(tmp_path, anchor)
