@@ -29,7 +29,7 @@ from consensus.types import NodeId
 from pyrsia_node.ledger import storage
 from pyrsia_node.ledger.blocks import signers_of
 from pyrsia_node.ledger.commitment import BucketSum, bucket_hash, bucket_of, is_empty, snapshot_root
-from pyrsia_node.ledger.durable import Changes, block_rows, height_zero, tip_rows
+from pyrsia_node.ledger.durable import Rows, block_rows, height_zero, tip_rows
 from pyrsia_node.ledger.storage import BlockRecord
 from pyrsia_node.ledger.waiting_rows import WaitingRows
 from pyrsia_node.model.digest import Sha256, sha256_of
@@ -139,20 +139,22 @@ class Adoption:
             InvalidInputError: A key is not of this bucket, or occurs twice.
             VerificationError: They are not the pairs that the header commits to.
         """
-        total = BucketSum()
-        for key, value in pairs:
+        prefix = storage.STATE_PREFIX
+        for key, _ in pairs:
             text = key.decode("ascii", "replace")
             if not key.isascii() or "/" not in text or bucket_of(text) != name:
                 raise InvalidInputError(f"key {text!r:.60} is not of bucket {name}")
-            total.add(text, value)
         if len({key for key, _ in pairs}) != len(pairs):
             raise InvalidInputError(f"bucket {name} brings a key twice")
+        total = BucketSum()
+        total.add_all(pairs)
         value = total.value()
         found, wanted = bucket_hash(name, value), self._buckets[name]
         if is_empty(value) or found != wanted:
             raise VerificationError(f"bucket {name} has hash {found.hex()}, not {wanted.hex()}")
-        rows: Changes = [(storage.STATE_PREFIX + key, each) for key, each in pairs]
-        self._waiting.add([*rows, (storage.bucket_key(name), value)])
+        kind = name.split("/", maxsplit=1)[0]
+        self._waiting.add(f"state/{kind}", [(prefix + key, each) for key, each in pairs])
+        self._waiting.add("bucket", [(storage.bucket_key(name), value)])
         self._missing.discard(name)
 
     def add_blocks(self, blocks: Sequence[WholeBlock]) -> None:
@@ -162,17 +164,17 @@ class Adoption:
             VerificationError: One does not follow: it was not proved, or comes out of order.
         """
         for block in blocks:
-            self._waiting.add(self._rows_of(block))
+            self._add_block(block)
 
-    def take_full(self) -> list[Changes]:
+    def take_full(self) -> list[Rows]:
         """Give out what is worth writing; the caller hands each batch to ``write``."""
         return self._waiting.take()
 
-    def take_all(self) -> list[Changes]:
+    def take_all(self) -> list[Rows]:
         """Give out everything that waits, as ``take_full``."""
         return self._waiting.take(bytes_min=0)
 
-    def write(self, batches: Sequence[Changes]) -> None:
+    def write(self, batches: Sequence[Rows]) -> None:
         """Write what was given out. Blocks on the disk; may run in a thread, one at a time."""
         for rows in batches:
             self._store.write(rows, sync=False)
@@ -196,7 +198,7 @@ class Adoption:
 
     # ------------------------------------------------------------ inside
 
-    def _rows_of(self, block: WholeBlock) -> Changes:
+    def _add_block(self, block: WholeBlock) -> None:
         header = block.header
         for name, found, expected in (
             ("height", header.height, self._height + 1),
@@ -228,17 +230,26 @@ class Adoption:
             epoch_height=self._epoch_height,
             signers=signers,
         )
-        rows = block_rows(header.height, record, block.leaves)
-        rows.append((storage.parent_key(header.height), block.parent_certificate))
-        rows.append((storage.certificate_key(header.height), block.certificate))
-        if self._epoch_height == header.height:
-            number = storage.encode_number(header.height)
-            rows.append((storage.epoch_key(self._set.epoch), number))
-        for number_in_block, each in enumerate(transactions):
-            index = storage.encode_number(header.prev_size + 1 + number_in_block)
-            rows.append((storage.transaction_key(each), index))
+        self._add_rows(block, record, transactions)
         self._height, self._record = header.height, record
-        return rows
+
+    def _add_rows(self, block: WholeBlock, record: BlockRecord, transactions: list[Sha256]) -> None:
+        """Keep the rows that committing the block would have written, kind by kind."""
+        height, waiting, encoded = block.header.height, self._waiting, storage.encode_number
+        first, end, *leaves = block_rows(height, record, block.leaves)
+        waiting.add("block", [first])
+        waiting.add("end", [end])
+        waiting.add("leaf", leaves)
+        waiting.add("parent", [(storage.parent_key(height), block.parent_certificate)])
+        waiting.add("certificate", [(storage.certificate_key(height), block.certificate)])
+        if self._epoch_height == height:
+            waiting.add("epoch", [(storage.epoch_key(self._set.epoch), encoded(height))])
+        index = block.header.prev_size + 1
+        ids = [
+            (storage.transaction_key(each), encoded(index + number))
+            for number, each in enumerate(transactions)
+        ]
+        waiting.add("transaction", ids)
 
     def _enter(self, block: WholeBlock) -> None:
         """Take over the set that the block makes, if it makes one."""

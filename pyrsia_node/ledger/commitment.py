@@ -68,6 +68,25 @@ class BucketSum:
         self._odd += number >> 16 & _LOW
         self._note_term()
 
+    def add_all(self, pairs: Iterable[tuple[bytes, bytes]]) -> None:
+        """Take many pairs in; half as expensive as one by one.
+
+        The lanes at odd places come last: what the even ones leave of the sum of whole elements.
+        """
+        before, even, terms, total = self._even, self._even, self._terms, 0
+        for key, value in pairs:
+            message = b"%b%b%b%b" % (ELEMENT_TAG, len(key).to_bytes(2, "big"), key, value)
+            number = int.from_bytes(blake3(message).digest(length=SUM_BYTES), "big")
+            even += number & _LOW
+            total += number
+            terms += 1
+            if terms == _TERMS_MAX:
+                self._odd = (self._odd + ((total - (even - before)) >> 16)) & _LOW
+                before = even = even & _LOW
+                terms = total = 0
+        self._odd += (total - (even - before)) >> 16
+        self._even, self._terms = even, terms
+
     def remove(self, key: str, value: bytes) -> None:
         """Take out a pair that is in."""
         number = _element(key, value)

@@ -29,6 +29,9 @@ from pyrsia_node.tlog.tree import EMPTY_FRONTIER, Frontier
 Changes = list[tuple[bytes, bytes | None]]
 """What ``KeyValueStore.write`` takes."""
 
+Rows = list[tuple[bytes, bytes]]
+"""Changes that delete nothing."""
+
 _SET_LEAF_OF_GENESIS: Final = 1
 
 
@@ -159,21 +162,20 @@ def block_changes(
     height: int, record: BlockRecord, frontier: Frontier, leaves: list[bytes]
 ) -> Changes:
     """Return the rows of a block that is the tip: its leaves, its record, the tree's edge."""
-    return block_rows(height, record, leaves) + tip_rows(height, record, frontier)
+    return [*block_rows(height, record, leaves), *tip_rows(height, record, frontier)]
 
 
-def block_rows(height: int, record: BlockRecord, leaves: Sequence[bytes]) -> Changes:
+def block_rows(height: int, record: BlockRecord, leaves: Sequence[bytes]) -> Rows:
     """Return the rows of a block that stay when others follow: its leaves and its record."""
     first = record.first_leaf
-    changes: Changes = [
+    return [
         (storage.block_key(height), record.encode()),
         (storage.end_key(record.size - 1), storage.encode_number(height)),
+        *((storage.leaf_key(first + offset), leaf) for offset, leaf in enumerate(leaves)),
     ]
-    changes += [(storage.leaf_key(first + offset), leaf) for offset, leaf in enumerate(leaves)]
-    return changes
 
 
-def tip_rows(height: int, record: BlockRecord, frontier: Frontier) -> Changes:
+def tip_rows(height: int, record: BlockRecord, frontier: Frontier) -> Rows:
     """Return the rows that each block replaces: the tip, the tree's edge, what may be cosigned."""
     guard = canonical.dumps({"root": record.root, "size": record.size})
     return [

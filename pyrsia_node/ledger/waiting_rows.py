@@ -10,14 +10,13 @@ Layout of the keys: ``ledger.storage``.
 
 from __future__ import annotations
 
+from itertools import chain
 from typing import Final
 
-from pyrsia_node.ledger.durable import Changes
+from pyrsia_node.ledger.durable import Rows
 
 BYTES_MIN: Final = 4 * 1024 * 1024
 """What is worth a table: half of what the database sorts in memory."""
-
-_STATE: Final = b"state"
 
 
 class WaitingRows:
@@ -27,29 +26,19 @@ class WaitingRows:
 
     def __init__(self) -> None:
         """Start empty."""
-        self._rows: dict[bytes, Changes] = {}
-        self._bytes: dict[bytes, int] = {}
+        self._rows: dict[str, Rows] = {}
+        self._bytes: dict[str, int] = {}
 
-    def add(self, rows: Changes) -> None:
-        """Keep rows, in any number and of any kinds."""
-        waiting, sizes = self._rows, self._bytes
-        for row in rows:
-            key, value = row
-            kind = kind_of(key)
-            if kind not in waiting:
-                waiting[kind], sizes[kind] = [], 0
-            waiting[kind].append(row)
-            sizes[kind] += len(key) + len(value or b"")
+    def add(self, kind: str, rows: Rows) -> None:
+        """Keep rows of one kind: between whose keys no key of another kind lies."""
+        if kind not in self._rows:
+            self._rows[kind], self._bytes[kind] = [], 0
+        self._rows[kind] += rows
+        self._bytes[kind] += sum(map(len, chain.from_iterable(rows)))
 
-    def take(self, *, bytes_min: int = BYTES_MIN) -> list[Changes]:
+    def take(self, *, bytes_min: int = BYTES_MIN) -> list[Rows]:
         """Give out the kinds of which at least ``bytes_min`` wait; each is to be one write."""
         full = [kind for kind, size in self._bytes.items() if size >= bytes_min]
         for kind in full:
             del self._bytes[kind]
         return [self._rows.pop(kind) for kind in full]
-
-
-def kind_of(key: bytes) -> bytes:
-    """Return what comes before the number, hash or name in a key; of the state, its kind of key."""
-    _, kind, rest = key.split(b"/", 2)
-    return kind if kind != _STATE else rest[: rest.index(b"/")]

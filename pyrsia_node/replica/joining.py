@@ -19,7 +19,7 @@ import trio
 
 from pyrsia_node.ledger.adopting import Adoption, WholeBlock, clear_unfinished
 from pyrsia_node.ledger.commitment import SERVING_KINDS
-from pyrsia_node.ledger.durable import Changes
+from pyrsia_node.ledger.durable import Rows
 from pyrsia_node.ledger.snapshot import Offer
 from pyrsia_node.model.errors import (
     CorruptStateError,
@@ -213,7 +213,7 @@ class _Writer:
         async with self._turn:
             await self._write(self.adoption.take_all())
 
-    async def _write(self, batches: Sequence[Changes]) -> None:
+    async def _write(self, batches: Sequence[Rows]) -> None:
         if sum(map(len, batches)) < ROWS_AT_ONCE:
             self.adoption.write(batches)
         else:

@@ -5,8 +5,10 @@ Nothing in an answer is believed here. Specification: docs/spec/peer-protocols.m
 
 from __future__ import annotations
 
+import operator
 import struct
 from dataclasses import dataclass
+from itertools import islice
 from typing import Final
 
 from pyrsia_node.ledger.adopting import WholeBlock
@@ -91,8 +93,8 @@ def decode_page(answer: bytes) -> Page:
         raise InvalidInputError("bucket: the page does not say whether it is the last")
     parts = split_prefixed(answer[1:], items_max=2 * _PAIRS_MAX)
     pairs = tuple(zip(parts[::2], parts[1::2], strict=False))
-    keys = [key for key, _ in pairs]
-    if len(parts) % 2 or not pairs or keys != sorted(set(keys)):
+    keys = parts[::2]
+    if len(parts) % 2 or not pairs or not all(map(operator.lt, keys, islice(keys, 1, None))):
         raise InvalidInputError("bucket: a page of pairs in order of key is expected")
     return Page(pairs, is_last=answer[:1] == _LAST)
 

@@ -76,6 +76,23 @@ def test_lanes_do_not_spill_into_one_another_over_many_terms() -> None:
     assert BucketSum(middle).value() == middle
 
 
+@pytest.mark.parametrize("reduced_after", [1, 7, 30_000])
+def test_pairs_taken_in_together_give_the_sum_of_each_by_itself(
+    reduced_after: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pyrsia_node.ledger.commitment._TERMS_MAX", reduced_after)
+    pairs = [(f"item/{number}", b"v" * number) for number in range(40)]
+    one_by_one, together = BucketSum(), BucketSum()
+    for key, value in pairs:
+        one_by_one.add(key, value)
+    for part in (pairs[:3], pairs[3:], []):
+        together.add_all((key.encode(), value) for key, value in part)
+    assert together.value() == one_by_one.value()
+    together.remove(*pairs[0])
+    one_by_one.remove(*pairs[0])
+    assert together.value() == one_by_one.value()
+
+
 @pytest.fixture
 def local() -> LocalChain:
     return LocalChain()
