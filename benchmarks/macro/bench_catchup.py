@@ -30,8 +30,9 @@ from typing import Any
 
 import httpx
 
+from benchmarks.macro.joining_watch import JoiningWatch
 from benchmarks.macro.linked_log import LinkedLog, Planted
-from benchmarks.macro.processes import ProcessorTime, descendants, memory_of
+from benchmarks.macro.processes import ProcessorTime, busy_s, descendants, memory_of
 from pyrsia_node.devnet.cluster import Cluster
 from pyrsia_node.devnet.plan import PLAN_FILE
 from pyrsia_node.model.genesis import Genesis
@@ -70,6 +71,7 @@ def make(folder: Path, blocks: int) -> Cluster:
 def taken_up(folder: Path) -> Cluster:
     """Return what an earlier run made, with a newcomer as it was."""
     shutil.rmtree(folder / NEWCOMER)
+    (folder / f"{NEWCOMER}.log").unlink(missing_ok=True)
     shutil.copytree(folder / "fresh", folder / NEWCOMER)
     return Cluster.load(folder)
 
@@ -77,30 +79,39 @@ def taken_up(folder: Path) -> Cluster:
 class Stopwatch:
     """Times since the start of the newcomer, with what its processes had used by then."""
 
-    def __init__(self, cluster: Cluster) -> None:
+    def __init__(
+        self, cluster: Cluster, client: httpx.Client, watch: JoiningWatch, started: float
+    ) -> None:
         self._cluster = cluster
-        self._started = time.perf_counter()
+        self._client = client
+        self._watch = watch
+        self._started = started
         self.told: dict[str, Any] = {}
 
-    def wait(self, what: str, path: str = "", *, line: str = "") -> httpx.Response | None:
-        """Wait until the newcomer answers ``path`` with 200, or logs ``line``; note when."""
+    def wait(
+        self, what: str, path: str = "", *, line: str = "", pause_s: float = 0.1
+    ) -> httpx.Response | None:
+        """Wait until the newcomer answers ``path`` with 200, or logs ``line``; note when.
+
+        It looks every ``pause_s``: each look takes processor time from those who are measured.
+        """
         url = self._cluster.nodes[NEWCOMER].http_url + path
         answer: httpx.Response | None = None
         while True:
             if line:
                 if line in Path(self._cluster.nodes[NEWCOMER].log_file).read_text():
                     break
-            elif (answer := asked(url)) is not None and answer.status_code == 200:
+            elif (answer := asked(self._client, url)) is not None and answer.status_code == 200:
                 break
             if self.seconds > PATIENCE_S or not self._cluster.is_running(NEWCOMER):
                 raise RuntimeError(self._cluster.last_lines(NEWCOMER))
-            time.sleep(0.1)
-        processes = descendants(self._cluster.pids(NEWCOMER)["node"])
-        used = ProcessorTime.of(processes)
+            self._watch.look()
+            time.sleep(pause_s)
+        processes = descendants(self._watch.newcomer)
         self.told[what] = {
             "s": round(self.seconds, 1),
-            "processor s": round(used.used_s, 1),
-            "waited for a processor s": round(used.waited_s, 1),
+            "processor s": self._watch.processor_s(),
+            "waited for a processor s": round(ProcessorTime.of(processes).waited_s, 1),
             "memory MiB": round(sum(memory_of(pid).pss for pid in processes) / MIB),
         }
         print(what, self.told[what], flush=True)
@@ -112,20 +123,26 @@ class Stopwatch:
         return time.perf_counter() - self._started
 
 
-def asked(url: str) -> httpx.Response | None:
+def asked(client: httpx.Client, url: str) -> httpx.Response | None:
     """Return what a node answers, or None while nobody listens."""
     try:
-        return httpx.get(url, timeout=60)
+        return client.get(url)
     except httpx.TransportError:
         return None
 
 
-def join(cluster: Cluster) -> dict[str, Any]:
+def join(cluster: Cluster, client: httpx.Client) -> dict[str, Any]:
     """Let the newcomer join; return what was measured."""
     cluster.start(SOURCE)
     cluster.wait_ready(SOURCE, timeout_s=PATIENCE_S)
-    watch = Stopwatch(cluster)
+    before, newcomer = busy_s(), cluster.nodes[NEWCOMER]
+    started = time.perf_counter()
     cluster.start(NEWCOMER)
+    while cluster.ready(NEWCOMER) is None:  # its supervisor says so before it has joined
+        time.sleep(0.05)
+    new, source = (cluster.pids(each)["node"] for each in (NEWCOMER, SOURCE))
+    costs = JoiningWatch(new, source, Path(newcomer.data) / "log")
+    watch = Stopwatch(cluster, client, costs, started)
     page = watch.wait("first page", "/pypi/simple/planted/")
     assert page is not None
     assert SHA256 in page.text
@@ -133,15 +150,17 @@ def join(cluster: Cluster) -> dict[str, Any]:
     assert file is not None
     assert file.content == CONTENT
     gone = hashlib.sha256(b"gone").hexdigest()
-    url = f"{cluster.nodes[NEWCOMER].http_url}/pypi/files/{gone}/{GONE}"
-    while (refused := asked(url)) is None or refused.status_code == 503:  # a busy peer
+    url = f"{newcomer.http_url}/pypi/files/{gone}/{GONE}"
+    while (refused := asked(client, url)) is None or refused.status_code == 503:  # a busy peer
         time.sleep(0.1)
     assert "withdrawn by the network" in refused.text
-    watch.wait("history", line="the history is here up to")
-    watch.wait("index", "/pypi/simple/")
+    watch.wait("history", line="the history is here up to", pause_s=0.5)
+    watch.wait("index", "/pypi/simple/", pause_s=0.5)
     height, size = (cluster.status(NEWCOMER)[name] for name in ("height", "size"))
     assert height == cluster.status(SOURCE)["height"]
-    return {"entries": size, "blocks": height, **watch.told}
+    others = busy_s() - before - sum(costs.processor_s()[name] for name in ("sum", "source"))
+    told = {"entries": size, "blocks": height, **watch.told, "memory": costs.memory()}
+    return {**told, "processor s of all else on the machine": round(others, 1)}
 
 
 def run(folder: Path, blocks: int) -> dict[str, Any]:
@@ -149,8 +168,8 @@ def run(folder: Path, blocks: int) -> dict[str, Any]:
     started = time.perf_counter()
     cluster = taken_up(folder) if (folder / PLAN_FILE).exists() else make(folder, blocks)
     print(f"the source is made after {time.perf_counter() - started:.0f} s", flush=True)
-    with cluster:
-        told = {"benchmark": "macro.catchup", **join(cluster)}
+    with cluster, httpx.Client(timeout=60) as client:
+        told = {"benchmark": "macro.catchup", **join(cluster, client)}
     told["load"] = round(os.getloadavg()[0], 1)
     return told
 

@@ -46,10 +46,15 @@ def _role(pid: int) -> str:
 
 @dataclass(frozen=True)
 class Memory:
-    """Bytes: resident, and resident with shared pages divided among those who share them."""
+    """Bytes: resident, and resident with shared pages divided among those who share them.
+
+    Of the latter, ``anonymous`` is what the process made itself; the rest are pages of files, which
+    the kernel takes back when it needs them.
+    """
 
     rss: int
     pss: int
+    anonymous: int
 
 
 def memory_of(pid: int) -> Memory:
@@ -58,7 +63,16 @@ def memory_of(pid: int) -> Memory:
     for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()[1:]:
         key, _, value = line.partition(":")
         fields[key] = int(value.split()[0]) * 1024
-    return Memory(rss=fields["Rss"], pss=fields["Pss"])
+    return Memory(rss=fields["Rss"], pss=fields["Pss"], anonymous=fields["Pss_Anon"])
+
+
+def thread_times(pid: int) -> dict[int, float]:
+    """Return the seconds on a processor of each of a process's threads, by thread id."""
+    found: dict[int, float] = {}
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        stat = (task / "stat").read_text().rpartition(")")[2].split()
+        found[int(task.name)] = (int(stat[11]) + int(stat[12])) / _TICKS_PER_S
+    return found
 
 
 @dataclass(frozen=True)
@@ -81,3 +95,10 @@ class ProcessorTime:
     def __sub__(self, earlier: ProcessorTime) -> ProcessorTime:
         """Return what was added since."""
         return ProcessorTime(self.used_s - earlier.used_s, self.waited_s - earlier.waited_s)
+
+
+def busy_s() -> float:
+    """Return the seconds that the machine's processors have worked, whoever for."""
+    words = Path("/proc/stat").read_text().splitlines()[0].split()[1:]
+    user, nice, system, _idle, _waiting, *interrupts = (int(word) for word in words[:7])
+    return (user + nice + system + sum(interrupts)) / _TICKS_PER_S
