@@ -34,7 +34,7 @@ from pyrsia_node.model.errors import (
     VerificationError,
 )
 from pyrsia_node.ports import PeerId, PeerRequests
-from pyrsia_node.replica import catchup_wire
+from pyrsia_node.replica import catchup_wire, gentle
 from pyrsia_node.replica.catchup_wire import ANSWER_BYTES_MAX, DECISIONS_MAX
 from pyrsia_node.replica.plan import Ask, AskKind, CatchupPlan
 from pyrsia_node.replica.proving import ProvedBlock, UnknownSetError, prove_head, prove_range
@@ -147,7 +147,7 @@ class Follower:
 
     def _look_round(self) -> None:
         """Tell the planner what changed without it: links, and what consensus committed."""
-        self._plan.connected(self._requests.connected())
+        self._plan.connected(self._requests.connected(), trio.current_time())
         tip = self._chain.tip
         self._plan.advanced(tip.height)
         if tip.epoch > self._trust.current.epoch:
@@ -231,7 +231,7 @@ class Follower:
             raise VerificationError("a set was named whose changes cannot be shown")
         # Another answer, or our own commits, may have brought some of them meanwhile.
         known = self._trust.current.epoch + 1 - ask.first
-        trust = self._trust.extended(*changes[max(0, known) :])
+        trust = await gentle.extended(self._trust, changes[max(0, known) :])
         if trust.current.epoch > self._trust.current.epoch:
             self._trust = trust
         self._plan.changes_proved(ask)

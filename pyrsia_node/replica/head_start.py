@@ -26,7 +26,7 @@ from pyrsia_node.model.errors import (
 )
 from pyrsia_node.model.genesis import Genesis
 from pyrsia_node.ports import KeyValueReader, PeerId, PeerRequests
-from pyrsia_node.replica import catchup_wire
+from pyrsia_node.replica import catchup_wire, gentle
 from pyrsia_node.replica.catchup_wire import ANSWER_BYTES_MAX, split_prefixed
 from pyrsia_node.replica.entry_wire import (
     ENTRIES_MAX,
@@ -182,7 +182,7 @@ class HeadFinder:
 
     async def _follow(self, peer: PeerId) -> None:
         while changes := await self._ask_changes(peer):
-            self._trust = self._trust.extended(*changes)
+            self._trust = await gentle.extended(self._trust, changes)
             self._file = TrustFile(self._file.genesis, (*self._file.changes, *changes))
 
     async def _ask_changes(self, peer: PeerId) -> list[SetChange]:

@@ -31,7 +31,7 @@ from pyrsia_node.model.errors import (
 from pyrsia_node.model.genesis import Genesis
 from pyrsia_node.model.leaves import Header
 from pyrsia_node.ports import KeyValueStore, PeerId, PeerRequests
-from pyrsia_node.replica import catchup_wire, snapshot_wire
+from pyrsia_node.replica import catchup_wire, gentle, snapshot_wire
 from pyrsia_node.replica.catchup_wire import ANSWER_BYTES_MAX, DECISIONS_MAX
 from pyrsia_node.replica.plan import Ask, CatchupPlan
 from pyrsia_node.replica.proving import UnknownSetError, prove_head, prove_history
@@ -190,7 +190,7 @@ class Joiner:
                 changes = catchup_wire.decode_changes(answer)
                 if not changes:
                     raise
-                self._trust = self._trust.extended(*changes)
+                self._trust = await gentle.extended(self._trust, changes)
         # Made here so that a made-up list of buckets is its sender's fault, not the snapshot's.
         Adoption(self._store, self._genesis, header, dict(offer.buckets))
         return header
@@ -322,7 +322,7 @@ class _History:
     async def run(self) -> None:
         async with trio.open_nursery() as nursery:
             while self._adoption.height < self._height:
-                self._plan.connected(self._requests.connected())
+                self._plan.connected(self._requests.connected(), trio.current_time())
                 self._plan.advanced(self._adoption.height)
                 for ask in self._plan.next_asks(trio.current_time()):
                     nursery.start_soon(self._perform, ask)

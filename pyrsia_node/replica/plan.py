@@ -9,10 +9,14 @@ asks and tells it how that went, with the time. Its rules:
 * Near the tip one *probe* for what follows is enough. What ends far away, or names a member set
   that is not known, leads to the set changes first and to the peer's certified head; then ranges
   are fetched from up to four peers at once.
-* A range that takes long is asked of a second peer as well; whichever comes first counts.
-* Peers that fail are left alone for a while, those that lied for longer. When nobody else is there
-  they are asked all the same, one question a second, so that lying never locks a node out.
-* Nothing is kept that a hostile peer could grow: one record a connected peer, eight ranges.
+* A probe or range that takes long is asked of a second peer as well; whichever comes first counts.
+* Peers that fail are left alone for a while, those that lied for longer, also over a new link. When
+  nobody else is there they are asked all the same, one question a second, so that lying never locks
+  a node out.
+* A new peer stands at the end of the line, and of two questions in a row one goes to a peer that
+  has delivered, if there is one: under ever new names a liar gains every second question at most.
+* Nothing is kept that a hostile peer could grow: one record a connected peer, 256 of those that
+  left, eight ranges.
 
 Design: docs/design/catchup.md.
 """
@@ -56,6 +60,9 @@ AIM_BYTES: Final = 2 * 1024 * 1024
 
 HINTED_MAX: Final = 8
 
+GONE_MAX: Final = 256
+"""Peers without a link that are remembered while they are left alone."""
+
 
 class AskKind(enum.Enum):
     """What a question is."""
@@ -86,9 +93,10 @@ class Ask:
 class _Peer:
     """What is remembered of a connected peer."""
 
-    left_alone_until: float = 0.0
-    asked_at: float = float("-inf")
+    left_alone_until: float
+    asked_at: float
     open: int = 0
+    has_delivered: bool = False
 
 
 @dataclass(slots=True)
@@ -104,8 +112,8 @@ class CatchupPlan:
     """Decides the next questions. Times are seconds of one monotonic clock."""
 
     __slots__ = (
-        *("_block_bytes", "_height", "_hinted", "_next", "_number", "_open", "_peers"),
-        *("_poll_at", "_ready", "_target"),
+        *("_block_bytes", "_gone", "_height", "_hinted", "_next", "_number", "_open", "_peers"),
+        *("_poll_at", "_ready", "_target", "_tried_another"),
     )
 
     def __init__(self, height: int) -> None:
@@ -113,6 +121,8 @@ class CatchupPlan:
         self._height = height
         self._target = height
         self._peers: dict[PeerId, _Peer] = {}
+        self._gone: dict[PeerId, float] = {}
+        self._tried_another = False
         self._hinted: list[PeerId] = []
         self._open: dict[int, _Open] = {}
         self._ready: dict[int, int] = {}
@@ -133,15 +143,18 @@ class CatchupPlan:
 
     # ------------------------------------------------------------ what happens around
 
-    def connected(self, peers: Iterable[PeerId]) -> None:
-        """Take note of who can be asked; what was remembered of others is forgotten."""
-        now = set(peers)
-        for gone in self._peers.keys() - now:
-            del self._peers[gone]
-        for new in now - self._peers.keys():
-            self._peers[new] = _Peer()
-        self._hinted = [peer for peer in self._hinted if peer in now]
-        if self._next is not None and self._next[1] not in now:
+    def connected(self, peers: Iterable[PeerId], now: float) -> None:
+        """Take note of who can be asked; of the others only who is to be left alone is kept."""
+        here = set(peers)
+        for gone in self._peers.keys() - here:
+            self._gone[gone] = self._peers.pop(gone).left_alone_until
+        for new in here - self._peers.keys():
+            self._peers[new] = _Peer(left_alone_until=self._gone.pop(new, 0.0), asked_at=now)
+        if self._gone:
+            kept = sorted(self._gone.items(), key=lambda one: one[1])[-GONE_MAX:]
+            self._gone = {peer: until for peer, until in kept if until > now}
+        self._hinted = [peer for peer in self._hinted if peer in here]
+        if self._next is not None and self._next[1] not in here:
             self._next = None
 
     def hinted(self, peer: PeerId, height: int, now: float) -> None:
@@ -187,15 +200,27 @@ class CatchupPlan:
             return self._put(kind, to, now, first=first)
         if self._target > self._height:
             return self._next_range(now)
-        if any(each.ask.kind is not AskKind.RANGE for each in self._open.values()):
-            return None
-        peer = self._hinted_peer(now)
-        if peer is None and now >= self._poll_at:
-            peer = self._choose(now)
+        waiting = [each for each in self._open.values() if each.ask.kind is not AskKind.RANGE]
+        peer = self._peer_to_probe(waiting, now)
         if peer is None:
             return None
         self._poll_at = now + POLL_S
         return self._put(AskKind.PROBE, peer, now, first=self._height + 1, count=PROBE_COUNT)
+
+    def _peer_to_probe(self, waiting: list[_Open], now: float) -> PeerId | None:
+        if waiting:
+            if len(waiting) > 1 or now - waiting[0].since < STALLED_S:
+                return None
+            return self._choose(now, but=waiting[0].ask.peer)
+        peer = self._hinted_peer(now)
+        if peer is None:
+            return self._choose(now) if now >= self._poll_at else None
+        if self._tried_another and not self._peers[peer].has_delivered:
+            proven = self._choose(now)
+            if proven is not None and self._peers[proven].has_delivered:
+                self._hinted.insert(0, peer)  # it is next
+                return proven
+        return peer
 
     def _next_range(self, now: float) -> Ask | None:
         ranges = [each for each in self._open.values() if each.ask.kind is AskKind.RANGE]
@@ -246,13 +271,19 @@ class CatchupPlan:
         return None
 
     def _choose(self, now: float, *, but: PeerId | None = None) -> PeerId | None:
-        """Return the peer whose turn it is: idle ones first, then who was asked longest ago."""
+        """Return the peer whose turn it is: idle ones first, then who was asked longest ago.
+
+        After one that has never delivered, only those that have are looked at, if there are any.
+        """
         free = {
             peer: one
             for peer, one in self._peers.items()
             if one.open < OPEN_PER_PEER_MAX and peer != but
         }
         ready = [peer for peer, one in free.items() if one.left_alone_until <= now]
+        proven = [peer for peer in ready if free[peer].has_delivered]
+        if self._tried_another and proven:
+            ready = proven
         if ready:
             return min(ready, key=lambda peer: (free[peer].open, free[peer].asked_at, peer))
         # Everybody failed lately. Asking nobody would be worse, so the one that is due first.
@@ -271,13 +302,14 @@ class CatchupPlan:
         standing = self._peers[peer]
         standing.open += 1
         standing.asked_at = now
+        self._tried_another = not standing.has_delivered
         return ask
 
     # ------------------------------------------------------------ how it went
 
     def head_proved(self, ask: Ask, height: int) -> None:
         """Note that the peer's head, of ``height``, is proved to be final."""
-        self._close(ask)
+        self._close(ask, has_delivered=True)
         self._target = max(self._target, height)
 
     def blocks_proved(self, ask: Ask, *, last: int, size: int, now: float) -> None:
@@ -285,7 +317,7 @@ class CatchupPlan:
 
         They wait for their turn until ``advanced`` or ``dropped``.
         """
-        self._close(ask)
+        self._close(ask, has_delivered=True)
         count = last - ask.first + 1
         self._block_bytes = max(1, (3 * self._block_bytes + size // count) // 4)
         self._target = max(self._target, last)
@@ -310,28 +342,37 @@ class CatchupPlan:
 
     def changes_proved(self, ask: Ask) -> None:
         """Note that set changes were proved; now the peer's head can be judged."""
-        self._close(ask)
+        self._close(ask, has_delivered=True)
         self._follow_up(AskKind.HEAD, ask.peer)
 
     def failed(self, ask: Ask, now: float, *, lied: bool) -> None:
         """Note that there was no answer in time, or one that does not hold."""
         self._close(ask)
-        self._leave_alone(ask.peer, now + (LIED_S if lied else FAILED_S))
+        self._distrust(ask.peer, now + (LIED_S if lied else FAILED_S))
 
     def dropped(self, first: int, peer: PeerId, now: float) -> None:
         """Note that blocks which waited since ``first`` turned out to be another's bytes."""
         self._ready.pop(first, None)
-        self._leave_alone(peer, now + LIED_S)
+        self._distrust(peer, now + LIED_S)
 
     def _follow_up(self, kind: AskKind, peer: PeerId, first: int = 0) -> None:
         if peer in self._peers:
             self._next = (kind, peer, first)
 
+    def _distrust(self, peer: PeerId, until: float) -> None:
+        if peer in self._peers:
+            self._peers[peer].has_delivered = False
+        self._leave_alone(peer, until)
+
     def _leave_alone(self, peer: PeerId, until: float) -> None:
         standing = self._peers.get(peer)
         if standing is not None:
             standing.left_alone_until = max(standing.left_alone_until, until)
+        elif peer in self._gone:
+            self._gone[peer] = max(self._gone[peer], until)
 
-    def _close(self, ask: Ask) -> None:
-        if self._open.pop(ask.number, None) is not None and ask.peer in self._peers:
-            self._peers[ask.peer].open = max(0, self._peers[ask.peer].open - 1)
+    def _close(self, ask: Ask, *, has_delivered: bool = False) -> None:
+        standing = self._peers.get(ask.peer)
+        if self._open.pop(ask.number, None) is not None and standing is not None:
+            standing.open = max(0, standing.open - 1)
+            standing.has_delivered = standing.has_delivered or has_delivered

@@ -234,7 +234,7 @@ async def test_transactions_changed_on_the_way_are_their_senders_fault_alone(
     peers = Peers({HOSTILE: saying(join_prefixed(bad)), HONEST: serving(source)})
     follower = reader.follow(peers)
     async with trio.open_nursery() as nursery:
-        follower._plan.connected([HOSTILE, HONEST])
+        follower._plan.connected([HOSTILE, HONEST], trio.current_time())
         follower.hint(HOSTILE, 4)
         nursery.start_soon(follower.run)
         await reader.until(4)
@@ -392,7 +392,7 @@ async def test_a_head_that_is_proved_and_withheld_does_not_hold_back_what_others
 
     peers = Peers({HOSTILE: withholding, HONEST: serving(source)})
     follower = reader.follow(peers)
-    follower._plan.connected([HOSTILE, HONEST])
+    follower._plan.connected([HOSTILE, HONEST], trio.current_time())
     follower._plan._follow_up(AskKind.HEAD, HOSTILE)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(follower.run)

@@ -38,13 +38,23 @@ class Sync(RuleBasedStateMachine):
     @initialize(tip=st.integers(0, 3_000), liars=st.sets(st.sampled_from(LIARS)))
     def start(self, tip: int, liars: set[PeerId]) -> None:
         self.tip = tip
-        self.plan.connected({HONEST, *liars})
+        self.plan.connected({HONEST, *liars}, self.now)
 
     # ------------------------------------------------------------ what happens
 
     @rule(blocks=st.integers(1, 300))
     def chain_grows(self, blocks: int) -> None:
         self.tip += blocks
+
+    @rule(liars=st.sets(st.sampled_from(LIARS)))
+    def liars_come_and_go(self, liars: set[PeerId]) -> None:
+        self.plan.connected({HONEST, *liars}, self.now)
+
+    @rule(name=st.integers(0, 10**9))
+    def a_liar_comes_under_a_new_name(self, name: int) -> None:
+        liar = PeerId(f"liar {name}")
+        self.plan.connected({HONEST, liar}, self.now)
+        self.plan.hinted(liar, 10**9, self.now)
 
     @rule(liar=st.sampled_from(LIARS), height=st.integers(0, 10**9))
     def liar_hints(self, liar: PeerId, height: int) -> None:
