@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
+from consensus.amnesia import Answer, encode_answer
 from consensus.effects import Record, RecordKind, ReportEvidence
 from consensus.ingress import verify_certificate
 from consensus.sim import keys
@@ -144,7 +145,12 @@ class Cluster:
         self._heard: set[bytes] = set()
         self._nodes = {node: self._make_node(node) for node in schedule.honest}
         self._mishaps = Mishaps(
-            schedule, self._clock, self._nodes, chance=self._chance, story=self._story
+            schedule,
+            self._clock,
+            self._nodes,
+            chance=self._chance,
+            story=self._story,
+            put_back=self._oracle.put_back,
         )
         self._actors = {
             node: tuple(self._make_actor(node, name) for name in names)
@@ -195,8 +201,8 @@ class Cluster:
             if not self._clock.advance():
                 raise Violation("stall", "nothing is left to happen")
             if self._clock.now_us > end_us:
-                if self.schedule.has_too_many_traitors:
-                    return  # they may stop the log; only a fork must name them
+                if self.schedule.may_stop:
+                    return  # with too many traitors only a fork must name them
                 raise Violation("stall", self._work.story())
             if self._clock.events > EVENTS_MAX:
                 raise Violation("runaway", f"{self._clock.events} events")
@@ -323,7 +329,8 @@ class Cluster:
                 encoded = [self._hand.encode(one) for one in decisions]
                 self._network.send(target, source, decisions_frame(encoded))
         elif frame[:1] == bytes([SideKind.RECALL_ASKED]) and actor.denies_memories():
-            self._network.send(target, source, bytes([SideKind.RECALL]))  # "no vote of yours"
+            none = encode_answer(Answer(Height(0), None))  # "no vote of yours"
+            self._network.send(target, source, bytes([SideKind.RECALL]) + none)
         elif frame[:1] == bytes([SideKind.TIP_ASKED]) and actor.denies_memories():
             self._network.send(target, source, bytes([SideKind.TIP]))  # "nothing is decided yet"
 

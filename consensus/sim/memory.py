@@ -4,6 +4,9 @@ What follows from the answers is the product's ``consensus.amnesia``; here are t
 answers, as frames on the simulated network, and the mark on disk that outlives a life. The log of
 a node may have been damaged while it was down; then the mark is written first, and what is left of
 the log is dropped, so that nothing rests on it by accident.
+
+A power cut takes away whatever would vouch for the log. Where a node waits for want of that alone,
+its operator vouches after a while, who knows whether an older image was put back.
 """
 
 from __future__ import annotations
@@ -11,21 +14,23 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from consensus.amnesia import (
+    Answer,
     Phase,
     Recollection,
     Restart,
+    decode_answer,
     decode_question,
-    decode_recollection,
+    encode_answer,
     encode_question,
-    encode_recollection,
+    heights_to_look_through,
+    newest_in,
     newest_of,
 )
 from consensus.errors import DecodeError
 from consensus.events import Event, TimerFired, TimerKind
-from consensus.evidence import votes_of
 from consensus.ingress import verify_decision
 from consensus.own_votes import foreign_vote
-from consensus.signer import Signer
+from consensus.signer import GENESIS, Signer
 from consensus.sim.clock import MILLISECOND, SECOND
 from consensus.sim.frames import SideKind
 from consensus.sim.oracle import Violation
@@ -46,6 +51,9 @@ ASK_PAUSE_US: Final = 250 * MILLISECOND
 ASK_PAUSE_US_MAX: Final = 5 * SECOND
 """Pauses between rounds of questions; they double from the first to the second."""
 
+OPERATOR_US: Final = 10 * SECOND
+"""How long after a start somebody looks why a node does not vote."""
+
 
 class Memory:
     """What one life knows of its own votes, and of those of others."""
@@ -57,13 +65,19 @@ class Memory:
         durable = life.durable
         mark = durable.mark
         forgot = mark.reason if mark is not None and mark.first_height is None else ""
+        earlier = None if mark is None else mark.first_height
         self._start = Restart(
             durable.me,
             life.members(),
             committed=Height(durable.height - 1),
             votes=signer.votes(durable.height),
             forgot=forgot,
+            is_whole=durable.is_new,
+            silent_below=earlier or GENESIS,
         )
+        durable.is_new = False
+        if not durable.is_restored:
+            life.later(OPERATOR_US, self._vouched)
         self._pause_us = ASK_PAUSE_US
         self._is_settled = False
 
@@ -82,6 +96,10 @@ class Memory:
         self._life.later(self._pause_us, self.ask)
         self._pause_us = min(2 * self._pause_us, ASK_PAUSE_US_MAX)
         return []
+
+    def _vouched(self) -> list[Event]:
+        self._start.vouch()
+        return self.ask()
 
     def look_through(self, message: Message, members: MemberSet) -> None:
         """Look for own votes that the signer does not know, before the core acts on a message.
@@ -104,13 +122,12 @@ class Memory:
 
     def entered(self, members: MemberSet) -> None:
         """Note the set of a new working height."""
-        self._start.entered(members)
+        self._start.entered(members, Height(self._life.durable.height - 1))
 
     def _question(self) -> bytes:
         if self._start.phase is Phase.FORGOT:
             return bytes([SideKind.TIP_ASKED])
-        committed = Height(self._life.durable.height - 1)
-        return bytes([SideKind.RECALL_ASKED]) + encode_question(committed)
+        return bytes([SideKind.RECALL_ASKED]) + encode_question(self._start.began)
 
     def _settle(self) -> bool:
         first = self._first_height()
@@ -126,10 +143,7 @@ class Memory:
         return True
 
     def _first_height(self) -> Height | None:
-        """Return the first height to vote at: what this start says, and what an earlier one did."""
-        first, mark = self._start.first_height, self._life.durable.mark
-        earlier = Height(0) if mark is None or mark.first_height is None else mark.first_height
-        return None if first is None else max(first, earlier)
+        return self._start.first_height
 
     def _mark(self, first: Height | None) -> None:
         if first is None:
@@ -142,10 +156,10 @@ class Memory:
         """Take one frame of this business: a question to answer, or an answer."""
         try:
             match frame[0]:
-                case SideKind.RECALL_ASKED if not self._start.forgot:
+                case SideKind.RECALL_ASKED if self._start.may_answer:
                     found = self._newest_of(source, decode_question(frame[1:]))
-                    answer = bytes([SideKind.RECALL]) + encode_recollection(found)
-                    self._life.send(source, answer)
+                    answer = encode_answer(Answer(Height(self._life.durable.height - 1), found))
+                    self._life.send(source, bytes([SideKind.RECALL]) + answer)
                 case SideKind.TIP_ASKED:
                     self._life.send(source, bytes([SideKind.TIP]) + self._tip())
                 case SideKind.RECALL if self._start.phase is Phase.ASKING:
@@ -158,24 +172,27 @@ class Memory:
             return []
         return self.ask() if not self._is_settled and self._first_height() is not None else []
 
-    def _newest_of(self, member: NodeId, committed: Height) -> Recollection | None:
+    def _newest_of(self, member: NodeId, began: Height) -> Recollection | None:
         life = self._life
         vote = newest_of(life.replica.votes_of(member))
         if vote is not None:
             return Recollection(life.members().set_hash, vote)
-        for height in range(life.durable.height - 1, committed, -1):
+        for height in heights_to_look_through(Height(life.durable.height - 1), began):
             members = life.durable.members_at(Height(height), life.world.machine)
             assert members is not None, "a committed height has a set"
-            for one in votes_of(life.durable.chain[height - 1].certificate):
-                if members.members[one.voter].id == member:
-                    return Recollection(members.set_hash, one)
+            index, stored = members.index_of(member), life.durable.chain[height - 1]
+            held = (stored.certificate, *(stored.transcript or ()))
+            vote = None if index is None else newest_in(held, index)
+            if vote is not None:
+                return Recollection(members.set_hash, vote)
         return None
 
     def _recalled(self, member: NodeId, encoded: bytes) -> None:
-        found = decode_recollection(encoded)
+        answer = decode_answer(encoded)
+        found = answer.newest
         world, keys = self._life.world, self._life.durable.own_keys()
         if found is None or any(found.holds(key, world.chain_id, world.verify) for key in keys):
-            self._start.recalled(member, None if found is None else found.vote)
+            self._start.recalled(member, answer.tip, None if found is None else found.vote)
             if self._start.forgot:
                 self._mark(None)
 

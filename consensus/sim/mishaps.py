@@ -6,12 +6,15 @@ model promises (CONSENSUS.md 3.1), except that clocks stay a little off.
 
 from __future__ import annotations
 
+import copy
 import random
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
 from consensus.sim.clock import Clock
+from consensus.sim.disk import Disk
 from consensus.sim.node import Node
 from consensus.sim.schedule import (
     Blackout,
@@ -19,13 +22,24 @@ from consensus.sim.schedule import (
     DiskTrouble,
     LostLog,
     Outage,
+    Restored,
     Schedule,
     SickDisk,
 )
+from consensus.sim.world import Mark, Stored
 from consensus.types import NodeId
 
 BLACKOUT_US: Final = 20_000
 """Within this time of a blackout everybody has lost power."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Image:
+    """What somebody copied of a running node, all of it at one moment."""
+
+    disk: Disk
+    chain: list[Stored]
+    mark: Mark | None
 
 
 class Mishaps:
@@ -39,12 +53,16 @@ class Mishaps:
         *,
         chance: random.Random,
         story: Callable[[str, str], None],
+        put_back: Callable[[NodeId, int], None],
     ) -> None:
+        """Take what the run is made of; ``put_back`` hears which node has how many blocks again."""
         self._schedule = schedule
         self._clock = clock
         self._nodes = nodes
         self._chance = chance
         self._story = story
+        self._put_back = put_back
+        self._images: dict[NodeId, _Image] = {}
 
     def plan(self) -> None:
         """Put everything into the clock."""
@@ -61,6 +79,9 @@ class Mishaps:
             clock.at(sick.end_us, partial(self._heal, sick))
         for lost in schedule.lost_logs:
             clock.at(lost.at_us, partial(self._lose_log, lost))
+        for restored in schedule.restored:
+            clock.at(restored.taken_us, partial(self._take_image, restored))
+            clock.at(restored.at_us, partial(self._restore, restored))
         for jump in schedule.clock_jumps:
             clock.at(jump.at_us, partial(self._jump, jump))
 
@@ -104,6 +125,24 @@ class Mishaps:
 
     def _lose_log(self, lost: LostLog) -> None:
         self._nodes[lost.node].damage_log(lost.down_us)
+
+    def _take_image(self, restored: Restored) -> None:
+        durable = self._nodes[restored.node].durable
+        self._story(restored.node, f"is copied at height {durable.height}")
+        # Blocks are values; the list grows, and the pages of the disk are written in place.
+        disk = copy.deepcopy(durable.disk)
+        self._images[restored.node] = _Image(disk, list(durable.chain), durable.mark)
+
+    def _restore(self, restored: Restored) -> None:
+        node, image = self._nodes[restored.node], self._images[restored.node]
+        node.cut_power(restored.down_us)
+        durable = node.durable
+        self._story(restored.node, f"gets its copy back, of height {len(image.chain) + 1}")
+        # A copy of a running machine is what a power cut would have left.
+        image.disk.lose_power(self._chance)
+        durable.disk, durable.chain, durable.mark = image.disk, list(image.chain), image.mark
+        durable.is_restored = True
+        self._put_back(restored.node, len(image.chain))
 
     def _jump(self, jump: ClockJump) -> None:
         self._story(jump.node, f"has its clock set {jump.offset_ms} ms off")

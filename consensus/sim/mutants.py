@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Final, cast
 
-from consensus import bodies, evidence, ingress, quorum, rules, signer, state, wal, wire
+from consensus import amnesia, bodies, evidence, ingress, quorum, rules, signer, state, wal, wire
 from consensus.amnesia import Restart
 from consensus.effects import RecordKind
 from consensus.events import BodyChecked, Event, TimerFired, TimerKind, TimeVerdict
@@ -149,9 +149,9 @@ _quorum = quorum.quorum
 # -- memory -------------------------------------------------------------------------------------
 
 
-def _everybody_knows_of_none(self: Restart, member: NodeId, vote: Vote | None) -> None:
+def _everybody_knows_of_none(self: Restart, member: NodeId, tip: Height, vote: Vote | None) -> None:
     del vote
-    _recalled(self, member, None)
+    _recalled(self, member, tip, None)
 
 
 _recalled = Restart.recalled
@@ -166,6 +166,25 @@ _NO_RECALL: Final = (
     Patch(memory, "foreign_vote", _notice_none),
 )
 """The others no longer remind a node of the votes that it has forgotten."""
+
+
+def _whole_or_not(n: int, *, is_whole: bool) -> int:
+    del is_whole
+    return _answers_needed(n, is_whole=True)
+
+
+_answers_needed = amnesia.answers_needed
+
+
+def _answered_at_any_tip(self: Restart) -> set[NodeId]:
+    return set(self._decided if self.forgot else self._recalled)
+
+
+def _newest_final(certificates: tuple[Certificate, ...], voter: int) -> Vote | None:
+    return _newest_in((one for one in certificates if one.kind is VoteKind.FINALIZE), voter)
+
+
+_newest_in = amnesia.newest_in
 
 
 def _without(*kinds: RecordKind) -> Callable[[Outbox, RecordKind, bytes], None]:
@@ -363,6 +382,17 @@ MUTANTS: Final[dict[str, Mutant]] = {
     "amnesia-shrugged-off": Mutant(
         "Who forgot votes at once.",
         (Patch(Restart, "first_height", property(_resume_at_once)),),
+    ),
+    "recollections-one-too-few": Mutant(
+        "A log that nobody vouches for is believed after q - 1 answers.",
+        (Patch(amnesia, "answers_needed", _whole_or_not),),
+    ),
+    "recollections-outrun": Mutant(
+        "Answers count of members that are ahead, who look through final certificates alone.",
+        (
+            Patch(Restart, "_answered", _answered_at_any_tip),
+            Patch(memory, "newest_in", _newest_final),
+        ),
     ),
     "every-tear-is-amnesia": Mutant(
         "A torn last batch counts as lost memory.",

@@ -358,6 +358,13 @@ class Oracle:
         if lost:
             raise Violation("durable record lost", f"{node}: {', '.join(lost)}")
 
+    def put_back(self, node: NodeId, blocks: int) -> None:
+        """Note that a node has older files again; it must still not contradict what it said."""
+        life = self._lives[node]
+        del life.chain[blocks:]
+        life.forgotten.add(life.platter)
+        life.platter = Platter()
+
     # -- decisions ----------------------------------------------------------------------------
 
     def committed(

@@ -9,6 +9,7 @@ from __future__ import annotations
 import random
 from typing import Final
 
+from consensus.sim import images
 from consensus.sim.churn import arrival, changes, late_traitors
 from consensus.sim.clock import MILLISECOND, SECOND
 from consensus.sim.machine import TransactionKind, transaction
@@ -87,7 +88,7 @@ def plan(
     cuts = _cuts(chance, nodes, gst_us)
     if is_siege:
         cuts = (_siege(chance.choice(honest), nodes, gst_us),)
-    return Schedule(
+    drawn = Schedule(
         seed=seed,
         signatures=signatures,
         nodes=nodes,
@@ -103,11 +104,15 @@ def plan(
         blackouts=_blackouts(chance, gst_us),
         sick_disks=_sick_disks(chance, honest, gst_us),
         lost_logs=_lost_logs(chance, sets, traitors, gst_us),
+        restored=(),
         clocks=tuple(_wrongness(chance) for _ in nodes),
         clock_jumps=_clock_jumps(chance, honest, gst_us),
         timing=IMPATIENT if is_siege or chance.random() < 0.1 else Timing(),
         work=_work(chance, members, gst_us, set_changes=_set_changes(chance, len(sets))),
     )
+    if traitors_max is None and images.is_drawn(seed, n):
+        return images.with_image(drawn, chance)
+    return drawn
 
 
 def _names(first: int, count: int) -> tuple[NodeId, ...]:

@@ -88,6 +88,16 @@ class LostLog:
 
 
 @dataclass(frozen=True, slots=True)
+class Restored:
+    """A node loses power, and disk and chain come back as they were at an earlier moment."""
+
+    node: NodeId
+    taken_us: int
+    at_us: int
+    down_us: int
+
+
+@dataclass(frozen=True, slots=True)
 class Submission:
     """A client asks ``node`` for a transaction."""
 
@@ -120,6 +130,7 @@ class Schedule:
     blackouts: tuple[Blackout, ...]
     sick_disks: tuple[SickDisk, ...]
     lost_logs: tuple[LostLog, ...]
+    restored: tuple[Restored, ...]
     clocks: tuple[Wrongness, ...]
     clock_jumps: tuple[ClockJump, ...]
     timing: Timing
@@ -138,6 +149,11 @@ class Schedule:
         )
 
     @property
+    def may_stop(self) -> bool:
+        """Return whether the log may wait for ever for those who are silent for a good reason."""
+        return self.has_too_many_traitors or bool(self.restored)
+
+    @property
     def has_changes(self) -> bool:
         """Return whether the member set changes in this run."""
         return len(self.sets) > 1
@@ -147,7 +163,7 @@ class Schedule:
         members = self.sets[0]
         troubled = {one.node for one in self.outages} | {one.node for one in self.sick_disks}
         troubled |= {one.node for one in self.clock_jumps}
-        troubled |= {one.node for one in self.lost_logs}
+        troubled |= {one.node for one in self.lost_logs} | {one.node for one in self.restored}
         assert troubled <= set(members), "trouble of others goes first"
         return replace(
             self,
@@ -167,6 +183,7 @@ class Schedule:
             blackouts=(),
             sick_disks=(),
             lost_logs=(),
+            restored=(),
             clocks=(Wrongness(0, 0, 1_000),) * len(self.nodes),
             clock_jumps=(),
         )

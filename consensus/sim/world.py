@@ -107,6 +107,10 @@ class Durable:
     mark: Mark | None = None
     is_damaged: bool = False
     """Somebody has damaged the log: it may look like lost memory."""
+    is_restored: bool = False
+    """An older image of disk and chain was put back; from then on nobody vouches for it."""
+    is_new: bool = True
+    """The node has never run: it has nothing to forget, and its keys were made just now."""
 
     @property
     def height(self) -> Height:

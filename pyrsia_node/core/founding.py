@@ -17,6 +17,7 @@ from pyrsia_node.model.errors import InvalidInputError, NotFoundError
 from pyrsia_node.model.genesis import DEFAULT_PARAMS, Genesis, Params, make_genesis
 from pyrsia_node.model.members import SignedMember, sign_member
 from pyrsia_node.ports import Clock
+from pyrsia_node.replica.boot_mark import BootMark
 from pyrsia_node.schema.config import Config, check_network, parse_config, render_config
 from pyrsia_node.schema.layout import Layout
 from pyrsia_node.schema.rules import is_multiaddr
@@ -51,6 +52,7 @@ def initialize(layout: Layout, config: Config) -> SignedMember:
         folder.mkdir(exist_ok=True)
         folder.chmod(mode)  # mkdir's own mode would pass through the umask
     keys = create_keys(layout.node_key)
+    BootMark(layout.root).renew()
     member = sign_member(config.node.label, keys.member_keys(), keys.member_signers())
     create_atomic(layout.member_record, member.encode())
     token = layout.root / config.http.admin_token_file

@@ -61,7 +61,7 @@ class MemberPart:
             push=self._push,
         )
         self._links = MemberLinks(opened.network.set_members)
-        self.voter = recover_voter(opened, wal)
+        self.voter = recover_voter(opened, wal, justice.transcripts)
         self.replica = self.voter.replica
         self._refusals = SeldomLog(_log_refusal)
         self.inbox = MemberInbox(self.pending, n=len(self.replica.members.members))

@@ -10,11 +10,14 @@ from consensus.replica import Replica
 from consensus.signer import Signer
 from consensus.timing import Timing
 from pyrsia_node.core.opened import Opened
-from pyrsia_node.model.errors import CorruptStateError, UnavailableError
+from pyrsia_node.model.errors import CorruptStateError, InvalidInputError, UnavailableError
 from pyrsia_node.ports import PeerId
 from pyrsia_node.replica.amnesia import Asking, VotingGate, what_the_chain_lacks
+from pyrsia_node.replica.boot_mark import BootMark
+from pyrsia_node.replica.continuity import LogContinuity
 from pyrsia_node.replica.recall import Recall
 from pyrsia_node.replica.silence import SilenceFile
+from pyrsia_node.replica.transcripts import Transcripts
 from pyrsia_node.replica.wal import WriteAheadLog
 from pyrsia_node.store.keys import KeyUse
 
@@ -33,23 +36,27 @@ class Voter:
         """Answer another member's start question.
 
         Raises:
-            UnavailableError: this node has forgotten votes itself, or the asker is far behind.
+            UnavailableError: this node has forgotten votes itself.
             InvalidInputError: the question is malformed.
         """
         if not self.gate.may_answer:
             raise UnavailableError("this node may have forgotten votes itself; ask the others")
         member = self._opened.member_peers().get(peer)
-        return b"" if member is None else self._recall.answer(member, question)
+        if member is None:
+            raise InvalidInputError("only members have votes")
+        return self._recall.answer(member, question)
 
 
-def recover_voter(opened: Opened, wal: WriteAheadLog) -> Voter:
+def recover_voter(opened: Opened, wal: WriteAheadLog, transcripts: Transcripts) -> Voter:
     """Read the log and rebuild the replica.
 
     Raises:
         CorruptStateError: the log is of another version or another chain.
     """
     records, damage = wal.read()
+    continuity = LogContinuity(BootMark(opened.layout.root), wal, opened.chain)
     damage = damage or what_the_chain_lacks(records, opened.chain.tip.height)
+    damage = damage or continuity.what_is_older()
     signer = Signer(
         opened.chain_id,
         opened.me,
@@ -80,7 +87,10 @@ def recover_voter(opened: Opened, wal: WriteAheadLog) -> Voter:
             peer_of=opened.peer_of,
             labels=opened.labels,
             set_aside=wal.set_aside,
+            is_vouched_for=continuity.is_vouched_for,
+            settled=continuity.begin,
         ),
         damage=damage,
     )
-    return Voter(replica, effects, gate, Recall(chain=opened.chain, replica=replica), opened)
+    recall = Recall(chain=opened.chain, replica=replica, transcripts=transcripts)
+    return Voter(replica, effects, gate, recall, opened)

@@ -21,18 +21,18 @@ import trio
 
 from consensus import ed25519, wire
 from consensus.amnesia import (
-    RECOLLECTION_BYTES_MAX,
+    ANSWER_BYTES_MAX,
     Phase,
     Recollection,
     Restart,
-    decode_recollection,
+    decode_answer,
     encode_question,
 )
 from consensus.effects import Record
 from consensus.errors import DecodeError
 from consensus.ingress import verify_decision
 from consensus.own_votes import foreign_vote
-from consensus.signer import Signer
+from consensus.signer import GENESIS, Signer
 from consensus.types import Digest, Height, MemberSet, Message, NodeId, Vote
 from pyrsia_node.ledger.chain import Chain
 from pyrsia_node.model.errors import CorruptStateError, PyrsiaError, VerificationError
@@ -49,6 +49,9 @@ ASK_INTERVAL_S: Final = 0.25
 ASK_INTERVAL_MAX_S: Final = 5.0
 """Pauses between rounds of questions; they double from the first to the second."""
 
+PATIENCE_ROUNDS: Final = 5
+"""Rounds of questions after which people are told what would end the wait: some ten seconds."""
+
 _GUIDE: Final = "docs/guides/recover.md"
 
 
@@ -57,6 +60,8 @@ class Asking:
     """Whom to ask and how; all of it made by the composition root.
 
     ``labels`` names members in words. ``set_aside`` moves the damaged files of the log away.
+    ``is_vouched_for`` says whether something outside of every image knows the log to be the newest
+    there is; it is asked again and again. ``settled`` hears that it is, from now on.
     """
 
     chain: Chain
@@ -64,6 +69,8 @@ class Asking:
     peer_of: Callable[[NodeId], PeerId]
     labels: Callable[[], Mapping[str, str]]
     set_aside: Callable[[], None]
+    is_vouched_for: Callable[[], bool]
+    settled: Callable[[], None]
 
 
 class VotingGate:
@@ -106,7 +113,10 @@ class VotingGate:
             committed=Height(tip.height),
             votes=signer.votes(Height(tip.height + 1)),
             forgot=forgot,
+            is_whole=asking.is_vouched_for(),
+            silent_below=(earlier.first_height if earlier is not None else None) or GENESIS,
         )
+        self._rounds = 0
         self._is_doubled = earlier is not None and earlier.is_doubled
         self.resumed: Callable[[], None] = lambda: None
         if forgot and not self._is_doubled:
@@ -117,7 +127,7 @@ class VotingGate:
     @property
     def may_answer(self) -> bool:
         """Whether this node's memory is whole enough to vouch for the votes of others."""
-        return not self._start.forgot and not self._is_doubled
+        return self._start.may_answer and not self._is_doubled
 
     @property
     def words(self) -> str:
@@ -129,6 +139,8 @@ class VotingGate:
         match self._start.phase:
             case Phase.VOTING:
                 return self._words_waiting_height()
+            case Phase.ASKING if self._start.lacks_only_word and self._rounds > PATIENCE_ROUNDS:
+                return self._words_unvouched()
             case Phase.ASKING:
                 return (
                     f"after its start it votes once {self._start.needed} more of"
@@ -137,8 +149,17 @@ class VotingGate:
             case _:
                 return self._words_forgot()
 
+    def _words_unvouched(self) -> str:
+        return (
+            "nothing outside this disk shows that its log of votes is the newest one, and"
+            f" {self._names(self._start.wanted())} cannot be asked. It votes once"
+            f" {self._start.needed} more of them answered. If you are certain that no older copy"
+            f" of the data directory was put back, say so: 'pyrsia-node vouch' ({_GUIDE},"
+            " 'A start that nobody vouches for')"
+        )
+
     def _words_waiting_height(self) -> str:
-        first, height = self._first_height(), self._asking.chain.tip.height
+        first, height = self._start.first_height, self._asking.chain.tip.height
         if first is None or height + 1 >= first:
             return ""
         return (
@@ -197,11 +218,11 @@ class VotingGate:
 
     def entered(self, members: MemberSet) -> None:
         """Note the set of a new working height."""
-        self._start.entered(members)
+        self._start.entered(members, Height(self._asking.chain.tip.height))
 
     def _found(self, vote: Vote) -> None:
         was_voting = self._start.phase is Phase.VOTING
-        first = self._first_height()
+        first = self._start.first_height
         if was_voting and first is not None and vote.height < first:
             # What we forgot, and waited for: a silence that is not over yet expects such votes.
             return
@@ -232,6 +253,9 @@ class VotingGate:
             if self._settle():
                 return
             await trio.sleep(pause)
+            self._rounds += 1
+            if self._asking.is_vouched_for():
+                self._start.vouch()
             pause = min(2 * pause, ASK_INTERVAL_MAX_S)
             timeout_s = min(2 * timeout_s, ASK_TIMEOUT_MAX_S)
 
@@ -239,7 +263,7 @@ class VotingGate:
         """Resume the signer if the answers allow it; True when there is nothing more to ask."""
         if self._is_doubled:
             return True
-        first = self._first_height()
+        first = self._start.first_height
         if first is None:
             return False
         if self._start.forgot:
@@ -248,15 +272,11 @@ class VotingGate:
             _LOG.warning("consensus: %s", self.words or f"votes again from height {first} on")
         elif self._earlier is not None and self._asking.chain.tip.height + 1 >= first:
             self._file.remove()
+        # Only now: while it asks, another start must ask as well.
+        self._asking.settled()
         self._signer.resume(first)
         self.resumed()
         return True
-
-    def _first_height(self) -> Height | None:
-        """Return the first height to vote at: what this start says, and what an earlier one did."""
-        first = self._start.first_height
-        earlier = self._earlier.first_height if self._earlier is not None else None
-        return None if first is None else max(first, earlier or Height(0))
 
     async def _ask(self, member: NodeId, timeout_s: float, others: trio.CancelScope) -> None:
         try:
@@ -272,21 +292,29 @@ class VotingGate:
             _LOG.debug("start question to %s: %s", member, error)
 
     async def _ask_recall(self, member: NodeId, timeout_s: float) -> None:
-        chain = self._asking.chain
         answer = await self._asking.requests.ask(
             self._asking.peer_of(member),
             "recall",
-            encode_question(Height(chain.tip.height)),
+            encode_question(self._start.began),
             timeout_s=timeout_s,
-            answer_bytes_max=RECOLLECTION_BYTES_MAX,
+            answer_bytes_max=ANSWER_BYTES_MAX,
         )
-        found = decode_recollection(answer)
-        if found is not None and not found.holds(self._vote_key, self._chain_id, ed25519.verify):
+        found = decode_answer(answer)
+        newest = found.newest
+        if newest is not None and not self._is_ours(newest):
             raise VerificationError(f"{member} names a vote of ours that we never signed")
         had_forgotten = bool(self._start.forgot)
-        self._start.recalled(member, None if found is None else found.vote)
+        self._start.recalled(member, found.tip, None if newest is None else newest.vote)
         if self._start.forgot and not had_forgotten:
             self._note_forgotten()
+
+    def _is_ours(self, found: Recollection) -> bool:
+        """Say whether a vote was signed with our key: today's, or that of its height."""
+        chain, height = self._asking.chain, found.vote.height
+        keys = [self._vote_key]
+        if 0 < height <= chain.tip.height:
+            keys.append(chain.members_at(height).to_consensus().vote_key_of(self._me) or b"")
+        return any(found.holds(key, self._chain_id, ed25519.verify) for key in keys if key)
 
     async def _ask_tip(self, member: NodeId, timeout_s: float) -> None:
         answer = await self._asking.requests.ask(

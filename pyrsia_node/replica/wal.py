@@ -26,7 +26,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -36,6 +36,7 @@ from consensus.errors import DecodeError
 from consensus.wal import PAGE_BYTES, ScanState, encode_batch, scan
 from pyrsia_node.model.errors import DiskError
 from pyrsia_node.ports import KeyValueStore
+from pyrsia_node.replica.boot_mark import Position
 
 FILE_BYTES: Final = 8 * 1024 * 1024
 """Size of a fresh file; a single larger batch gets a file of its own size."""
@@ -92,6 +93,13 @@ class WriteAheadLog:
         self._sealed: list[tuple[Path, int]] = []
         self._current: Path | None = None
         self._height_max = 0
+        self.moved: Callable[[Position], None] = lambda _position: None
+        """Hears how far the log has come each time that it is durable, in the thread of append."""
+
+    @property
+    def next_batch(self) -> int:
+        """Return the number of the batch that comes next; it falls only by ``set_aside``."""
+        return self._next_number
 
     def read(self) -> tuple[list[Record], str]:
         """Return every record that was made durable, oldest first, and what is wrong, or "".
@@ -151,6 +159,7 @@ class WriteAheadLog:
         self._offset += len(batch)
         self._next_number += 1
         self._height_max = max(self._height_max, height)
+        self.moved(Position(self._next_number, height))
 
     def discard(self, committed: int) -> None:
         """Delete the oldest files, as long as every height in them is at most ``committed``.
@@ -189,7 +198,9 @@ class WriteAheadLog:
                 _sync_folder(self._folder)
         self._sealed = [each for each in self._sealed if each[0] not in here]
         if self._current is None:
+            # The folder is as new: numbers count from 1, here as in the next start.
             self._anchor.moved(0)
+            self._next_number = 1
 
     def close(self) -> None:
         """Close the current file."""

@@ -27,7 +27,9 @@ from pyrsia_node.ports import (
     RequestHandler,
 )
 from pyrsia_node.replica.amnesia import Asking, VotingGate, what_the_chain_lacks
+from pyrsia_node.replica.boot_mark import BootMark
 from pyrsia_node.replica.budget import CheckCounter
+from pyrsia_node.replica.continuity import LogContinuity
 from pyrsia_node.replica.driver import MemberDriver, Surroundings
 from pyrsia_node.replica.evidence import EvidenceLocker, EvidenceReporter, Reporting
 from pyrsia_node.replica.follow import Follower
@@ -67,6 +69,28 @@ class MemberNetwork:
         self.nodes: dict[NodeId, MemberNode] = {}
         self.down: set[NodeId] = set()
         self.recall_takes_s = 0.0
+        for index in range(n):
+            self.root(index).mkdir()
+            self.shared_memory(index).mkdir()
+            self.mark(index).renew()  # as whoever makes keys does
+
+    def root(self, index: int) -> Path:
+        """Return the directory that stands for a member's data directory."""
+        return self.folder / f"root-{index}"
+
+    def shared_memory(self, index: int) -> Path:
+        """Return what a member's machine loses each time that it starts."""
+        return self.folder / f"memory-{index}"
+
+    def mark(self, index: int) -> BootMark:
+        """Return what a member's machine knows of its log."""
+        return BootMark(self.root(index), folder=self.shared_memory(index))
+
+    def machines_start(self, *indexes: int) -> None:
+        """Forget what machines of members, or all, know: each start of a machine does that."""
+        for index in indexes or range(len(self.members)):
+            for path in self.shared_memory(index).iterdir():
+                path.unlink()
 
     def node(self, index: int) -> MemberNode:
         """Make a member from what its store and its log hold; an earlier one must have ended."""
@@ -114,7 +138,10 @@ class MemberNode(MemberLinks, PeerRequests):
         wal_folder.mkdir(exist_ok=True)
         self.wal = WriteAheadLog(wal_folder, StoreAnchor(store))
         records, damage = self.wal.read()
-        self.damage = damage or what_the_chain_lacks(records, self.chain.tip.height)
+        self.mark = self.network.mark(self.network.members.index(self.identity))
+        continuity = LogContinuity(self.mark, self.wal, self.chain)
+        damage = damage or what_the_chain_lacks(records, self.chain.tip.height)
+        self.damage = damage or continuity.what_is_older()
         vote_key = self.identity.member.record.keys.vote
         signer = Signer(chain_id, self.me, vote_key, self.identity.sign["vote"], first_height=None)
         self.replica, self.first_effects = recover(
@@ -126,7 +153,8 @@ class MemberNode(MemberLinks, PeerRequests):
             timing=Timing(),
             verify=ed25519.verify,
         )
-        self.recall = Recall(chain=self.chain, replica=self.replica)
+        self.transcripts = Transcripts(store, self.chain)
+        self.recall = Recall(chain=self.chain, replica=self.replica, transcripts=self.transcripts)
         self.gate = VotingGate(
             me=self.me,
             vote_key=vote_key,
@@ -140,6 +168,8 @@ class MemberNode(MemberLinks, PeerRequests):
                     member.id: member.member.record.label for member in self.network.members
                 },
                 set_aside=self.wal.set_aside,
+                is_vouched_for=continuity.is_vouched_for,
+                settled=continuity.begin,
             ),
             damage=self.damage,
         )
@@ -155,7 +185,6 @@ class MemberNode(MemberLinks, PeerRequests):
                 submit=self.pending.submit,
             ),
         )
-        self.transcripts = Transcripts(store, self.chain)
         self.checks = CheckCounter(ed25519.verify)
         self.forks = ForkWatch(
             Watched(

@@ -17,7 +17,7 @@ import trio
 from trio.testing import MockClock
 
 from consensus import wire
-from consensus.amnesia import encode_question, encode_recollection
+from consensus.amnesia import Answer, decode_answer, encode_answer, encode_question
 from consensus.types import Certificate, Digest, Height
 from pyrsia_node.model.errors import InvalidInputError, UnavailableError
 from pyrsia_node.ports import PeerId
@@ -99,6 +99,7 @@ async def test_restored_image_is_noticed_by_what_the_others_remember(
     shutil.copytree(image, story.wal)
     story.network.stores[OWN] = MemoryKeyValueStore()
     story.network.stores[OWN].write(rows, sync=True)
+    story.network.machines_start(OWN)
     async with story.life(0, 1, 2, OWN) as nodes:
         own = nodes[OWN]
         assert own.damage == ""
@@ -114,6 +115,69 @@ async def test_restored_image_is_noticed_by_what_the_others_remember(
 def silence(story: Story) -> object:
     path = story.wal / "silence.json"
     return json.loads(path.read_text()) if path.exists() else None
+
+
+async def test_image_put_back_while_the_machine_runs_on_is_noticed_at_once(
+    tmp_path: Path, fast_clock: MockClock
+) -> None:
+    """Nobody else has to answer: the machine knows that it has written more."""
+    story = Story(tmp_path)
+    async with story.life(0, 1, 2, OWN) as nodes:
+        await story.commit(nodes, 1)
+    image = tmp_path / "image"
+    shutil.copytree(story.wal, image)
+    rows = list(story.network.stores[OWN].scan(b""))
+    async with story.life(0, 1, 2, OWN) as nodes:
+        await story.commit(nodes, 1)
+    shutil.rmtree(story.wal)
+    shutil.copytree(image, story.wal)
+    story.network.stores[OWN] = MemoryKeyValueStore()
+    story.network.stores[OWN].write(rows, sync=True)
+    own = story.network.node(OWN)
+    assert "an older copy was put back" in own.gate.words
+    own.wal.close()
+
+
+async def test_start_of_the_machine_with_a_member_down_waits_for_it_or_for_a_persons_word(
+    tmp_path: Path, fast_clock: MockClock
+) -> None:
+    story = Story(tmp_path)
+    async with story.life(0, 1, 2, OWN) as nodes:
+        await story.commit(nodes, 1)
+    story.network.down.add(story.network.members[2].id)
+    async with story.life(0, 1, OWN) as nodes:  # another start on machines that ran on
+        await story.commit(nodes, 1)
+    story.network.machines_start()
+    async with story.life(0, 1, OWN) as nodes:
+        while not all("nothing outside this disk shows" in node.gate.words for node in nodes):
+            await trio.sleep(0.1)
+        assert "'pyrsia-node vouch'" in nodes[0].gate.words
+        assert [heights_voted(node) for node in nodes] == [set(), set(), set()]
+        for index in (0, 1, OWN):
+            assert story.network.mark(index).vouch()
+        await story.commit(nodes, 1)
+        assert [node.gate.words for node in nodes] == ["", "", ""]
+    story.network.machines_start()
+    story.network.down.clear()
+    async with story.life(0, 1, 2, OWN) as nodes:  # or the fourth comes back: nobody has to speak
+        await story.commit(nodes, 1)
+    story.assert_nobody_contradicted_itself()
+
+
+async def test_while_a_start_is_in_doubt_another_start_is_in_doubt_too(
+    tmp_path: Path, fast_clock: MockClock
+) -> None:
+    story = Story(tmp_path)
+    async with story.life(0, 1, 2, OWN) as nodes:
+        await story.commit(nodes, 1)
+    story.network.machines_start()
+    story.network.down |= {story.network.members[index].id for index in (2, OWN)}
+    for _ in range(2):
+        async with story.life(0, 1) as nodes:
+            await nodes[0].pending.submit(order(story.network, 9))
+            await trio.sleep(30)
+            assert [heights_voted(node) for node in nodes] == [set(), set()]
+    assert list(story.network.shared_memory(0).iterdir()) == []
 
 
 async def test_older_copy_of_the_chain_beside_a_whole_log_is_noticed_at_once(
@@ -251,21 +315,22 @@ async def test_a_liar_cannot_silence_a_member_by_votes_it_never_cast(
 def test_recall_answers_only_what_it_can_know(tmp_path: Path) -> None:
     story = Story(tmp_path)
     node = story.network.node(0)
-    assert node.recall.answer(node.me, encode_question(Height(0))) == encode_recollection(None)
+    nothing = encode_answer(Answer(Height(0), None))
+    assert node.recall.answer(node.me, encode_question(Height(0))) == nothing
     for nonsense in (b"", b"x" * 7, b"x" * 9):
         with pytest.raises(InvalidInputError):
             node.recall.answer(node.me, nonsense)
     node.wal.close()
 
 
-async def test_member_far_behind_catches_up_before_it_is_answered(
+async def test_answers_count_for_a_member_far_behind_once_it_has_caught_up(
     tmp_path: Path, fast_clock: MockClock
 ) -> None:
     story = Story(tmp_path)
     async with story.life(0, 1, 2) as nodes:
         await story.commit(nodes, 34)
-        with pytest.raises(UnavailableError, match="catch up"):
-            nodes[0].recall.answer(nodes[1].me, encode_question(Height(1)))
+        answer = decode_answer(nodes[0].recall.answer(nodes[1].me, encode_question(Height(1))))
+        assert answer.tip == 34
         async with story.life(OWN) as (late,):
             await late.until(34)
             while late.gate.words:
@@ -284,6 +349,26 @@ def test_member_that_has_forgotten_vouches_for_nobody(tmp_path: Path) -> None:
     with pytest.raises(UnavailableError):
         trio.run(ask_recall, story, again)
     again.wal.close()
+
+
+async def test_member_that_has_forgotten_vouches_for_nobody_over_one_more_start(
+    tmp_path: Path, fast_clock: MockClock
+) -> None:
+    story = Story(tmp_path)
+    async with story.life(0, 1, 2, OWN) as nodes:
+        await story.commit(nodes, 2)
+    cut_short(story.wal)
+    async with story.life(0, 1, 2, OWN) as nodes:
+        while not nodes[OWN].gate.words.startswith("it has forgotten votes and votes again"):
+            await trio.sleep(0.1)
+    async with story.life(0, 1, 2, OWN) as nodes:
+        own = nodes[OWN]
+        assert own.damage == ""
+        assert not own.gate.may_answer
+        await story.commit(nodes, 2)
+        while own.gate.words:
+            await trio.sleep(0.1)
+        assert own.gate.may_answer
 
 
 async def ask_recall(story: Story, node: MemberNode) -> bytes:
