@@ -64,21 +64,23 @@ class BatchBuilder:
             InvalidInputError: A row names a request that is not in the log.
         """
         for table, values in rows:
-            match table:
+            match table:  # the most frequent first
+                case "tag" | "description":
+                    self._put(table, values)
+                case "fact":
+                    self._fact(values)
+                case "entry" | "item":
+                    self._put(table, (*values[:-1], self._leaf_of(values[-1])))
+                case "unit":
+                    self._unit(values)
+                case "decision":
+                    self._decision(values)
                 case "request":
                     leaf, request_id = values
                     assert isinstance(leaf, int)
                     assert isinstance(request_id, str)
                     self._remember(request_id, _Request(leaf))
                     self._put(table, values)
-                case "fact":
-                    self._fact(values)
-                case "decision":
-                    self._decision(values)
-                case "unit":
-                    self._unit(values)
-                case "entry" | "item":
-                    self._put(table, (*values[:-1], self._leaf_of(values[-1])))
                 case _:
                     self._put(table, values)
 
@@ -108,8 +110,10 @@ class BatchBuilder:
         status, leaf, request_id = values
         request = self._request(request_id)
         assert isinstance(leaf, int)
-        for kind, value in request.facts:
-            self._put("tag", (leaf, kind, value, leaf))
+        self._tables.setdefault("tag", []).extend(
+            [(leaf, kind, value, leaf) for kind, value in request.facts]
+        )
+        self._count += len(request.facts)
         request.facts.clear()
         request.decided = leaf
         self._put("decision", (status, leaf, request.leaf))

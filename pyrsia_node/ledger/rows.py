@@ -18,7 +18,7 @@ import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 from urllib.parse import unquote
 
 from pyrsia_node.model.errors import InvalidInputError
@@ -46,16 +46,13 @@ _ADDRESS_LENGTH_MAX: Final = 300
 
 _DECODER: Final = json.JSONDecoder()
 
+Row = tuple[str, tuple[SqlValue, ...]]
+"""A row to insert: a table, and its values.
 
-class Row(NamedTuple):
-    """A row to insert.
-
-    ``fact`` and ``decision`` are no tables: see ``ledger.index``. The last value of ``entry``,
-    ``unit``, ``item``, ``fact`` and ``decision`` is the id of a request, or None.
-    """
-
-    table: str
-    values: tuple[SqlValue, ...]
+``fact`` and ``decision`` are no tables: see ``ledger.index_batch``. The last value of ``entry``,
+``unit``, ``item``, ``fact`` and ``decision`` is the id of a request, or None. A plain tuple: a leaf
+has eight of them, and a class would cost as much as what is in them.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,11 +160,11 @@ def repository_key(address: str) -> str | None:
 def _rows(data: bytes, leaf: Leaf, position: int, block: Block, network_id: bytes) -> Iterator[Row]:
     match leaf["t"]:
         case "attest_batch" as kind:
-            yield Row("entry", (position, kind, None))
+            yield ("entry", (position, kind, None))
             yield from _batch_rows(leaf, position)
         case "block" | "genesis" as kind:
-            yield Row("block", (block.height, block.first, block.end, block.time_ms))
-            yield Row("entry", (position, kind, None))
+            yield ("block", (block.height, block.first, block.end, block.time_ms))
+            yield ("entry", (position, kind, None))
         case "build_request":
             yield from _request_rows(data, leaf, position, network_id)
         case "accepted" | "diverged" | "failed" | "expired":
@@ -177,36 +174,37 @@ def _rows(data: bytes, leaf: Leaf, position: int, block: Block, network_id: byte
         case kind if kind in STATEMENTS:
             yield from _statement_rows(leaf, kind, position)
         case kind:
-            yield Row("entry", (position, kind, None))
+            yield ("entry", (position, kind, None))
             if kind in UNIT_TYPES:
-                yield Row("unit", (position, kind, None, None, None))
+                yield ("unit", (position, kind, None, None, None))
             if kind == "set":
                 for record in leaf["members"]:
-                    yield Row("member", (leaf["epoch"], record["id"], record["label"], position))
+                    yield ("member", (leaf["epoch"], record["id"], record["label"], position))
 
 
 def _batch_rows(leaf: Leaf, position: int) -> Iterator[Row]:
     voter = leaf["voter"]
     for item in leaf["items"]:
         request = item["req"]
-        yield Row("item", (position, request))
+        yield ("item", (position, request))
         if item["outcome"] == BUILT:
-            yield Row("fact", ("builder", voter, position, request))
+            yield ("fact", ("builder", voter, position, request))
 
 
 def _request_rows(data: bytes, leaf: Leaf, position: int, network_id: bytes) -> Iterator[Row]:
     purl = leaf["purl"]
     signed = _SIGNATURES.sub(b"", data, count=1)
-    request = hashlib.sha256(TRANSACTION_TAG + network_id + signed)
-    yield Row("request", (position, request.hexdigest()))
-    yield Row("entry", (position, "build_request", request.hexdigest()))
-    yield Row("unit", (position, "build_request", purl, _project(purl), request.hexdigest()))
-    yield Row("fact", ("sha256", request.digest(), position, request.hexdigest()))
+    name = hashlib.sha256(TRANSACTION_TAG + network_id + signed)
+    request = name.hexdigest()
+    yield ("request", (position, request))
+    yield ("entry", (position, "build_request", request))
+    yield ("unit", (position, "build_request", purl, _project(purl), request))
+    yield ("fact", ("sha256", name.digest(), position, request))
     source = bytes.fromhex(leaf["source"]["sha256"])
-    yield Row("fact", ("sha256", source, position, request.hexdigest()))
+    yield ("fact", ("sha256", source, position, request))
     commit = leaf["recipe"].get("commit")
     if isinstance(commit, str):
-        yield Row("fact", ("commit", commit.lower(), position, request.hexdigest()))
+        yield ("fact", ("commit", commit.lower(), position, request))
     # Name and version alone: what is asked for can be found before anything is known about it.
     yield _description(position, _title(purl))
 
@@ -215,9 +213,9 @@ def _outcome_rows(leaf: Leaf, position: int) -> Iterator[Row]:
     kind, request = leaf["t"], leaf["req"]
     document = leaf.get("doc")
     purl = leaf["purl"] if document is None else document["purl"]
-    yield Row("entry", (position, kind, request))
-    yield Row("unit", (position, kind, purl, _project(purl), request))
-    yield Row("decision", (kind, position, request))
+    yield ("entry", (position, kind, request))
+    yield ("unit", (position, kind, purl, _project(purl), request))
+    yield ("decision", (kind, position, request))
     if document is None:
         yield _description(position, _title(purl))
     else:
@@ -226,24 +224,24 @@ def _outcome_rows(leaf: Leaf, position: int) -> Iterator[Row]:
 
 def _later_rows(data: bytes, leaf: Leaf, kind: str, position: int) -> Iterator[Row]:
     request = leaf["req"]
-    yield Row("entry", (position, kind, request))
+    yield ("entry", (position, kind, request))
     if kind == "result":
         # "doc" is the first member of the canonical bytes, "req" the next.
         document = data[len(b'{"doc":') : data.rindex(b',"req":"')]
         digest = hashlib.sha256(document).digest()
-        yield Row("fact", ("sha256", digest, position, request))
+        yield ("fact", ("sha256", digest, position, request))
     elif kind == "late_divergence":
-        yield Row("unit", (position, kind, None, None, request))
+        yield ("unit", (position, kind, None, None, request))
 
 
 def _statement_rows(leaf: Leaf, kind: str, position: int) -> Iterator[Row]:
     purl = leaf["purl"]
     digest = bytes.fromhex(leaf["sha256"]) if "sha256" in leaf else None
-    yield Row("entry", (position, kind, None))
-    yield Row("unit", (position, kind, purl, _project(purl), None))
-    yield Row("statement", (position, kind, purl, _project(purl), leaf.get("entry"), digest))
+    yield ("entry", (position, kind, None))
+    yield ("unit", (position, kind, purl, _project(purl), None))
+    yield ("statement", (position, kind, purl, _project(purl), leaf.get("entry"), digest))
     if digest is not None:
-        yield Row("tag", (position, "sha256", digest, position))
+        yield ("tag", (position, "sha256", digest, position))
     yield _description(position, _title(purl), f"{leaf.get('advisory', '')} {leaf['reason']}")
 
 
@@ -251,16 +249,16 @@ def _document_rows(document: Leaf, position: int) -> Iterator[Row]:
     metadata = document["metadata"]
     for file in document["files"]:
         # Digests of the files that the entry vouches for are told from all others: see "revoke".
-        yield Row("tag", (position, "blob", bytes.fromhex(file["sha256"]), position))
-        yield Row("tag", (position, "file", file["name"], position))
+        yield ("tag", (position, "blob", bytes.fromhex(file["sha256"]), position))
+        yield ("tag", (position, "file", file["name"], position))
     for each in document["contradicts"]:
-        yield Row("tag", (position, "sha256", bytes.fromhex(each["sha256"]), position))
+        yield ("tag", (position, "sha256", bytes.fromhex(each["sha256"]), position))
     projects = {dependency_project(each) for each in metadata["requires"]}
     for project in sorted(projects - {None}, key=str):
-        yield Row("tag", (position, "dep", project, position))
+        yield ("tag", (position, "dep", project, position))
     addresses = {repository_key(metadata[each]) for each in ("homepage", "repository")}
     for address in sorted(addresses - {None}, key=str):
-        yield Row("tag", (position, "repo", address, position))
+        yield ("tag", (position, "repo", address, position))
     yield _description(
         position,
         f"{metadata['name']} {metadata['version']}",
@@ -273,7 +271,7 @@ def _document_rows(document: Leaf, position: int) -> Iterator[Row]:
 
 
 def _description(position: int, name: str, *others: str) -> Row:
-    return Row("description", (position, name, *others, *("",) * (5 - len(others))))
+    return ("description", (position, name, *others, *("",) * (5 - len(others))))
 
 
 def _project(purl: str) -> str:
