@@ -56,7 +56,8 @@ FAULTS = frozenset({"tamper"})
 class CoreState:
     """What the methods read.
 
-    ``replica`` is None where this node is no member; ``silence`` says why a member does not vote.
+    ``replica`` is None where this node is no member; ``silence`` says why a member does not vote,
+    ``catchup`` what keeps a node from following the log; both are empty where all is well.
     """
 
     config: Config
@@ -65,6 +66,7 @@ class CoreState:
     publisher: Publisher
     replica: Replica | None
     silence: Callable[[], str]
+    catchup: Callable[[], str]
     crimes: Callable[[], list[str]]
     labels: Callable[[], Mapping[str, str]]
     peer_of: Callable[[NodeId], PeerId]
@@ -150,6 +152,8 @@ class CoreMethods:
             f" {view.theirs.checkpoint.root.hex()}, which this chain does not have"
             for view in state.publisher.split_views
         ]
+        if stopped := state.catchup():
+            alarms.append(f"CATCH-UP: {stopped}")
         alarms += state.crimes()
         if silence := state.silence():
             alarms.append(f"SILENT in consensus: {silence}")

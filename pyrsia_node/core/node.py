@@ -50,8 +50,9 @@ from pyrsia_node.p2p.config import NetworkConfig
 from pyrsia_node.p2p.network import Network
 from pyrsia_node.ports import Clock, Hint
 from pyrsia_node.replica.apply import apply_decision
+from pyrsia_node.replica.contradictions import Contradiction, ContradictionLocker
 from pyrsia_node.replica.entry_answers import EntryAnswers
-from pyrsia_node.replica.follow import Contradiction, Follower
+from pyrsia_node.replica.follow import Follower
 from pyrsia_node.replica.gossip import CHECKPOINT_HINT, HeadGossip
 from pyrsia_node.replica.head_start import HeadStart
 from pyrsia_node.replica.projection import Projection
@@ -155,6 +156,7 @@ class CoreNode:
         chain, keys = opened.chain, opened.keys
         self._watch = HeightWatch(chain.tip.height)
         self._faults: dict[str, str] = {}
+        self._catchup_words = ""
         self._trust = TrustKeeper(opened)
         self._snapshots = SnapshotKeeper(opened.store, chain)
         self._publisher = Publisher(
@@ -187,12 +189,14 @@ class CoreNode:
         )
         if self._member is not None:
             self._member.inbox.on_cosignature = self._projection.cosignature_arrived
+        self._contradictions = ContradictionLocker(opened.store)
         self._follower = Follower(
             requests=opened.network,
             chain=chain,
             apply=self._apply,
             on_alarm=self._catchup_alarm,
             on_contradiction=self._keep_contradiction,
+            contradiction=self._contradictions.standing(chain),
         )
         if self._member is not None:
             self._member.driver.on_catchup = self._follower.hint
@@ -314,6 +318,7 @@ class CoreNode:
             publisher=self._publisher,
             replica=member.replica if member is not None else None,
             silence=lambda: member.voter.gate.words if member is not None else "",
+            catchup=lambda: self._catchup_words,
             crimes=self._justice.alarms,
             labels=self._opened.labels,
             peer_of=self._opened.peer_of,
@@ -355,14 +360,11 @@ class CoreNode:
 
     def _catchup_alarm(self, text: str) -> None:
         """Show what catch-up found in ``status``; an empty text takes it back."""
-        if text:
-            self._faults["catch-up"] = text
-        else:
-            self._faults.pop("catch-up", None)
+        self._catchup_words = text
 
     def _keep_contradiction(self, found: Contradiction) -> None:
         """Keep the proof of a block that cannot follow this chain; it outlives every restart."""
-        self._opened.store.write([(found.key, found.encode())], sync=True)
+        self._contradictions.keep(found)
         self._justice.forks.look_at_block(found.block)
 
     def _on_commit(self, committed: Committed) -> None:

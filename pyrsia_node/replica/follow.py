@@ -20,10 +20,8 @@ from typing import Final, Protocol
 import trio
 
 from consensus import wire
-from pyrsia_node.ledger.blocks import check_cheaply
 from pyrsia_node.ledger.chain import Chain
 from pyrsia_node.ledger.handover import set_changes
-from pyrsia_node.model.digest import Sha256
 from pyrsia_node.model.errors import (
     CorruptStateError,
     InvalidInputError,
@@ -36,6 +34,7 @@ from pyrsia_node.model.errors import (
 from pyrsia_node.ports import PeerId, PeerRequests
 from pyrsia_node.replica import catchup_wire, gentle
 from pyrsia_node.replica.catchup_wire import ANSWER_BYTES_MAX, DECISIONS_MAX
+from pyrsia_node.replica.contradictions import Contradiction, reason_against
 from pyrsia_node.replica.plan import Ask, AskKind, CatchupPlan
 from pyrsia_node.replica.proving import ProvedBlock, UnknownSetError, prove_head, prove_range
 from pyrsia_node.tlog.trust import Trust, TrustFile
@@ -43,7 +42,6 @@ from pyrsia_node.tlog.trust import Trust, TrustFile
 _LOG = logging.getLogger("pyrsia.replica.follow")
 
 ASK_TIMEOUT_S: Final = 10.0
-CONTRADICTION_PREFIX: Final = b"catch-up/contradiction/"
 SENDERS_ALARM: Final = 3
 """Different peers whose bytes for one height do not execute, before that is an alarm."""
 
@@ -54,25 +52,6 @@ class Apply(Protocol):
     async def __call__(self, decision: bytes, *, is_proved: bool) -> bool:
         """Apply it; ``is_proved`` says that its header and certificates hold already."""
         ...
-
-
-@dataclass(frozen=True, slots=True)
-class Contradiction:
-    """A block that a quorum finalized and that cannot follow this chain: proof in itself."""
-
-    height: int
-    block: bytes
-    certificate: bytes
-    reason: str
-
-    @property
-    def key(self) -> bytes:
-        """Where the node's store keeps it."""
-        return CONTRADICTION_PREFIX + self.height.to_bytes(8, "big")
-
-    def encode(self) -> bytes:
-        """Return the stored form: block, certificate and reason, each behind its length."""
-        return catchup_wire.join_prefixed([self.block, self.certificate, self.reason.encode()])
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +70,8 @@ class Follower:
     """Pulls decisions until no peer has more, for ever.
 
     ``on_alarm`` gets what an operator must know, and "" when it is over; ``on_contradiction`` gets
-    the proof before the follower stops.
+    the proof before the follower stops. With a ``contradiction`` of an earlier life that still
+    stands it does not start.
     """
 
     def __init__(
@@ -102,6 +82,7 @@ class Follower:
         apply: Apply,
         on_alarm: Callable[[str], None] = lambda _text: None,
         on_contradiction: Callable[[Contradiction], None] = lambda _found: None,
+        contradiction: Contradiction | None = None,
     ) -> None:
         """Follow ``chain`` through ``apply``, which commits to it."""
         self._requests = requests
@@ -117,6 +98,8 @@ class Follower:
         self._refused_height = 0
         self._wake = trio.Event()
         self.is_halted = False
+        if contradiction is not None:
+            self._halt(contradiction)
 
     @property
     def target(self) -> int:
@@ -264,28 +247,18 @@ class Follower:
 
     def _may_follow(self, block: ProvedBlock) -> bool:
         """Tell whether a header that a quorum finalized can follow our tip; halt if it cannot."""
-        parts = wire.split_block(block.block)
-        try:
-            check_cheaply(
-                block.header,
-                self._chain.tip,
-                network=Sha256(self._chain.genesis.network_id.hex()),
-                certificate=parts.parent_certificate,
-            )
-        except InvalidInputError as error:
-            height = block.header.height
-            found = Contradiction(height, block.block, block.certificate, str(error))
+        height = block.header.height
+        reason = reason_against(self._chain, block.block, height)
+        if reason:
+            found = Contradiction(height, block.block, block.certificate, reason)
             self._on_contradiction(found)
-            text = (
-                f"a quorum has finalized a block of height {height} that cannot follow this "
-                f"node's chain ({error}): the proof is kept; ask the other operators before "
-                "anything else"
-            )
-            self._on_alarm(text)
-            _LOG.critical("%s", text)
-            self.is_halted = True
-            return False
-        return True
+            self._halt(found)
+        return not reason
+
+    def _halt(self, found: Contradiction) -> None:
+        self._on_alarm(found.words)
+        _LOG.critical("%s", found.words)
+        self.is_halted = True
 
     async def _apply_one(self, held: _Range, block: ProvedBlock) -> bool:
         decision = wire.join_decision(block.block, block.certificate)

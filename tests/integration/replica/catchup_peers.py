@@ -16,7 +16,8 @@ from pyrsia_node.model.purl import Purl
 from pyrsia_node.model.transactions import BuildRequest
 from pyrsia_node.ports import PeerId, PeerRequests, RequestHandler
 from pyrsia_node.replica.apply import apply_decision
-from pyrsia_node.replica.follow import Contradiction, Follower
+from pyrsia_node.replica.contradictions import Contradiction
+from pyrsia_node.replica.follow import Follower
 from pyrsia_node.replica.serving import ChainAnswers
 from pyrsia_node.replica.watch import HeightWatch
 from tests.fakes.local_chain import LocalChain
@@ -66,13 +67,14 @@ class Reader:
         self.watch.advance(committed.tip.height)
         return True
 
-    def follow(self, peers: Peers) -> Follower:
+    def follow(self, peers: Peers, *, contradiction: Contradiction | None = None) -> Follower:
         return Follower(
             requests=peers,
             chain=self.chain,
             apply=self.apply,
             on_alarm=self.alarms.append,
             on_contradiction=self.contradictions.append,
+            contradiction=contradiction,
         )
 
     async def until(self, height: int) -> None:

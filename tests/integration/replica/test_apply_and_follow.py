@@ -355,6 +355,15 @@ async def test_a_final_header_that_cannot_follow_halts_the_follower_and_keeps_th
     assert "parent" in found.reason
     assert "ask the other operators" in reader.alarms[-1]
     assert reader.chain.tip.height == 1
+    # The next process of this node asks nobody either, and raises the alarm before anything else.
+    reader.alarms.clear()
+    peers = Peers({HOSTILE: serving(theirs)})
+    follower = reader.follow(peers, contradiction=found)
+    assert follower.is_halted
+    assert "that cannot follow this node's chain" in reader.alarms[-1]
+    with trio.move_on_after(60):
+        await follower.run()
+    assert peers.asked == []
 
 
 async def test_asa_2025_001_a_height_that_is_claimed_and_not_shown_holds_nobody(
