@@ -25,11 +25,11 @@ def rows(leaf: dict[str, Any]) -> list[Row]:
 
 @pytest.mark.parametrize("kind", ["attest_commit", "unsealed", "level"])
 def test_steps_of_a_request_are_listed_with_it_and_are_no_hits(kind: str) -> None:
-    assert rows({"t": kind, "req": REQUEST}) == [Row("entry", (12, kind, REQUEST))]
+    assert rows({"t": kind, "req": REQUEST}) == [("entry", (12, kind, REQUEST))]
 
 
 def test_type_of_a_later_rule_is_an_entry_alone() -> None:
-    assert rows({"t": "of_tomorrow"}) == [Row("entry", (12, "of_tomorrow", None))]
+    assert rows({"t": "of_tomorrow"}) == [("entry", (12, "of_tomorrow", None))]
 
 
 @pytest.mark.parametrize(
