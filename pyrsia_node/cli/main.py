@@ -27,6 +27,7 @@ _COMMANDS: Final[Mapping[str, str]] = {
     "network": "making",
     "rotate-key": "rotating",
     "run": "running",
+    "vouch": "vouching",
     "audit": "auditing",
     "doctor": "examining",
     "fsck": "repairing",

@@ -8,7 +8,8 @@ the machine there is no mark, until the other members have answered or somebody 
 for the directory (``vouch``). A copy of running memory is beyond it: nothing starts there.
 
 Only its owner may write the file; one that belongs to another user, or that others may write, is
-no mark. It belongs to one directory, by path and inode: another copy elsewhere has none.
+no mark. It belongs to one directory, by path and inode: another copy elsewhere has none. The file
+names the directory, so that marks of directories that are gone can be cleared away.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
 
 _FORMAT: Final = struct.Struct(">8s32sQQ")
 _MAGIC: Final = b"pyrmark1"
+_PATH_BYTES_MAX: Final = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,8 +69,9 @@ class BootMark:
         """
         found = root.resolve()
         state = found.stat()
-        where = f"{state.st_dev}:{state.st_ino}:{found}".encode()
-        name = f"pyrsia-{os.geteuid()}-{hashlib.sha256(where).hexdigest()[:32]}"
+        self._root = os.fsencode(found)
+        where = f"{state.st_dev}:{state.st_ino}:".encode() + self._root
+        name = _names() + hashlib.sha256(where).hexdigest()[:32]
         self._path = folder / name if folder.is_dir() else None
         self._boot = _boot(boot_id)
         self._is_begun = False
@@ -96,6 +99,8 @@ class BootMark:
 
     def renew(self) -> None:
         """Forget what was known, and vouch for a directory whose keys were made just now."""
+        if self._path is not None:
+            _clear_away(self._path.parent)
         self._write(Position(0, 0))
 
     def begin(self, at: Position) -> None:
@@ -111,17 +116,10 @@ class BootMark:
     def _read(self) -> Position | None:
         if self._path is None or self._boot is None:
             return None
-        try:
-            descriptor = os.open(self._path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-        except OSError:
+        data = _content(self._path)
+        if len(data) < _FORMAT.size:
             return None
-        with os.fdopen(descriptor, "rb") as file:
-            if not _is_own(os.fstat(descriptor)):
-                return None
-            data = file.read(_FORMAT.size + 1)
-        if len(data) != _FORMAT.size:
-            return None
-        magic, boot, batch, height = _FORMAT.unpack(data)
+        magic, boot, batch, height = _FORMAT.unpack_from(data)
         return Position(batch, height) if (magic, boot) == (_MAGIC, self._boot) else None
 
     def _write(self, at: Position) -> None:
@@ -135,8 +133,9 @@ class BootMark:
             with os.fdopen(descriptor, "wb") as file:
                 if not _is_own(os.fstat(descriptor)):
                     raise PermissionError(f"{self._path} is somebody else's")
-                # One write in a page of memory: a process that is killed leaves all or nothing.
-                os.pwrite(file.fileno(), _FORMAT.pack(_MAGIC, self._boot, *_pair(at)), 0)
+                # What counts lies in one page: a process that is killed leaves all of it or none.
+                known = _FORMAT.pack(_MAGIC, self._boot, at.batch, at.height)
+                os.pwrite(file.fileno(), known + self._root, 0)
         except OSError as error:
             _LOG.warning("no mark of the log beyond this process: %s", error)
             self._is_begun = False
@@ -144,8 +143,28 @@ class BootMark:
                 self._path.unlink()
 
 
-def _pair(at: Position) -> tuple[int, int]:
-    return at.batch, at.height
+def _names() -> str:
+    """Return how the names of all marks of this user begin."""
+    return f"pyrsia-{os.geteuid()}-"
+
+
+def _content(path: Path) -> bytes:
+    """Return what a mark says; nothing where there is none that its owner alone can have made."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError:
+        return b""
+    with os.fdopen(descriptor, "rb") as file:
+        return file.read(_FORMAT.size + _PATH_BYTES_MAX) if _is_own(os.fstat(descriptor)) else b""
+
+
+def _clear_away(folder: Path) -> None:
+    """Remove this user's marks of directories that are gone."""
+    for path in folder.glob(f"{_names()}*"):
+        root = _content(path)[_FORMAT.size :]
+        if root and not os.path.isdir(root):  # noqa: PTH112 - Path.is_dir raises for odd names
+            with contextlib.suppress(OSError):
+                path.unlink()
 
 
 def _is_own(state: os.stat_result) -> bool:

@@ -16,9 +16,9 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from consensus import wire
+from consensus import ed25519, wire
 from consensus.amnesia import Answer, decode_answer, encode_answer, encode_question
-from consensus.types import Certificate, Digest, Height
+from consensus.types import ZERO_DIGEST, Certificate, Digest, Height, View, VoteKind
 from pyrsia_node.model.errors import InvalidInputError, UnavailableError
 from pyrsia_node.ports import PeerId
 from tests.fakes.member_network import MemberNode
@@ -321,6 +321,47 @@ def test_recall_answers_only_what_it_can_know(tmp_path: Path) -> None:
         with pytest.raises(InvalidInputError):
             node.recall.answer(node.me, nonsense)
     node.wal.close()
+
+
+async def test_vote_that_only_a_transcript_holds_is_remembered(
+    tmp_path: Path, fast_clock: MockClock
+) -> None:
+    """A forgotten NULLIFY stands in no final certificate, and not in one without our vote."""
+    story = Story(tmp_path)
+    members = story.network.members
+    story.network.down.add(members[OWN].id)
+    async with story.life(0, 1, 2) as nodes:
+        await story.commit(nodes, 1)
+        recall = nodes[0].recall
+        question = encode_question(Height(0))
+        assert decode_answer(recall.answer(members[OWN].id, question)) == Answer(Height(1), None)
+        skipped = nullification(story, (0, 1, OWN))
+        nodes[0].transcripts.keep(1, [skipped])
+        found = decode_answer(recall.answer(members[OWN].id, question)).newest
+        assert found is not None
+        assert (found.vote.kind, found.vote.height) == (VoteKind.NULLIFY, 1)
+        chain_id = Digest(story.network.genesis.network_id)
+        vote_key = members[OWN].member.record.keys.vote
+        assert found.holds(vote_key, chain_id, ed25519.verify)
+
+
+def nullification(story: Story, signers: tuple[int, ...]) -> Certificate:
+    """Return the certificate of view 0 of height 1 that these members would have made."""
+    chain = story.network.nodes[story.network.members[0].id].chain
+    members = chain.members_at(1).to_consensus()
+    by_id = {each.id: each for each in story.network.members}
+    signed = wire.vote_bytes(
+        VoteKind.NULLIFY,
+        Height(1),
+        View(0),
+        ZERO_DIGEST,
+        chain_id=Digest(story.network.genesis.network_id),
+        set_hash=members.set_hash,
+    )
+    wanted = {story.network.members[index].id for index in signers}
+    voters = [at for at, member in enumerate(members.members) if member.id in wanted]
+    signatures = tuple(by_id[members.members[at].id].sign["vote"](signed) for at in voters)
+    return Certificate(VoteKind.NULLIFY, Height(1), View(0), ZERO_DIGEST, tuple(voters), signatures)
 
 
 async def test_answers_count_for_a_member_far_behind_once_it_has_caught_up(
