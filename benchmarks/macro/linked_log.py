@@ -97,7 +97,9 @@ class LinkedLog:
         target = replace(first[-1].header, height=blocks, snapshot_root=self._root)
         adoption = Adoption(store, self.genesis, target, names)
         for name, pairs in self._state(4 * blocks):
-            adoption.add_bucket(name, pairs)
+            intake = adoption.begin_bucket(name)
+            intake.add(sorted(pairs))
+            adoption.finish_bucket(name, intake)
             adoption.write(adoption.take_full())
         adoption.add_blocks(first)
         before: list[Asked] = []

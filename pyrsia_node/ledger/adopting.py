@@ -3,7 +3,8 @@
 History counts by hashes, the state by its sums. The caller proves blocks (``replica.proving``) and
 hands them over in order, with all their leaves; here the rows are written that committing them
 would have written. The pairs of the state are checked against the bucket hashes under a header's
-``snapshot_root``. The result is, row for row, the store of a node that executed every block.
+``snapshot_root`` (``ledger.bucket_intake``). The result is, row for row, the store of a node that
+executed every block.
 
 What is added waits in memory until there is enough of a kind (``ledger.waiting_rows``); whoever
 adds then hands to ``write`` what ``take_full`` gives out.
@@ -28,12 +29,13 @@ from consensus import wire
 from consensus.types import NodeId
 from pyrsia_node.ledger import storage
 from pyrsia_node.ledger.blocks import signers_of
-from pyrsia_node.ledger.commitment import BucketSum, bucket_hash, bucket_of, is_empty, snapshot_root
+from pyrsia_node.ledger.bucket_intake import BucketIntake
+from pyrsia_node.ledger.commitment import snapshot_root
 from pyrsia_node.ledger.durable import Rows, block_rows, height_zero, tip_rows
 from pyrsia_node.ledger.storage import BlockRecord
 from pyrsia_node.ledger.waiting_rows import WaitingRows
 from pyrsia_node.model.digest import Sha256, sha256_of
-from pyrsia_node.model.errors import InvalidInputError, VerificationError
+from pyrsia_node.model.errors import VerificationError
 from pyrsia_node.model.genesis import Genesis
 from pyrsia_node.model.leaves import Header
 from pyrsia_node.model.members import SetLeaf
@@ -132,30 +134,22 @@ class Adoption:
         """Buckets whose pairs are not here yet."""
         return frozenset(self._missing)
 
-    def add_bucket(self, name: str, pairs: Sequence[tuple[bytes, bytes]]) -> None:
-        """Take all pairs of a bucket, in any number; they are checked before one is kept.
+    def begin_bucket(self, name: str) -> BucketIntake:
+        """Begin to take in a bucket; it counts once ``finish_bucket`` has found it right."""
+        return BucketIntake(name, self._buckets[name], self._waiting)
+
+    def finish_bucket(self, name: str, intake: BucketIntake) -> None:
+        """Count a bucket in whose pairs are all here.
 
         Raises:
-            InvalidInputError: A key is not of this bucket, or occurs twice.
             VerificationError: They are not the pairs that the header commits to.
         """
-        prefix = storage.STATE_PREFIX
-        for key, _ in pairs:
-            text = key.decode("ascii", "replace")
-            if not key.isascii() or "/" not in text or bucket_of(text) != name:
-                raise InvalidInputError(f"key {text!r:.60} is not of bucket {name}")
-        if len({key for key, _ in pairs}) != len(pairs):
-            raise InvalidInputError(f"bucket {name} brings a key twice")
-        total = BucketSum()
-        total.add_all(pairs)
-        value = total.value()
-        found, wanted = bucket_hash(name, value), self._buckets[name]
-        if is_empty(value) or found != wanted:
-            raise VerificationError(f"bucket {name} has hash {found.hex()}, not {wanted.hex()}")
-        kind = name.split("/", maxsplit=1)[0]
-        self._waiting.add(f"state/{kind}", [(prefix + key, each) for key, each in pairs])
-        self._waiting.add("bucket", [(storage.bucket_key(name), value)])
+        intake.finish()
         self._missing.discard(name)
+
+    def remove_bucket(self, intake: BucketIntake) -> bool:
+        """Remove what was taken in of a bucket that is none, part by part; False at the end."""
+        return intake.remove(self._store)
 
     def add_blocks(self, blocks: Sequence[WholeBlock]) -> None:
         """Take proved blocks that follow the last ones.

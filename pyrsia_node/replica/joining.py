@@ -18,6 +18,7 @@ from typing import Final
 import trio
 
 from pyrsia_node.ledger.adopting import Adoption, WholeBlock, clear_unfinished
+from pyrsia_node.ledger.bucket_intake import BucketIntake
 from pyrsia_node.ledger.commitment import SERVING_KINDS
 from pyrsia_node.ledger.durable import Rows
 from pyrsia_node.ledger.snapshot import Offer
@@ -46,7 +47,7 @@ OFFERS_MAX: Final = 8
 PARALLEL_BUCKETS: Final = 4
 ASK_TIMEOUT_S: Final = 20.0
 BUCKET_BYTES_MAX: Final = 256 * 1024 * 1024
-"""Most bytes of one bucket that are kept until it is whole."""
+"""Most bytes of one bucket that are taken from a peer."""
 
 BUCKET_S: Final = 60.0
 BUCKET_BYTES_PER_S: Final = 256 * 1024
@@ -213,6 +214,12 @@ class _Writer:
         async with self._turn:
             await self._write(self.adoption.take_all())
 
+    async def remove(self, intake: BucketIntake) -> None:
+        """Remove what was taken in of a bucket that its sender had wrong, and may have written."""
+        async with self._turn:
+            while self.adoption.remove_bucket(intake):
+                await trio.lowlevel.checkpoint()
+
     async def _write(self, batches: Sequence[Rows]) -> None:
         if sum(map(len, batches)) < ROWS_AT_ONCE:
             self.adoption.write(batches)
@@ -266,33 +273,35 @@ class _Buckets:
             raise UnavailableError("nobody is left who sends the state of the snapshot")
         peer = self._peers.pop(0)
         self._peers.append(peer)
+        intake = self._adoption.begin_bucket(name)
         try:
-            self._adoption.add_bucket(name, await self._pages(peer, name))
+            await self._pages(peer, name, intake)
+            self._adoption.finish_bucket(name, intake)
         except CorruptStateError:
             raise
         except PyrsiaError as error:
             _LOG.warning("bucket %s from %s: %s", name, peer, error)
             if peer in self._peers:
                 self._peers.remove(peer)
+            await self._writer.remove(intake)
         await self._writer.write_full()
 
-    async def _pages(self, peer: PeerId, name: str) -> list[tuple[bytes, bytes]]:
-        pairs: list[tuple[bytes, bytes]] = []
+    async def _pages(self, peer: PeerId, name: str, intake: BucketIntake) -> None:
+        after = b""
         size = 0
         started_s = trio.current_time()
         while size <= BUCKET_BYTES_MAX:
             if trio.current_time() - started_s > BUCKET_S + size / BUCKET_BYTES_PER_S:
                 raise UnavailableError(f"bucket {name} comes too slowly: {size} bytes so far")
-            after = pairs[-1][0] if pairs else b""
             request = snapshot_wire.encode_bucket_request(BucketRequest(self._height, name, after))
             answer = await _ask(self._requests, peer, "bucket", request)
             page = snapshot_wire.decode_page(answer)
-            if page.pairs[0][0] <= after:
-                raise InvalidInputError(f"bucket {name}: a page goes back")
-            pairs += page.pairs
+            intake.add(page.pairs)
+            await self._writer.write_full()
             size += len(answer)
             if page.is_last:
-                return pairs
+                return
+            after = page.pairs[-1][0]
         raise InvalidInputError(f"bucket {name} has more than {BUCKET_BYTES_MAX} bytes")
 
 

@@ -22,7 +22,9 @@ from pyrsia_node.ports import KeyValueReader, KeyValueStore
 _WRITE_BUFFER_BYTES = 8 * 1024 * 1024
 _CACHE_BYTES = 16 * 1024 * 1024
 _FILTER_BITS_PER_KEY = 10
-_OPEN_FILES_MAX = 256
+_OPEN_FILES_MAX = 128
+"""Tables of 2 to 4 MiB are read through the page cache; so many may count as this process's."""
+
 _BEYOND_ALL_KEYS = b"\xff" * 16
 
 
