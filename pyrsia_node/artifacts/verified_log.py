@@ -222,9 +222,7 @@ class VerifiedLog:
                 data = file.read(TRUST_BYTES_MAX + 1)
             if data == self._trust_text:
                 return
-            trust = Trust.establish(
-                TrustFile.parse(data), network_id=self._trust.genesis.network_id
-            )
+            trust = self._grown(TrustFile.parse(data))
         except FileNotFoundError:
             return
         except (OSError, InvalidInputError, VerificationError) as error:
@@ -235,6 +233,14 @@ class VerifiedLog:
             _log.error("log/trust is not believed: it contradicts epochs that were proved before")
             return
         self._trust, self._trust_text = trust, data
+
+    def _grown(self, file: TrustFile) -> Trust:
+        """Return the trust that a file proves; what was proved before is not checked again."""
+        known = TrustFile.parse(self._trust_text)
+        news = file.changes[len(known.changes) :]
+        if file == TrustFile(known.genesis, known.changes + news):
+            return self._trust.extended(*news)
+        return Trust.establish(file, network_id=self._trust.genesis.network_id)
 
     def _accept(self, data: bytes) -> None:
         signed = SignedCheckpoint.parse(data)

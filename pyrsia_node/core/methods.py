@@ -57,7 +57,8 @@ class CoreState:
     """What the methods read.
 
     ``replica`` is None where this node is no member; ``silence`` says why a member does not vote,
-    ``catchup`` what keeps a node from following the log; both are empty where all is well.
+    ``catchup`` what keeps a node from following the log, ``trust_file`` that this file grows too
+    long; they are empty where all is well.
     """
 
     config: Config
@@ -67,6 +68,7 @@ class CoreState:
     replica: Replica | None
     silence: Callable[[], str]
     catchup: Callable[[], str]
+    trust_file: Callable[[], str]
     crimes: Callable[[], list[str]]
     labels: Callable[[], Mapping[str, str]]
     peer_of: Callable[[NodeId], PeerId]
@@ -157,6 +159,8 @@ class CoreMethods:
         alarms += state.crimes()
         if silence := state.silence():
             alarms.append(f"SILENT in consensus: {silence}")
+        if grown := state.trust_file():
+            alarms.append(f"TRUST FILE: {grown}")
         alarms += [
             f"{peer} is of another network, genesis {genesis}"
             for peer, genesis in sorted(state.network.statistics().foreign.items())

@@ -319,6 +319,7 @@ class CoreNode:
             replica=member.replica if member is not None else None,
             silence=lambda: member.voter.gate.words if member is not None else "",
             catchup=lambda: self._catchup_words,
+            trust_file=lambda: self._trust.words,
             crimes=self._justice.alarms,
             labels=self._opened.labels,
             peer_of=self._opened.peer_of,

@@ -34,8 +34,8 @@ from pyrsia_node.tlog.note import KeyType, VerifierKey
 from pyrsia_node.tlog.text import decode_base64, decode_lines, encode_base64
 from pyrsia_node.tlog.tree import leaf_hash
 
-TRUST_BYTES_MAX: Final = 16 * 1024 * 1024
-"""Longest trust file: some hundred set changes of the largest sets."""
+TRUST_BYTES_MAX: Final = 64 * 1024 * 1024
+"""Longest trust file: some 9,000 changes of a set of seven, or 1,000 of the largest set."""
 
 _FIRST_LINE: Final = "pyrsia-trust@v1"
 

@@ -8,10 +8,17 @@ from pathlib import Path
 
 import pytest
 
+from consensus.ed25519 import Verify
+from consensus.ingress import verify_certificate
+from consensus.types import Certificate, Digest, MemberSet
 from pyrsia_node.artifacts.verified_log import VerifiedLog
+from pyrsia_node.ledger.handover import set_changes
 from pyrsia_node.model.errors import NotFoundError, UnavailableError, VerificationError
+from pyrsia_node.tlog import trust
+from pyrsia_node.tlog.trust import TrustFile
 from pyrsia_node.tlog.verify import verify_bundle
 from tests.fakes.published_log import PublishedLog, document, file_entry
+from tests.strategies.identities import identity
 
 NAME = "six-1.17.0-py2.py3-none-any.whl"
 FILE = file_entry(NAME, b"the bytes of a wheel")
@@ -138,3 +145,39 @@ def test_leaf_that_is_no_accepted_build_is_refused(published: PublishedLog) -> N
         view(published).accepted(0)
     with pytest.raises(NotFoundError, match="no entry 99"):
         view(published).accepted(99)
+
+
+def test_each_change_of_the_set_is_proved_once(
+    published: PublishedLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was proved is not proved again at each of a thousand changes that follow."""
+    heights: list[int] = []
+
+    def noted(
+        certificate: Certificate, members: MemberSet, chain_id: Digest, verify: Verify
+    ) -> bool:
+        heights.append(certificate.height)
+        return verify_certificate(certificate, members, chain_id, verify)
+
+    monkeypatch.setattr(trust, "verify_certificate", noted)
+    log, local = view(published), published.local
+
+    def told(file: TrustFile) -> bytes:
+        """Have the log read a trust file; return the one that it believes."""
+        (published.root / "log" / "trust").write_bytes(file.encode())
+        checkpoint = published.root / "log" / "checkpoint"
+        again = checkpoint.with_suffix(".again")
+        again.write_bytes(checkpoint.read_bytes())
+        again.replace(checkpoint)
+        log.head()
+        return log.trust_text()
+
+    file = TrustFile(local.genesis.encode())
+    for number in range(3):
+        local.commit(*local.add(identity(300 + number)))
+        file = TrustFile(file.genesis, tuple(set_changes(local.chain)))
+        assert told(file) == file.encode()
+    assert heights == [1, 2, 3]
+    # A file of another history is not believed, however it begins.
+    one, two, three = file.changes
+    assert told(TrustFile(file.genesis, (one, three, two))) == file.encode()
