@@ -168,6 +168,7 @@ def _figures(counts: Counts) -> Iterable[str]:
         yield f"{changed:,} with changes of the set"
         yield f"{traitors:,} with traitors"
         yield f"{number(counts, 'with_lost_logs'):,} with a lost log"
+        yield f"{number(counts, 'with_images'):,} with an image put back"
         tenths = table(counts, "recovery_tenths")
         worst_s = number(counts, "recovery_us_max") / 1_000_000
         yield (

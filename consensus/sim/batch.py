@@ -143,7 +143,7 @@ def _result(job: Job) -> Result:
         frames=outcome.frames,
         heights=outcome.heights,
         view_max=outcome.view_max,
-        recovery_us=outcome.recovery_us,
+        recovery_us=0 if schedule.may_stop else outcome.recovery_us,
         link_bytes_per_second=outcome.link_bytes_per_second,
         footprint_bytes=outcome.footprint_bytes,
         forked=bool(outcome.culprits),

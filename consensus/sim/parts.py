@@ -162,6 +162,8 @@ def _runs(jobs: Iterable[Job]) -> Counts:
 def _run_counts(schedule: Schedule, outcome: Outcome, command: str) -> Counts:
     found = outcome.violation
     actors = sorted({name for names in schedule.actors for name in names})
+    # A log that may wait for ever tells nothing of how soon others are done.
+    recovery_us = 0 if schedule.may_stop else outcome.recovery_us
     return {
         "runs": 1,
         "with_changes": int(schedule.has_changes),
@@ -169,12 +171,13 @@ def _run_counts(schedule: Schedule, outcome: Outcome, command: str) -> Counts:
         "with_blackouts": int(bool(schedule.blackouts)),
         "with_sick_disks": int(bool(schedule.sick_disks)),
         "with_lost_logs": int(bool(schedule.lost_logs)),
+        "with_images": int(bool(schedule.restored)),
         "heights": outcome.heights,
         "events": outcome.events,
         "frames": outcome.frames,
         "view_max": outcome.view_max,
-        "recovery_us_max": outcome.recovery_us,
-        "recovery_tenths": {str(outcome.recovery_us // 100_000): 1},
+        "recovery_us_max": recovery_us,
+        "recovery_tenths": {} if schedule.may_stop else {str(recovery_us // 100_000): 1},
         "footprint_bytes": outcome.footprint_bytes,
         "link_bytes_per_second": outcome.link_bytes_per_second,
         "by_actor": dict.fromkeys(actors, 1),
