@@ -10,9 +10,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from fastapi import FastAPI, Query, Request, Response
+from fastapi import Depends, FastAPI, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, PlainTextResponse
+from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 from starlette.types import ExceptionHandler
 
@@ -21,7 +22,7 @@ from pyrsia_node.gateway.admin import AdminGate
 from pyrsia_node.gateway.core_link import CoreLink
 from pyrsia_node.gateway.errors import body_of, headers_of, status_of
 from pyrsia_node.gateway.log_answers import LogAnswers
-from pyrsia_node.gateway.log_formats import MEDIA, Format, encode, stamp_of
+from pyrsia_node.gateway.log_formats import MEDIA, Format, encode, stamp_headers
 from pyrsia_node.gateway.member_routes import add_member_routes
 from pyrsia_node.ledger.search import Order
 from pyrsia_node.model.errors import InvalidInputError, NotFoundError, PyrsiaError, UnavailableError
@@ -97,6 +98,7 @@ def make_control_app(parts: ControlParts) -> FastAPI:
         docs_url=None,
         redoc_url=None,
         responses=_ERRORS,
+        dependencies=[Depends(_refuse_unknown)],
     )
     _add_node_routes(app, parts)
     _add_build_routes(app, parts)
@@ -111,6 +113,17 @@ def make_control_app(parts: ControlParts) -> FastAPI:
     for kind, handler in handlers.items():
         app.add_exception_handler(kind, handler)
     return app
+
+
+async def _refuse_unknown(request: Request) -> None:
+    """Refuse a parameter that the route does not know: a misspelt one must not widen an answer."""
+    route = request.scope["route"]
+    assert isinstance(route, APIRoute)
+    known = sorted(each.alias for each in route.dependant.query_params)
+    for name in request.query_params:
+        if name not in known:
+            allowed = f"allowed: {', '.join(known)}" if known else "it takes none"
+            raise InvalidInputError(f"no parameter is named {name!r:.100}; {allowed}")
 
 
 def _add_node_routes(app: FastAPI, parts: ControlParts) -> None:
@@ -199,8 +212,7 @@ def _add_log_routes(app: FastAPI, parts: ControlParts) -> None:
         )
         if form == "json":
             return found
-        stamp = {f"X-Pyrsia-{key.replace('_', '-')}": str(v) for key, v in stamp_of(found).items()}
-        return Response(encode(found, form), media_type=MEDIA[form], headers=stamp)
+        return Response(encode(found, form), media_type=MEDIA[form], headers=stamp_headers(found))
 
     @app.get("/api/v1/entries", response_model_exclude_none=True)
     async def entries(

@@ -27,6 +27,14 @@ def stamp_of(found: Search) -> dict[str, object]:
     return found.model_dump(mode="json", exclude={"hits"}, exclude_none=True)
 
 
+def stamp_headers(found: Search) -> dict[str, str]:
+    """Return the stamp as header fields; flags and numbers are spelled as in JSON."""
+    return {
+        f"X-Pyrsia-{key.replace('_', '-')}": value if isinstance(value, str) else json.dumps(value)
+        for key, value in stamp_of(found).items()
+    }
+
+
 def encode(found: Search, form: Literal["jsonl", "csv"]) -> str:
     """Return the answer in one of the forms."""
     if form == "jsonl":

@@ -133,7 +133,7 @@ class BoundedYamux(Yamux):
                 await self.secured_conn.write(data)
         if scope.cancelled_caught:
             self._guard.refuse("writing stalled", self.peer_id)
-            await self._drop()
+            await self._cleanup_on_error()
             raise SwarmException(f"writing to peer {self.peer_id} stalled")
 
     async def close(self, error_code: int = GO_AWAY_NORMAL) -> None:
@@ -142,18 +142,18 @@ class BoundedYamux(Yamux):
         if not self._guard.has(Measure.WHOLE_FRAMES):
             await super().close(error_code)
             return
-        with trio.move_on_after(1.0):
-            await super().close(error_code)
-        if not self.event_closed.is_set():
-            await self._drop()
+        try:
+            with trio.move_on_after(1.0):
+                await super().close(error_code)
+        finally:  # also when the closing one is cancelled, as everything is when a node stops
+            if not self.event_closed.is_set():
+                await self._cleanup_on_error()
 
     async def _cleanup_on_error(self) -> None:
+        # Shielded: cancelled at its first wait it would leave the socket open.
         self._guard.muxers.discard(self)
-        await super()._cleanup_on_error()
-
-    async def _drop(self) -> None:
         with trio.CancelScope(shield=True, deadline=trio.current_time() + 1.0):
-            await self._cleanup_on_error()
+            await super()._cleanup_on_error()
 
 
 class BoundedMuxers(MuxerMultistream):

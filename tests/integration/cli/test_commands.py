@@ -71,6 +71,13 @@ def test_regular_node_does_not_build(tmp_path: Path) -> None:
     assert config.http.port == 7999
 
 
+def test_node_that_does_not_vote_gets_no_next_keys(tmp_path: Path) -> None:
+    layout = init(tmp_path / "a", "alice", role="regular")
+    code, text = refused("rotate-key", "--data", layout.root)
+    assert (code, "alice is a regular node" in text) == (2, True)
+    assert not layout.next_key.exists()
+
+
 def test_init_overwrites_nothing(tmp_path: Path) -> None:
     layout = init(tmp_path / "node", "north")
     before = {path: path.read_bytes() for path in layout.root.rglob("*") if path.is_file()}

@@ -49,16 +49,12 @@ from pyrsia_node.tlog.trust import Trust, TrustFile
 from tests.fakes.executed_log import ExecutedLog
 from tests.fakes.memory_store import MemoryKeyValueStore
 
-# The library leaves sockets to the collector when both ends of a connection end at once.
-pytestmark = [
-    pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning"),
-    pytest.mark.timeout(200),
-]
+pytestmark = pytest.mark.timeout(200)
 
 
 @pytest.fixture(autouse=True)
-def _collect() -> Iterator[None]:
-    # It must not fail another test.
+def _no_socket_is_left() -> Iterator[None]:
+    """Find a socket that nobody closed in the test that left it: warnings are errors."""
     yield
     gc.collect()
 

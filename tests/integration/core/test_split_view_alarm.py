@@ -40,13 +40,10 @@ from pyrsia_node.tlog.trust import Trust, TrustFile
 from tests.integration.core.town import answer_of
 from tests.strategies.build_bodies import request
 
-# The library leaves sockets to the collector when both ends of a connection end at once.
-pytestmark = pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")
-
 
 @pytest.fixture(autouse=True)
-def _collect() -> Iterator[None]:
-    # It must not fail another test.
+def _no_socket_is_left() -> Iterator[None]:
+    """Find a socket that nobody closed in the test that left it: warnings are errors."""
     yield
     gc.collect()
 

@@ -109,7 +109,7 @@ async def _check_forms(it: Setting) -> None:
     (row,) = csv.DictReader(io.StringIO(table.text))
     assert (row["index"], row["status"]) == (str(it.leaves["six"]), "accepted")
     assert table.headers["x-pyrsia-as-of"] == str(stamp["as_of"])
-    assert table.headers["x-pyrsia-complete"] == "True"
+    assert table.headers["x-pyrsia-complete"] == "true"
 
 
 async def _check_errors(it: Setting) -> None:
@@ -119,6 +119,11 @@ async def _check_errors(it: Setting) -> None:
     assert message.splitlines()[1:] == ["  six statsu:open", "      ^"]
     for params in ({"order": "best"}, {"format": "xml"}, {"limit": 201}, {"cursor": -1}):
         assert (await it.get("/api/v1/search", q="six", **params)).status_code == 400
+    misspelt = await it.get("/api/v1/search", q="six", asof=3)
+    assert misspelt.status_code == 400
+    assert "no parameter is named 'asof'; allowed: as_of, " in misspelt.json()["error"]["message"]
+    idle = await it.get("/api/v1/peers", limit=3)
+    assert (idle.status_code, "it takes none" in idle.text) == (400, True)
 
 
 async def _check_blocks_and_entries(it: Setting) -> None:
