@@ -84,7 +84,8 @@ def test_the_table_says_what_was_done_and_how_much_is_missing(folder: Path) -> N
     assert (
         "| schedules, keyed hash | 200 | 100,000, under way | 0 | 100 | 840 heights;"
         " 100 with changes of the set; 160 with traitors; 14 with a lost log;"
-        " 8 with an image put back; after the network settled, work was done in 0.2 s (median), 18.2 s (worst);"
+        " 8 with an image put back;"
+        " after the network settled, work was done in 0.2 s (median), 18.2 s (worst);"
         " 0.4 million events; highest view 12 |"
     ) in text
     assert "| Twins, n = 4, 3 rounds | 80 | 40,000, under way | 0 | 3,200 |" in text
