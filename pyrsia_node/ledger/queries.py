@@ -79,10 +79,10 @@ class CommittedChain:
         Raises:
             NotFoundError: The height has none: it is 0 or beyond the tip.
         """
-        decision = self.decision(height)
-        if decision is None:
+        found = self.certificates(height)
+        if found is None:
             raise NotFoundError(f"no certificate of height {height}; the tip is {self._tip.height}")
-        return decision[1]
+        return found[0]
 
     def carried_certificate(self, height: int) -> bytes:
         """Return the certificate of a committed block that the block after it carries.

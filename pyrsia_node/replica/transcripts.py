@@ -78,10 +78,10 @@ class Transcripts:
         """
         n = len(self.members_of(height).members)
         found = self._kept(height, n=n)
-        decision = self._chain.decision(height)
-        if decision is None:
+        final = self._chain.certificates(height)
+        if final is None:
             return found
-        return merged((wire.decode_certificate(decision[1], n=n), *found))
+        return merged((wire.decode_certificate(final[0], n=n), *found))
 
     def answer(self, question: bytes) -> bytes:
         """Return the certificates of the height that a peer asks for.
