@@ -10,7 +10,7 @@ from consensus.replica import Replica
 from consensus.signer import Signer
 from consensus.timing import Timing
 from pyrsia_node.core.opened import Opened
-from pyrsia_node.model.errors import CorruptStateError, InvalidInputError, UnavailableError
+from pyrsia_node.model.errors import CorruptStateError, UnavailableError
 from pyrsia_node.ports import PeerId
 from pyrsia_node.replica.amnesia import Asking, VotingGate, what_the_chain_lacks
 from pyrsia_node.replica.boot_mark import BootMark
@@ -41,10 +41,7 @@ class Voter:
         """
         if not self.gate.may_answer:
             raise UnavailableError("this node may have forgotten votes itself; ask the others")
-        member = self._opened.member_peers().get(peer)
-        if member is None:
-            raise InvalidInputError("only members have votes")
-        return self._recall.answer(member, question)
+        return self._recall.answer(self._opened.member_peers().get(peer), question)
 
 
 def recover_voter(opened: Opened, wal: WriteAheadLog, transcripts: Transcripts) -> Voter:

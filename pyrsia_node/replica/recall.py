@@ -35,8 +35,10 @@ class Recall:
         self._replica = replica
         self._transcripts = transcripts
 
-    def answer(self, member: NodeId, question: bytes) -> bytes:
+    def answer(self, member: NodeId | None, question: bytes) -> bytes:
         """Return the newest vote of ``member`` known here, above the height it names.
+
+        Who is no member has no votes to look for: one that is about to be admitted asks, too.
 
         Raises:
             InvalidInputError: the question is malformed.
@@ -46,7 +48,8 @@ class Recall:
         except DecodeError as error:
             raise InvalidInputError(str(error)) from error
         tip = Height(self._chain.tip.height)
-        return encode_answer(Answer(tip, self._newest(member, tip, began)))
+        newest = None if member is None else self._newest(member, tip, began)
+        return encode_answer(Answer(tip, newest))
 
     def _newest(self, member: NodeId, tip: Height, began: Height) -> Recollection | None:
         members = self._replica.members

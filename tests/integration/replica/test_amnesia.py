@@ -316,7 +316,8 @@ def test_recall_answers_only_what_it_can_know(tmp_path: Path) -> None:
     story = Story(tmp_path)
     node = story.network.node(0)
     nothing = encode_answer(Answer(Height(0), None))
-    assert node.recall.answer(node.me, encode_question(Height(0))) == nothing
+    for member in (node.me, None):
+        assert node.recall.answer(member, encode_question(Height(0))) == nothing
     for nonsense in (b"", b"x" * 7, b"x" * 9):
         with pytest.raises(InvalidInputError):
             node.recall.answer(node.me, nonsense)
