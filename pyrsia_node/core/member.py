@@ -19,6 +19,7 @@ from pyrsia_node.core.justice import Justice
 from pyrsia_node.core.member_inbox import MemberInbox
 from pyrsia_node.core.member_links import LINGER_S, MemberLinks
 from pyrsia_node.core.opened import Opened
+from pyrsia_node.core.rotation import missing_keys
 from pyrsia_node.core.voting import recover_voter
 from pyrsia_node.ledger.chain import Committed
 from pyrsia_node.ledger.mempool import Mempool
@@ -103,6 +104,8 @@ class MemberPart:
 
     def set_changed(self) -> None:
         """Keep links with the members of the next height, if this node is one of them."""
+        if words := missing_keys(self._opened):
+            _LOG.error("SILENT in consensus: %s", words)
         peers = self._opened.member_peers() if self._opened.is_member else {}
         self._links.changed(peers, now=trio.current_time())
         self.inbox.resize(len(self._opened.chain.tip.members.members))

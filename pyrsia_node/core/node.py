@@ -317,7 +317,7 @@ class CoreNode:
             network=self._opened.network,
             publisher=self._publisher,
             replica=member.replica if member is not None else None,
-            silence=lambda: member.voter.gate.words if member is not None else "",
+            silence=lambda: member.voter.words if member is not None else "",
             catchup=lambda: self._catchup_words,
             trust_file=lambda: self._trust.words,
             crimes=self._justice.alarms,

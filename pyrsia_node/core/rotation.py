@@ -8,6 +8,9 @@ Order of the durable steps, and what a crash leaves: (1) the next keys are durab
 approves them; (2) the block commits; (3) the old key is linked to ``node.key.before-epoch-<n>``,
 never deleted; (4) the next key is renamed over ``node.key``. A crash between (2) and (4) leaves
 both: the next start asks the committed set again, and (3) and (4) are done again without harm.
+
+A member whose next keys are not on this machine keeps its old ones. It is that member still, but
+votes for nothing (``consensus.signer``), and says what its operator has to do.
 """
 
 from __future__ import annotations
@@ -27,6 +30,8 @@ from pyrsia_node.store.files import sync_directory
 from pyrsia_node.store.keys import KeyUse, NodeKeys, create_keys, load_keys
 
 _LOG: Final = logging.getLogger("pyrsia.core.rotation")
+
+_GUIDE: Final = "docs/guides/recover.md"
 
 
 def make_next_keys(layout: Layout) -> NodeKeys:
@@ -80,6 +85,20 @@ def is_rotated(opened: Opened) -> bool:
     return later is not None and record.keys == later.member_keys()
 
 
+def missing_keys(opened: Opened) -> str:
+    """Return why this member cannot vote for want of keys, and what ends that; "" otherwise."""
+    record = opened.chain.tip.set_leaf.record_of(opened.me)
+    if record is None or record.keys == opened.keys.member_keys() or is_rotated(opened):
+        return ""
+    return (
+        "the log names other keys for this node than those in"
+        f" {opened.layout.node_key}: a rotation replaced them. Put the file that"
+        f" `pyrsia-node rotate-key` made back as {opened.layout.next_key} and start the node again;"
+        f" if it is lost, have the others `pyrsia remove --peer {opened.me}` and make a new node"
+        f" ({_GUIDE}, 'Keys that are not here')"
+    )
+
+
 def rotated_record(opened: Opened) -> SignedMember:
     """Return this member's record with the next keys, signed by all of them.
 
@@ -103,12 +122,15 @@ def rotated_record(opened: Opened) -> SignedMember:
 def member_id(chain: Chain, keys: NodeKeys) -> NodeId:
     """Return the id of the member whose ``p2p`` key this is; of a node that is none, its peer id.
 
-    An id is the peer id of the key at admission, and outlives it.
+    An id is the peer id of the key at admission, and outlives it. Also whoever holds a key that a
+    rotation has replaced is that member still; sets of the past are read for such a key alone.
     """
-    p2p = keys.public(KeyUse.P2P)
-    for record in chain.tip.set_leaf.members:
-        if record.keys.p2p == p2p:
-            return record.id
+    p2p, tip = keys.public(KeyUse.P2P), chain.tip
+    oldest = 0 if chain.is_retired(p2p) else tip.epoch
+    for epoch in range(tip.epoch, oldest - 1, -1):
+        for record in chain.set_leaf_of(epoch).members:
+            if record.keys.p2p == p2p and tip.set_leaf.record_of(record.id) is not None:
+                return record.id
     return NodeId(peer_id_of(p2p))
 
 

@@ -10,6 +10,7 @@ from consensus.replica import Replica
 from consensus.signer import Signer
 from consensus.timing import Timing
 from pyrsia_node.core.opened import Opened
+from pyrsia_node.core.rotation import missing_keys
 from pyrsia_node.model.errors import CorruptStateError, UnavailableError
 from pyrsia_node.ports import PeerId
 from pyrsia_node.replica.amnesia import Asking, VotingGate, what_the_chain_lacks
@@ -31,6 +32,11 @@ class Voter:
     gate: VotingGate
     _recall: Recall
     _opened: Opened
+
+    @property
+    def words(self) -> str:
+        """Why this member does not vote, and what ends that; "" where there is nothing to say."""
+        return missing_keys(self._opened) or self.gate.words
 
     def recall(self, peer: PeerId, question: bytes) -> bytes:
         """Answer another member's start question.

@@ -185,6 +185,10 @@ class CommittedChain:
             raise NotFoundError(f"epoch {epoch} is not committed; the newest is {self._tip.epoch}")
         return found
 
+    def is_retired(self, key: bytes) -> bool:
+        """Say whether a rotation has replaced this key of some member; O(1)."""
+        return StateView(self._state).get(records.key_key(key)) == records.RETIRED
+
     def approvals(self) -> list[Approval]:
         """Return the approvals that may count in the next block, by operation and subject."""
         return list(read_approvals(self._state, height=self._tip.height + 1))

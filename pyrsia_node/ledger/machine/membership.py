@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Final, assert_never
+from typing import assert_never
 
 from pyrsia_node.ledger.machine import approvals, records
 from pyrsia_node.ledger.machine.context import (
@@ -32,9 +32,6 @@ from pyrsia_node.model.membership import (
     RotateKey,
     SetParam,
 )
-
-_RETIRED: Final = ""
-"""Holder of a key that nobody may bring again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +98,7 @@ def apply_change(
             before = _record_of(context.voters, operation.author).keys.named().values()
             kept = operation.member.record.keys.named().values()
             retired = [key for key in before if key not in kept]
-            _hold_keys(state, retired, holder=_RETIRED)
+            _hold_keys(state, retired, holder=records.RETIRED)
         case AddNode():
             pass
         case _:

@@ -59,6 +59,9 @@ PARAM_PREFIX: Final = "param/"
 GUARDED_PREFIX: Final = "guarded/"
 """Prefix of the keys that list what has happened by the last height that asks for it."""
 
+RETIRED: Final = ""
+"""What the row of a key says that a rotation has replaced."""
+
 APPROVAL_PREFIX: Final = "approval/"
 """Prefix of the keys of approvals."""
 
