@@ -44,7 +44,9 @@ _LOG = logging.getLogger("pyrsia.replica.joining")
 OFFERS_MAX: Final = 8
 """Peers that are asked for an offer."""
 
-PARALLEL_BUCKETS: Final = 4
+PARALLEL_BUCKETS: Final = 2
+"""More would not come sooner, and hold up the history, on which the most work is waiting."""
+
 ASK_TIMEOUT_S: Final = 20.0
 BUCKET_BYTES_MAX: Final = 256 * 1024 * 1024
 """Most bytes of one bucket that are taken from a peer."""

@@ -1,0 +1,117 @@
+"""Does a node that follows for long take ever more memory? Two nodes, one log that grows fast.
+
+One authorized node orders build requests and its own answers to them, as fast as both nodes go; a
+regular node follows: it executes every block and derives files and index. Its memory, and that
+of the authorized one, is taken at equal distances. What counts is what the processes made
+themselves (anonymous pages), and how that changes in the second half, when caches are full.
+
+    python -m benchmarks.macro.bench_growth [--entries 30000] [--out FILE.json]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Final
+
+import trio
+
+from benchmarks.macro.bench_consensus import Bench, committed, submit
+from benchmarks.macro.processes import descendants, memory_of
+from pyrsia_node.core.link_client import LinkClient
+from pyrsia_node.devnet.cluster import Cluster
+from pyrsia_node.devnet.plan import DEVNET_PARAMS
+from pyrsia_node.model.limits import BATCH_ITEMS_MAX
+from pyrsia_node.schema.config import Config
+
+SAMPLES: Final = 12
+TARGET_GROWTH_MIB: Final = 16.0
+"""Most that the follower may grow in the second half."""
+
+MIB = 1024 * 1024
+MEMBER, FOLLOWER = "authorized-1", "regular-1"
+
+
+async def sample(cluster: Cluster, follower: LinkClient) -> dict[str, Any]:
+    """Return how far the follower is, and the memory of both nodes in MiB."""
+    told: dict[str, Any] = {"entries": (await follower.call("status", {}))["size"]}
+    for label in (MEMBER, FOLLOWER):
+        found = [memory_of(pid) for pid in descendants(cluster.pids(label)["node"])]
+        told[label] = {
+            "PSS MiB": round(sum(each.pss for each in found) / MIB, 1),
+            "anonymous MiB": round(sum(each.anonymous for each in found) / MIB, 1),
+        }
+    return told
+
+
+async def grow(cluster: Cluster, entries: int) -> list[dict[str, Any]]:
+    """Let the log grow to ``entries``; return the samples."""
+    async with trio.open_nursery() as nursery:
+        bench = Bench(cluster, nursery)
+        follower = LinkClient(cluster.nodes[FOLLOWER].layout.core_socket, nursery)
+        member, seq, samples = bench.members[0], 0, [await sample(cluster, follower)]
+        while samples[-1]["entries"] < entries:
+            requests = [bench.request(member) for _ in range(BATCH_ITEMS_MAX)]
+            for each in requests:
+                await submit(member, each)
+            await committed(member, requests[-1])
+            seq += 1
+            batch = bench.batch(member, seq, [each.id for each in requests])
+            await submit(member, batch)
+            await committed(member, batch)
+            size = (await member.link.call("status", {}))["size"]
+            if size - samples[-1]["entries"] >= entries // SAMPLES:
+                samples.append(await sample(cluster, follower))
+                print(samples[-1], flush=True)
+        nursery.cancel_scope.cancel()
+    return samples
+
+
+def _configure(config: Config) -> Config:
+    # Nothing is built: the answers come from here.
+    return replace(config, build=replace(config.build, enabled=False))
+
+
+def run(folder: Path, entries: int) -> dict[str, Any]:
+    """Measure."""
+    params = replace(DEVNET_PARAMS, open_max=100_000, rate_per_hour=1_000_000, burst=100_000)
+    started = time.perf_counter()
+    with Cluster.create(
+        folder / "net", authorized=1, regular=1, configure=_configure, params=params
+    ) as cluster:
+        cluster.start()
+        cluster.wait_ready(timeout_s=120)
+        cluster.wait_connected()
+        samples = trio.run(grow, cluster, entries)
+    half = samples[len(samples) // 2][FOLLOWER]["anonymous MiB"]
+    return {
+        "benchmark": "macro.growth",
+        "s": round(time.perf_counter() - started, 1),
+        "growth of the follower in the second half MiB": round(
+            samples[-1][FOLLOWER]["anonymous MiB"] - half, 1
+        ),
+        "samples": samples,
+    }
+
+
+def main() -> int:
+    """Measure, print, write; exit 1 if a target is missed."""
+    parser = argparse.ArgumentParser(prog="bench_growth")
+    parser.add_argument("--entries", type=int, default=30_000)
+    parser.add_argument("--out", type=Path)
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="bench-growth-") as folder:
+        told = run(Path(folder), arguments.entries)
+    print(json.dumps(told, indent=1))
+    if arguments.out is not None:
+        arguments.out.write_text(json.dumps(told, indent=2) + "\n")
+    return int(told["growth of the follower in the second half MiB"] > TARGET_GROWTH_MIB)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
