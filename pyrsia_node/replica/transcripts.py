@@ -38,6 +38,7 @@ class Transcripts:
         self._store = store
         self._chain = chain
         self._sets: OrderedDict[int, MemberSet] = OrderedDict()
+        self._answered: tuple[tuple[int, int, int], bytes] | None = None
         self.additions = 0
         """How often something was added: what was concluded from transcripts holds until then."""
 
@@ -95,8 +96,12 @@ class Transcripts:
         height = int.from_bytes(question, "big")
         if not 0 < height <= self._chain.tip.height + 1:
             raise NotFoundError(f"height {height} is not known here")
-        members = self.members_of(height)
-        return encode_transcript(self.certificates(height), n=len(members.members))
+        # Everybody asks for the same one, that of a fork, and it may have megabytes.
+        key = (height, self.additions, self._chain.tip.height)
+        if self._answered is None or self._answered[0] != key:
+            n = len(self.members_of(height).members)
+            self._answered = (key, encode_transcript(self.certificates(height), n=n))
+        return self._answered[1]
 
     def _kept(self, height: int, *, n: int) -> tuple[Certificate, ...]:
         data = self._store.get(_key(height))

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from consensus import wire
+from consensus.types import ZERO_DIGEST, Certificate, VoteKind
 from pyrsia_node.model.leaves import Header
 from pyrsia_node.model.purl import Purl
 from pyrsia_node.replica.catchup_wire import decode_head
@@ -48,6 +51,12 @@ def local(store: CountingStore) -> LocalChain:
     return local
 
 
+def added(local: LocalChain) -> Certificate:
+    """Return a nullification of view 0 of height 1."""
+    final = wire.decode_certificate(local.chain.certificate(1), n=4)
+    return replace(final, kind=VoteKind.NULLIFY, block_hash=ZERO_DIGEST)
+
+
 async def test_the_newest_header_costs_a_few_reads(local: LocalChain, store: CountingStore) -> None:
     store.reads = 0
     head = decode_head(await ChainAnswers(local.chain).head(b""))
@@ -60,8 +69,14 @@ async def test_the_newest_header_costs_a_few_reads(local: LocalChain, store: Cou
 def test_a_transcript_costs_a_few_reads(local: LocalChain, store: CountingStore) -> None:
     transcripts = Transcripts(store, local.chain)
     store.reads = 0
-    transcripts.answer(encode_question(1))
+    found = transcripts.answer(encode_question(1))
     assert store.reads <= READS_MAX
+    # Asked again, it is at hand until something is added.
+    store.reads = 0
+    assert transcripts.answer(encode_question(1)) == found
+    assert store.reads == 0
+    transcripts.keep(1, [added(local)])
+    assert len(transcripts.answer(encode_question(1))) > len(found)
 
 
 def test_a_certificate_costs_a_few_reads(local: LocalChain, store: CountingStore) -> None:
