@@ -70,8 +70,14 @@ class BucketIntake:
     def remove(self, store: KeyValueStore) -> bool:
         """Remove what was taken in, 10,000 rows at once; False once nothing is left, durably."""
         self._waiting.forget(self._place)
-        some = islice(store.scan(storage.STATE_PREFIX + self._name.encode()), REMOVED_AT_ONCE)
-        rows: Changes = [(key, None) for key, _ in some]
+        prefix = storage.STATE_PREFIX
+        # Where the name is a kind alone, keys of other buckets begin with it, too.
+        its_own = (
+            key
+            for key, _ in store.scan(prefix + self._name.encode())
+            if bucket_of(key.removeprefix(prefix).decode()) == self._name
+        )
+        rows: Changes = [(key, None) for key in islice(its_own, REMOVED_AT_ONCE)]
         store.write(rows, sync=False)
         if len(rows) == REMOVED_AT_ONCE:
             return True

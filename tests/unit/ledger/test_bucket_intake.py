@@ -79,3 +79,11 @@ def test_what_was_taken_in_of_a_wrong_bucket_is_removed_and_nothing_else(
     assert dict(store.scan(b"")) == dict(others)
     assert waiting.take(bytes_min=0) == []
     assert store.settled == 1
+
+
+def test_removing_a_bucket_that_is_a_kind_alone_leaves_the_others_of_its_kind() -> None:
+    store = MemoryKeyValueStore()
+    other = (storage.STATE_PREFIX + b"item/b", b"1")
+    store.write([other, (storage.STATE_PREFIX + b"item/", b"2")], sync=False)
+    assert not BucketIntake("item/", WANTED, WaitingRows()).remove(store)
+    assert list(store.scan(b"")) == [other]
