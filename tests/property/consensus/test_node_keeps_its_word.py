@@ -2,8 +2,9 @@
 
 Hypothesis plays the rest of the world: any certificate at any time (more than real traitors could
 make), any proposal, other bytes under true headers, timers, bodies in any order, and restarts from
-any point of the log. What leaves the node must be durable, and must never be two votes that no
-honest member signs; CONSENSUS 3.5 rests on nothing else of a single node.
+any point of the log, with its own key or with another. What leaves the node must be durable, must
+be signed with the key that the set names, and must never be two votes that no honest member signs;
+CONSENSUS 3.5 rests on nothing else of a single node.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from consensus.events import BodyReceived, TimerKind, TimeVerdict
 from consensus.evidence import contradicts
 from consensus.types import Decision, Height, Proposal, View, Vote, VoteKind
 from tests.unit.consensus.committee import (
+    CHAIN,
     GENESIS_TIP,
     F,
     N,
@@ -25,6 +27,7 @@ from tests.unit.consensus.committee import (
     X,
     alone,
     certificate_of,
+    keyed_verify,
     make_block,
     member_set,
     names,
@@ -46,6 +49,19 @@ def block_of(view: int, label: bytes) -> bytes:
     return make_block(
         height=1, view=view, proposer=LEADERS[view], parent=GENESIS_TIP, transactions=(label,)
     )
+
+
+def is_signed(vote: Vote) -> bool:
+    """Whether the key that the set names for its voter made a vote."""
+    text = wire.vote_bytes(
+        vote.kind,
+        vote.height,
+        vote.view,
+        vote.block_hash,
+        chain_id=CHAIN,
+        set_hash=SET.set_hash,
+    )
+    return keyed_verify(SET.members[vote.voter].vote_key, text, vote.signature)
 
 
 class World(RuleBasedStateMachine):
@@ -164,11 +180,12 @@ class World(RuleBasedStateMachine):
         final = certificate_of(SET, F, view=view, block_hash=name, signers=(1, 2, 3))
         self.node.tell("m001", Decision(block, final))
 
-    @rule()
-    def restart(self) -> None:
+    @rule(key=st.sampled_from(["m000", "m000", "m000", "m000 again"]))
+    def restart(self, key: str) -> None:
+        """From any point of the log; now and then with a key that the set does not name."""
         self.look()
         slow, time = self.node.is_slow, self.node.time
-        self.node = self.node.restart()
+        self.node = self.node.restart(key=key)
         self.node.is_slow, self.node.time = slow, time
         self.seen = 0
 
@@ -191,6 +208,7 @@ class World(RuleBasedStateMachine):
         message = effect.message
         if isinstance(message, Vote):
             assert (RecordKind.VOTE, wire.encode_vote(message)) in self.durable
+            assert is_signed(message), "nobody would believe it but its maker"
             if message.kind is N and message.height == 1:
                 durable = {wire.block_hash(body) for body in self.bodies}
                 durable |= {wire.block_hash(one.block) for one in self.proposals}
