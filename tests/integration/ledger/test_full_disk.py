@@ -67,6 +67,32 @@ def test_a_database_that_cannot_grow_says_so_and_keeps_what_was_written(tmp_path
         store.write([(b"more", b"")], sync=True)
 
 
+SETTLER = """
+import os, resource, signal, sys
+from pathlib import Path
+from pyrsia_node.model.errors import DiskError
+from pyrsia_node.store.leveldb import LevelDbStore
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+with LevelDbStore(Path(sys.argv[1]), create=True) as store:
+    store.write([(b"%d" % number, os.urandom(1000)) for number in range(100)], sync=False)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (16 * 1024, resource.RLIM_INFINITY))
+    store.settle()
+    resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    try:
+        store.write([(b"tip", b"")], sync=True)
+    except DiskError as error:
+        print(error)
+"""
+
+
+def test_what_could_not_be_settled_fails_the_write_that_relies_on_it(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", SETTLER, str(tmp_path / "db")]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=30)
+    assert "cannot be written" in done.stdout
+    with LevelDbStore(tmp_path / "db") as store:
+        assert store.get(b"tip") is None
+
+
 def test_a_supervisor_starts_again_after_a_disk_error_and_not_after_damage() -> None:
     assert exit_code_of(DiskError("full")) == UNAVAILABLE
     assert UNAVAILABLE not in REFUSALS
