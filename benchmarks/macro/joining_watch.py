@@ -1,13 +1,16 @@
 """What a joining node costs, part by part and while it goes on: processor time and memory.
 
 A process that has ended, as the one that derives files and index does, still counts: what it had
-used when it was last seen is kept. Looks once a second at most, so that it costs next to nothing.
+used when it was last seen is kept. Looks once a second at most, and at memory, which the kernel
+counts page by page, every five seconds, so that it costs next to nothing.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -31,30 +34,28 @@ class JoiningWatch:
     source: int
     log: Path
     look_s: float = 1.0
+    memory_s: float = 5.0
     _used: dict[tuple[str, int], float] = field(default_factory=dict)
     _memory: list[dict[str, int]] = field(default_factory=list)
     _most: dict[str, int] = field(default_factory=dict)
     _last_look: float = float("-inf")
+    _last_memory: float = float("-inf")
 
     def look(self) -> None:
         """Take the figures, unless that was done just now."""
-        if time.perf_counter() - self._last_look < self.look_s:
+        now = time.perf_counter()
+        if now - self._last_look < self.look_s:
             return
-        self._last_look = time.perf_counter()
-        memory: dict[str, int] = {"PSS MiB": 0, "anonymous MiB": 0}
-        for pid, role in descendants(self.newcomer).items():
-            try:
+        self._last_look = now
+        processes = descendants(self.newcomer)
+        for pid, role in processes.items():
+            with contextlib.suppress(OSError):  # it may just have ended
                 self._note(pid, role)
-                found = memory_of(pid)
-            except OSError:  # it has just ended
-                continue
-            memory["PSS MiB"] += found.pss // MIB
-            memory["anonymous MiB"] += found.anonymous // MIB
-            if role in {CORE, DERIVING}:
-                memory[f"{role.rpartition('.')[2]} anonymous MiB"] = found.anonymous // MIB
         for pid in descendants(self.source):
             self._note(pid, "source")
-        self._keep(memory)
+        if now - self._last_memory >= self.memory_s:
+            self._last_memory = now
+            self._keep(_memory(processes))
 
     def processor_s(self) -> dict[str, float]:
         """Return the seconds used so far, by part; ``sum`` is the newcomer's alone."""
@@ -86,6 +87,20 @@ class JoiningWatch:
     def _entries(self) -> int:
         """Return how many entries stand in whole bundles."""
         count = 0
-        for _, _, files in os.walk(self.log / "tile" / "0"):
-            count += len(files)
+        for folder, _, files in os.walk(self.log / "tile" / "0"):
+            count += 0 if folder.endswith(".p") else len(files)
         return count * WIDTH
+
+
+def _memory(processes: Mapping[int, str]) -> dict[str, int]:
+    total = {"PSS MiB": 0, "anonymous MiB": 0}
+    for pid, role in processes.items():
+        try:
+            found = memory_of(pid)
+        except OSError:  # it has just ended
+            continue
+        total["PSS MiB"] += found.pss // MIB
+        total["anonymous MiB"] += found.anonymous // MIB
+        if role in {CORE, DERIVING}:
+            total[f"{role.rpartition('.')[2]} anonymous MiB"] = found.anonymous // MIB
+    return total
