@@ -1,6 +1,6 @@
 """Does a node that follows for long take ever more memory? Two nodes, one log that grows fast.
 
-One authorized node orders build requests and its own answers to them, as fast as both nodes go; a
+One authorized node orders build requests and decides them, as fast as both nodes go; a
 regular node follows: it executes every block and derives files and index. Its memory, and that
 of the authorized one, is taken at equal distances. What counts is what the processes made
 themselves (anonymous pages), and how that changes in the second half, when caches are full.
@@ -21,13 +21,20 @@ from typing import Any, Final
 
 import trio
 
-from benchmarks.macro.bench_consensus import Bench, committed, submit
+from benchmarks.macro.bench_consensus import Bench, Member, committed, submit
 from benchmarks.macro.processes import descendants, memory_of
 from pyrsia_node.core.link_client import LinkClient
 from pyrsia_node.devnet.cluster import Cluster
 from pyrsia_node.devnet.plan import DEVNET_PARAMS
 from pyrsia_node.model.limits import BATCH_ITEMS_MAX
+from pyrsia_node.model.transactions import (
+    AttestBatch,
+    FailedItem,
+    SignedTransaction,
+    sign_transaction,
+)
 from pyrsia_node.schema.config import Config
+from pyrsia_node.store.keys import KeyUse
 
 SAMPLES: Final = 12
 TARGET_GROWTH_MIB: Final = 16.0
@@ -49,6 +56,16 @@ async def sample(cluster: Cluster, follower: LinkClient) -> dict[str, Any]:
     return told
 
 
+def failed(
+    bench: Bench, member: Member, seq: int, requests: list[SignedTransaction]
+) -> SignedTransaction:
+    """Return an answer that decides requests at once, so that none of them stays open."""
+    items = tuple(FailedItem(each.id, "BUILD_FAILED", "exit 1") for each in requests)
+    body = AttestBatch(member.id, seq, items, {})
+    sign = member.keys.signer(KeyUse.TX)
+    return sign_transaction(body, network_id=bench.network_id, sign=sign)
+
+
 async def grow(cluster: Cluster, entries: int) -> list[dict[str, Any]]:
     """Let the log grow to ``entries``; return the samples."""
     async with trio.open_nursery() as nursery:
@@ -61,13 +78,16 @@ async def grow(cluster: Cluster, entries: int) -> list[dict[str, Any]]:
                 await submit(member, each)
             await committed(member, requests[-1])
             seq += 1
-            batch = bench.batch(member, seq, [each.id for each in requests])
+            batch = failed(bench, member, seq, requests)
             await submit(member, batch)
             await committed(member, batch)
             size = (await member.link.call("status", {}))["size"]
             if size - samples[-1]["entries"] >= entries // SAMPLES:
                 samples.append(await sample(cluster, follower))
                 print(samples[-1], flush=True)
+        still_open = (await member.link.call("status", {}))["open_requests"]
+        assert isinstance(still_open, int)
+        assert still_open < 2 * BATCH_ITEMS_MAX, still_open
         nursery.cancel_scope.cancel()
     return samples
 
