@@ -17,9 +17,10 @@ from pyrsia_node.model import canonical
 from pyrsia_node.model.canonical import JsonObject
 from pyrsia_node.model.errors import InvalidInputError, PyrsiaError
 from pyrsia_node.model.genesis import Genesis
-from pyrsia_node.model.leaves import Header
+from pyrsia_node.model.leaves import Header, decode_outcome
 from pyrsia_node.model.limits import LEAF_BYTES_MAX
 from pyrsia_node.model.members import SetLeaf
+from pyrsia_node.model.transactions import decode_transaction
 from pyrsia_node.tlog.tree import EMPTY_FRONTIER, Frontier, leaf_hash, root
 from pyrsia_node.tlog.trust import Epoch
 
@@ -40,7 +41,7 @@ class Block:
         header: Its header, decoded; ``leaves[0]`` are its bytes.
         first_leaf: Index of the header.
         leaves: Header, transactions, derived leaves.
-        values: What the leaves after the header mean.
+        values: What the leaves after the header mean; each is whole, or has no ``t``.
         transactions: How many of those are transactions.
         voters: The set that decides it.
         next_set: The set of the next height; the same object where it did not change.
@@ -134,7 +135,9 @@ class BlockAudit:
                 "blocks", place, f"n_leaves is {header.n_leaves}, the log ends after {len(body)}"
             )
         self._check_header(place, header, index, body)
-        values = tuple(self._value(place, index + 1 + at, leaf) for at, leaf in enumerate(body))
+        values = tuple(
+            self._value(f"{place}, leaf {at}", each) for at, each in enumerate(body, index + 1)
+        )
         voters = self._members
         assert voters is not None
         self._follow_set(place, header, body, values)
@@ -175,16 +178,25 @@ class BlockAudit:
                 "blocks", place, f"proposer {header.proposer} is no member of its set"
             )
 
-    def _value(self, place: str, index: int, leaf: bytes) -> JsonObject:
+    def _value(self, place: str, leaf: bytes) -> JsonObject:
+        """Return what a leaf means; of one that is malformed only its kind, if it tells one."""
+        assert self.genesis is not None
+        value: JsonObject = {}
         try:
-            return canonical.loads_object(leaf, bytes_max=LEAF_BYTES_MAX)
+            value = canonical.loads_object(leaf, bytes_max=LEAF_BYTES_MAX)
+            kind = str(value.get("t"))
+            if kind not in DERIVED:
+                decode_transaction(leaf, network_id=self.genesis.network_id)
+            elif kind != "set":  # that one is looked at where the set is followed
+                decode_outcome(leaf)
         except InvalidInputError as error:
-            self.report.contradict("blocks", f"{place}, leaf {index}", f"is no leaf: {error}")
-            return {}
+            self.report.contradict("blocks", place, f"is no leaf: {error}")
+            return {"malformed": str(value.get("t"))}
+        return value
 
     def _count_transactions(self, place: str, index: int, values: tuple[JsonObject, ...]) -> int:
         """Return where the derived leaves begin; a transaction after one is out of order."""
-        is_derived = [value.get("t") in DERIVED for value in values]
+        is_derived = [value.get("t", value.get("malformed", "")) in DERIVED for value in values]
         count = is_derived.index(True) if True in is_derived else len(values)
         if not all(is_derived[count:]):
             late = count + is_derived[count:].index(False)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Final
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from pyrsia_node.audit.auditor import audit
@@ -91,6 +91,11 @@ def test_every_bit_of_tiles_entries_and_certificates_counts(
 def test_every_bit_of_the_checkpoint_costs_a_cosigner_or_the_whole(
     made: AuditedLog, files: dict[str, int], place: float
 ) -> None:
+    text, _, lines = (made.log / CHECKPOINT_FILE).read_bytes().partition(b"\n\n")
+    # The log's own line comes first. Under another name or key id it is a stranger's: no loss.
+    first = len(text) + 2
+    whose = range(first, first + len(lines.rpartition(b"/log ")[0] + b"/log ") + 6)
+    assume(int(place * files[CHECKPOINT_FILE]) not in whose)
     report = report_of(made, files, CHECKPOINT_FILE, place)
     assert not report.holds or len(report.cosigned_by) < 4
 
