@@ -21,7 +21,6 @@ from tests.integration.replica.story import OWN, Story, heights_voted
 from tests.strategies import member_bodies as change
 from tests.strategies.identities import identity
 
-PATIENCE_S = 300
 WISHES = {
     "open_max": 99,
     "burst": 5,
@@ -104,11 +103,10 @@ class Rotation:
 
     async def carry_out(self, nodes: list[MemberNode]) -> None:
         """Wait until nothing waits, and have two more blocks committed by everybody."""
-        with trio.fail_after(PATIENCE_S):
-            for node in nodes:
-                while not _has_all_wishes(node):
-                    await node.watch.beyond(node.watch.height)
-            await self.story.commit(nodes, 2)
+        for node in nodes:
+            while not _has_all_wishes(node):
+                await node.watch.beyond(node.watch.height)
+        await self.story.commit(nodes, 2)
 
 
 def _has_all_wishes(node: MemberNode) -> bool:
