@@ -72,7 +72,8 @@ class BootMark:
         self._root = os.fsencode(found)
         where = f"{state.st_dev}:{state.st_ino}:".encode() + self._root
         name = _names() + hashlib.sha256(where).hexdigest()[:32]
-        self._path = folder / name if folder.is_dir() else None
+        self.path: Final = folder / name if folder.is_dir() else None
+        """The file; None on a machine without shared memory."""
         self._boot = _boot(boot_id)
         self._is_begun = False
 
@@ -99,8 +100,8 @@ class BootMark:
 
     def renew(self) -> None:
         """Forget what was known, and vouch for a directory whose keys were made just now."""
-        if self._path is not None:
-            _clear_away(self._path.parent)
+        if self.path is not None:
+            _clear_away(self.path.parent)
         self._write(Position(0, 0))
 
     def begin(self, at: Position) -> None:
@@ -114,9 +115,9 @@ class BootMark:
             self._write(at)
 
     def _read(self) -> Position | None:
-        if self._path is None or self._boot is None:
+        if self.path is None or self._boot is None:
             return None
-        data = _content(self._path)
+        data = _content(self.path)
         if len(data) < _FORMAT.size:
             return None
         magic, boot, batch, height = _FORMAT.unpack_from(data)
@@ -124,15 +125,15 @@ class BootMark:
 
     def _write(self, at: Position) -> None:
         """Replace the mark; where that fails there must be none, for an old one would lie."""
-        if self._path is None or self._boot is None:
+        if self.path is None or self._boot is None:
             return
         try:
             descriptor = os.open(
-                self._path, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK, 0o600
+                self.path, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK, 0o600
             )
             with os.fdopen(descriptor, "wb") as file:
                 if not _is_own(os.fstat(descriptor)):
-                    raise PermissionError(f"{self._path} is somebody else's")
+                    raise PermissionError(f"{self.path} is somebody else's")
                 # What counts lies in one page: a process that is killed leaves all of it or none.
                 known = _FORMAT.pack(_MAGIC, self._boot, at.batch, at.height)
                 os.pwrite(file.fileno(), known + self._root, 0)
@@ -140,7 +141,7 @@ class BootMark:
             _LOG.warning("no mark of the log beyond this process: %s", error)
             self._is_begun = False
             with contextlib.suppress(OSError):
-                self._path.unlink()
+                self.path.unlink()
 
 
 def _names() -> str:

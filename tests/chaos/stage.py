@@ -22,6 +22,7 @@ from typing import Final, Self
 from pyrsia_node.devnet.cluster import Cluster, Setting
 from pyrsia_node.devnet.plan import DEVNET_PARAMS, NetworkPlan, PlannedNode, make_network
 from pyrsia_node.model.errors import PyrsiaError
+from pyrsia_node.replica.boot_mark import BootMark
 from pyrsia_node.schema.config import Config
 from tests.chaos.hooks.sitecustomize import VARIABLE as UNSYNCED_VARIABLE
 from tests.chaos.hub import Hub
@@ -96,10 +97,13 @@ class Stage:
             file.write(struct.pack("=q", ahead_s * 1_000_000_000))
 
     def cut_power(self, rng: Random) -> dict[str, Fate]:
-        """Kill all nodes at once and take unsynced writes; return whose log lost what."""
+        """Kill all nodes at once, take memory and unsynced writes; return whose log lost what."""
         self.cluster.kill_all()
         found: dict[str, Fate] = {}
         for label in self.labels:
+            mark = BootMark(Path(self.cluster.nodes[label].data)).path
+            assert mark is not None, "without shared memory every start is one after a power cut"
+            mark.unlink(missing_ok=True)
             unsynced = read_note(self._note(label))
             if unsynced is not None:
                 fates: list[Fate] = ["kept", "lost", "torn"]
