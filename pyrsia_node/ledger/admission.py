@@ -18,7 +18,8 @@ from pyrsia_node.model.members import SetLeaf
 from pyrsia_node.model.signing import Verify
 from pyrsia_node.model.transactions import SignedTransaction, decode_transaction
 
-CACHE_BYTES_MAX: Final = 16 * 1024 * 1024
+CACHE_BYTES_MAX: Final = 8 * 1024 * 1024
+"""Of encoded transactions, eight full blocks. Kept decoded, each takes five times that."""
 
 
 @dataclass(frozen=True, slots=True)
