@@ -13,7 +13,13 @@ from itertools import islice
 from typing import Final
 
 from pyrsia_node.ledger import storage
-from pyrsia_node.ledger.commitment import BucketSum, bucket_hash, bucket_of, is_empty
+from pyrsia_node.ledger.commitment import (
+    KEY_BYTES_MAX,
+    BucketSum,
+    bucket_hash,
+    bucket_of,
+    is_empty,
+)
 from pyrsia_node.ledger.durable import Changes
 from pyrsia_node.ledger.waiting_rows import WaitingRows
 from pyrsia_node.model.errors import InvalidInputError, VerificationError
@@ -37,8 +43,14 @@ class BucketIntake:
         """Take the next pairs, in any number.
 
         Raises:
-            InvalidInputError: A key is not of this bucket, or not behind the one before it.
+            InvalidInputError: A key is too long, not of this bucket, or not behind the one before
+                it.
         """
+        longest = max((len(key) for key, _ in pairs), default=0)
+        if longest > KEY_BYTES_MAX:
+            raise InvalidInputError(
+                f"bucket {self._name}: a key of {longest} bytes exceeds {KEY_BYTES_MAX}"
+            )
         last = self._last
         for key, _ in pairs:
             text = key.decode("ascii", "replace")

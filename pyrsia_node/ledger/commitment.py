@@ -27,6 +27,9 @@ ELEMENT_TAG: Final = b"pyrsia/snapshot/1\0"
 INTERVAL_BLOCKS: Final = 10_000
 """Heights that are a multiple carry a snapshot root, beside those that end an epoch."""
 
+KEY_BYTES_MAX: Final = 512
+"""Most bytes of a key of the state; the longest that the rules make has not half as many."""
+
 SERVING_KINDS: Final = ("advice", "param", "revoked", "statement", "withdrawn")
 """Kinds of keys that a node needs for serving; few, so they come first."""
 

@@ -12,13 +12,13 @@ from itertools import islice
 from typing import Final
 
 from pyrsia_node.ledger.adopting import WholeBlock
+from pyrsia_node.ledger.commitment import KEY_BYTES_MAX
 from pyrsia_node.ledger.snapshot import BUCKETS_MAX, Offer, Page
 from pyrsia_node.model.errors import InvalidInputError
 from pyrsia_node.model.leaves import Header
 from pyrsia_node.replica.catchup_wire import join_prefixed, split_prefixed
 
 BUCKET_NAME_BYTES_MAX: Final = 64
-KEY_BYTES_MAX: Final = 512
 BUCKET_REQUEST_BYTES_MAX: Final = 8 + 4 + BUCKET_NAME_BYTES_MAX + 4 + KEY_BYTES_MAX
 _HASH_BYTES: Final = 32
 _LAST, _MORE = b"\x01", b"\x00"
@@ -87,7 +87,7 @@ def decode_page(answer: bytes) -> Page:
     """Return a page, unchecked.
 
     Raises:
-        InvalidInputError: malformed, or its keys are not in order.
+        InvalidInputError: malformed, a key is too long, or its keys are not in order.
     """
     if answer[:1] not in {_LAST, _MORE}:
         raise InvalidInputError("bucket: the page does not say whether it is the last")
@@ -96,6 +96,9 @@ def decode_page(answer: bytes) -> Page:
     keys = parts[::2]
     if len(parts) % 2 or not pairs or not all(map(operator.lt, keys, islice(keys, 1, None))):
         raise InvalidInputError("bucket: a page of pairs in order of key is expected")
+    longest = max(map(len, keys))
+    if longest > KEY_BYTES_MAX:
+        raise InvalidInputError(f"bucket: a key of {longest} bytes exceeds {KEY_BYTES_MAX}")
     return Page(pairs, is_last=answer[:1] == _LAST)
 
 

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 import trio
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 from trio.testing import MockClock
 
 from pyrsia_node.ledger.adopting import clear_unfinished, is_unfinished
@@ -77,6 +79,10 @@ class Spoiler(Source):
             case "no text":
                 name = snapshot_wire.decode_bucket_request(payload).bucket.encode()
                 return snapshot_wire.encode_page(Page(((name + b"\xff", b"1"),), is_last=True))
+            case "long key":
+                name = snapshot_wire.decode_bucket_request(payload).bucket.encode()
+                pairs = ((name.ljust(0x10000, b"x"), b"1"),)
+                return snapshot_wire.encode_page(Page(pairs, is_last=True))
             case "drip":
                 await trio.sleep(15)
                 key = b"%s%010d" % (
@@ -87,6 +93,23 @@ class Spoiler(Source):
             case _:
                 await trio.sleep_forever()
                 raise AssertionError
+
+
+class Inventor(Source):
+    """Answers every request for a page with the same bytes, behind the bucket's name or alone."""
+
+    def __init__(self, local: LocalChain, pairs: list[tuple[bytes, bytes]], rest: bytes) -> None:
+        super().__init__(local)
+        self._pairs, self._rest = pairs, rest
+
+    async def answer(self, method: str, payload: bytes) -> bytes:
+        if method != "bucket":
+            return await super().answer(method, payload)
+        if not self._pairs:
+            return self._rest
+        name = snapshot_wire.decode_bucket_request(payload).bucket.encode()
+        pairs = tuple((name + key, value) for key, value in self._pairs)
+        return snapshot_wire.encode_page(Page(pairs, is_last=not self._rest))
 
 
 class Peers(PeerRequests):
@@ -183,6 +206,7 @@ SPOILT = [
         ["flip", "cut", "nothing", "gone", "not found", "stall"],
     ),
     ("bucket", "no text"),
+    ("bucket", "long key"),
     ("bucket", "drip"),
 ]
 
@@ -202,6 +226,28 @@ async def test_hostile_peer_costs_time_and_never_a_wrong_row(
         assert rows(store) == {}
         # Asked again, as a restarted node would, with the honest one alone.
         reached = await joiner({HONEST: Source(local)}, store, local).run()
+    assert reached == 15
+    assert rows(store) == rows(local.store)
+
+
+@settings(max_examples=20)
+@given(
+    st.dictionaries(
+        st.builds(bytes.ljust, st.binary(max_size=4), st.sampled_from([0, 9, 600, 0x10000])),
+        st.binary(max_size=8),
+        max_size=3,
+    ),
+    st.binary(max_size=40),
+)
+@example({bytes(0x10000): b"1"}, b"")
+def test_whatever_pages_a_peer_makes_up_the_node_joins_from_the_honest_one(
+    pairs: dict[bytes, bytes], rest: bytes
+) -> None:
+    local = finished_network()
+    store = MemoryKeyValueStore()
+    inventor = Inventor(local, sorted(pairs.items()), rest)
+    sources = {HOSTILE: inventor, HONEST: Source(local)}
+    reached = trio.run(joiner(sources, store, local).run, clock=MockClock(autojump_threshold=0))
     assert reached == 15
     assert rows(store) == rows(local.store)
 

@@ -6,7 +6,7 @@ import pytest
 
 from pyrsia_node.ledger import bucket_intake, storage
 from pyrsia_node.ledger.bucket_intake import BucketIntake
-from pyrsia_node.ledger.commitment import bucket_hash, sums_of
+from pyrsia_node.ledger.commitment import KEY_BYTES_MAX, bucket_hash, sums_of
 from pyrsia_node.ledger.waiting_rows import WaitingRows
 from pyrsia_node.model.errors import InvalidInputError, VerificationError
 from tests.fakes.memory_store import MemoryKeyValueStore
@@ -45,6 +45,19 @@ def test_key_of_another_bucket_is_refused(key: bytes) -> None:
     intake = BucketIntake("item/a", WANTED, WaitingRows())
     with pytest.raises(InvalidInputError, match="is not of bucket item/a"):
         intake.add([(key, b"")])
+
+
+def test_key_that_is_too_long_is_refused_and_nothing_of_its_page_is_taken_in() -> None:
+    longest = b"item/a".ljust(KEY_BYTES_MAX, b"x")
+    intake = BucketIntake("item/a", WANTED, WaitingRows())
+    intake.add([(longest, b"")])
+    for length in (KEY_BYTES_MAX + 1, 0x10000):
+        waiting = WaitingRows()
+        with pytest.raises(InvalidInputError, match=f"a key of {length} bytes exceeds 512"):
+            BucketIntake("item/a", WANTED, waiting).add(
+                [(b"item/a", b""), (longest.ljust(length, b"x"), b"")]
+            )
+        assert waiting.take(bytes_min=0) == []
 
 
 @pytest.mark.parametrize("keys", [(b"item/a2", b"item/a1"), (b"item/a2", b"item/a2")])
