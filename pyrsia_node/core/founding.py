@@ -23,7 +23,7 @@ from pyrsia_node.schema.layout import Layout
 from pyrsia_node.schema.rules import is_multiaddr
 from pyrsia_node.store.config_file import read_config
 from pyrsia_node.store.files import create_atomic, sync_directory, write_atomic
-from pyrsia_node.store.keys import create_keys
+from pyrsia_node.store.keys import KeyUse, create_keys
 from pyrsia_node.store.leveldb import LevelDbStore
 from pyrsia_node.tlog.trust import TrustFile
 
@@ -52,7 +52,7 @@ def initialize(layout: Layout, config: Config) -> SignedMember:
         folder.mkdir(exist_ok=True)
         folder.chmod(mode)  # mkdir's own mode would pass through the umask
     keys = create_keys(layout.node_key)
-    BootMark(layout.root).renew()
+    BootMark(layout.root, keys.public(KeyUse.VOTE)).renew()
     member = sign_member(config.node.label, keys.member_keys(), keys.member_signers())
     create_atomic(layout.member_record, member.encode())
     token = layout.root / config.http.admin_token_file

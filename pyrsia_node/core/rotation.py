@@ -25,6 +25,7 @@ from pyrsia_node.ledger.chain import Chain
 from pyrsia_node.model.errors import InvalidInputError
 from pyrsia_node.model.members import KEY_NAMES, MemberRecord, SignedMember
 from pyrsia_node.model.peer_id import peer_id_of
+from pyrsia_node.replica.boot_mark import BootMark
 from pyrsia_node.schema.layout import Layout
 from pyrsia_node.store.files import sync_directory
 from pyrsia_node.store.keys import KeyUse, NodeKeys, create_keys, load_keys
@@ -47,7 +48,9 @@ def make_next_keys(layout: Layout) -> NodeKeys:
             f"{layout.next_key} waits to be put in force already: `pyrsia rotate-key` asks the"
             " others to approve it; remove the file if nobody has approved it and you want another"
         )
-    return create_keys(layout.next_key)
+    keys = create_keys(layout.next_key)
+    BootMark(layout.root, keys.public(KeyUse.VOTE)).renew()  # made now, so nothing is forgotten
+    return keys
 
 
 def next_keys(layout: Layout) -> NodeKeys | None:

@@ -13,9 +13,9 @@ from pyrsia_node.core.opened import Opened
 from pyrsia_node.core.rotation import missing_keys
 from pyrsia_node.model.errors import CorruptStateError, UnavailableError
 from pyrsia_node.ports import PeerId
-from pyrsia_node.replica.amnesia import Asking, VotingGate, what_the_chain_lacks
+from pyrsia_node.replica.amnesia import Asking, VotingGate
 from pyrsia_node.replica.boot_mark import BootMark
-from pyrsia_node.replica.continuity import LogContinuity
+from pyrsia_node.replica.continuity import read_log
 from pyrsia_node.replica.recall import Recall
 from pyrsia_node.replica.silence import SilenceFile
 from pyrsia_node.replica.transcripts import Transcripts
@@ -56,10 +56,8 @@ def recover_voter(opened: Opened, wal: WriteAheadLog, transcripts: Transcripts) 
     Raises:
         CorruptStateError: the log is of another version or another chain.
     """
-    records, damage = wal.read()
-    continuity = LogContinuity(BootMark(opened.layout.root), wal, opened.chain)
-    damage = damage or what_the_chain_lacks(records, opened.chain.tip.height)
-    damage = damage or continuity.what_is_older()
+    mark = BootMark(opened.layout.root, opened.keys.public(KeyUse.VOTE))
+    records, damage, continuity = read_log(wal, mark, opened.chain)
     signer = Signer(
         opened.chain_id,
         opened.me,

@@ -49,6 +49,9 @@ ASK_INTERVAL_S: Final = 0.25
 ASK_INTERVAL_MAX_S: Final = 5.0
 """Pauses between rounds of questions; they double from the first to the second."""
 
+HEED_INTERVAL_S: Final = 1.0
+"""How often it looks whether somebody vouches for the log."""
+
 PATIENCE_ROUNDS: Final = 5
 """Rounds of questions after which people are told what would end the wait: some ten seconds."""
 
@@ -117,6 +120,7 @@ class VotingGate:
             silent_below=(earlier.first_height if earlier is not None else None) or GENESIS,
         )
         self._rounds = 0
+        self._round = trio.CancelScope()
         self._is_doubled = earlier is not None and earlier.is_doubled
         self.resumed: Callable[[], None] = lambda: None
         if forgot and not self._is_doubled:
@@ -245,19 +249,34 @@ class VotingGate:
 
     async def run(self) -> None:
         """Ask until this node may vote, or can never by itself."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._heed)
+            await self._ask_around()
+            nursery.cancel_scope.cancel()
+
+    async def _ask_around(self) -> None:
         pause, timeout_s = ASK_INTERVAL_S, ASK_TIMEOUT_S
         while not self._settle():
-            async with trio.open_nursery() as nursery:
-                for member in self._start.wanted():
-                    nursery.start_soon(self._ask, member, timeout_s, nursery.cancel_scope)
-            if self._settle():
-                return
-            await trio.sleep(pause)
+            with self._round:
+                async with trio.open_nursery() as nursery:
+                    for member in self._start.wanted():
+                        nursery.start_soon(self._ask, member, timeout_s, nursery.cancel_scope)
+                if self._settle():
+                    return
+                await trio.sleep(pause)
+            self._round = trio.CancelScope()
             self._rounds += 1
-            if self._asking.is_vouched_for():
-                self._start.vouch()
             pause = min(2 * pause, ASK_INTERVAL_MAX_S)
             timeout_s = min(2 * timeout_s, ASK_TIMEOUT_MAX_S)
+
+    async def _heed(self) -> None:
+        """Hear somebody who vouches for the log, also while members that are down are asked."""
+        while True:
+            await trio.sleep(HEED_INTERVAL_S)
+            if self._asking.is_vouched_for():
+                self._start.vouch()
+                if self._start.first_height is not None:
+                    self._round.cancel()
 
     def _settle(self) -> bool:
         """Resume the signer if the answers allow it; True when there is nothing more to ask."""

@@ -8,8 +8,9 @@ the machine there is no mark, until the other members have answered or somebody 
 for the directory (``vouch``). A copy of running memory is beyond it: nothing starts there.
 
 Only its owner may write the file; one that belongs to another user, or that others may write, is
-no mark. It belongs to one directory, by path and inode: another copy elsewhere has none. The file
-names the directory, so that marks of directories that are gone can be cleared away.
+no mark. It belongs to one vote key in one directory, by path and inode: another copy elsewhere has
+none, nor have older keys that are put into a new directory. The file names the directory, so that
+marks of directories that are gone can be cleared away.
 """
 
 from __future__ import annotations
@@ -55,27 +56,34 @@ class Continuity(Enum):
 
 
 class BootMark:
-    """The mark of one data directory."""
+    """The mark of one vote key in one data directory."""
 
     def __init__(
-        self, root: Path, *, folder: Path = SHARED_MEMORY, boot_id: Path = BOOT_ID
+        self,
+        root: Path,
+        vote_key: bytes,
+        *,
+        folder: Path = SHARED_MEMORY,
+        boot_id: Path = BOOT_ID,
     ) -> None:
         """Use the mark of the directory ``root`` in ``folder``; nothing is written yet.
 
         Args:
             root: the data directory, which exists.
+            vote_key: public key of the votes in its log.
             folder: in memory: gone with the machine's power.
             boot_id: file with a name that each start of the machine makes anew.
         """
         found = root.resolve()
         state = found.stat()
         self._root = os.fsencode(found)
-        where = f"{state.st_dev}:{state.st_ino}:".encode() + self._root
-        name = _names() + hashlib.sha256(where).hexdigest()[:32]
+        whose = vote_key + f"{state.st_dev}:{state.st_ino}:".encode() + self._root
+        name = _names() + hashlib.sha256(whose).hexdigest()[:32]
         self.path: Final = folder / name if folder.is_dir() else None
         """The file; None on a machine without shared memory."""
         self._boot = _boot(boot_id)
         self._is_begun = False
+        self._newest = Position(0, 0)
 
     def judge(self, at: Position) -> Continuity:
         """Say what the mark knows of a log that has come as far as ``at``."""
@@ -84,6 +92,12 @@ class BootMark:
             return Continuity.UNKNOWN
         is_older = at.batch < known.batch or at.height < known.height
         return Continuity.OLDER if is_older else Continuity.WHOLE
+
+    @property
+    def known_batch(self) -> int:
+        """The next batch of the newest log that was here since the machine was started; 0: none."""
+        known = self._read()
+        return 0 if known is None else known.batch
 
     def vouch(self) -> bool:
         """Say that the log is the newest there is, however far it has come.
@@ -105,14 +119,21 @@ class BootMark:
         self._write(Position(0, 0))
 
     def begin(self, at: Position) -> None:
-        """Keep the mark from now on: this node may vote, so its log is the newest there is."""
+        """Keep the mark from now on: this node may vote, so its log is the newest there is.
+
+        It never falls: an older copy that was put back and found out is one at its next start, too.
+        """
         self._is_begun = True
-        self._write(at)
+        known = self._read() or at
+        self._newest = Position(max(at.batch, known.batch), max(at.height, known.height))
+        self._write(self._newest)
 
     def moved(self, at: Position) -> None:
         """Note how far the log has come, once that is durable. Nothing before ``begin``."""
         if self._is_begun:
-            self._write(at)
+            newest = self._newest
+            self._newest = Position(max(at.batch, newest.batch), max(at.height, newest.height))
+            self._write(self._newest)
 
     def _read(self) -> Position | None:
         if self.path is None or self._boot is None:

@@ -26,6 +26,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Final, Protocol
@@ -36,7 +37,7 @@ from consensus.errors import DecodeError
 from consensus.wal import PAGE_BYTES, ScanState, encode_batch, scan
 from pyrsia_node.model.errors import DiskError
 from pyrsia_node.ports import KeyValueStore
-from pyrsia_node.replica.boot_mark import Position
+from pyrsia_node.store.files import sync_directory
 
 FILE_BYTES: Final = 8 * 1024 * 1024
 """Size of a fresh file; a single larger batch gets a file of its own size."""
@@ -93,12 +94,14 @@ class WriteAheadLog:
         self._sealed: list[tuple[Path, int]] = []
         self._current: Path | None = None
         self._height_max = 0
-        self.moved: Callable[[Position], None] = lambda _position: None
-        """Hears how far the log has come each time that it is durable, in the thread of append."""
+        self.moved: Callable[[], None] = lambda: None
+        """Hears each time that a batch is durable, in the thread of append."""
+        # The gate sets files aside while the first append of a start may be in its thread.
+        self._turn = threading.Lock()
 
     @property
     def next_batch(self) -> int:
-        """Return the number of the batch that comes next; it falls only by ``set_aside``."""
+        """Return the number of the batch that comes next; it never falls."""
         return self._next_number
 
     def read(self) -> tuple[list[Record], str]:
@@ -133,11 +136,18 @@ class WriteAheadLog:
             self._sealed.append((path, height_in(found.records)))
         damage = damage or self._what_is_gone()
         if damage:
-            # Evidence is neither deleted nor written over, and the hole in the numbers tells every
-            # later start that this log has lost something.
-            self._sealed.clear()
-            self._next_number += _DAMAGE_GAP
+            self.leave_gap(self._anchor.newest())
         return records, damage
+
+    def leave_gap(self, beyond: int = 0) -> None:
+        """Go on with a number far above this log's own and ``beyond``, after damage.
+
+        Evidence is neither deleted nor written over, and the hole in the numbers tells every later
+        start that this log has lost something.
+        """
+        assert self._fd is None, "gaps are left before the first append"
+        self._sealed.clear()
+        self._next_number = max(self._next_number, beyond) + _DAMAGE_GAP
 
     def append(self, records: Sequence[Record], *, height: int) -> None:
         """Make the records durable as one batch of working height ``height``.
@@ -145,6 +155,46 @@ class WriteAheadLog:
         Raises:
             DiskError: the disk failed; the caller must stop the process (never retry an fsync).
         """
+        with self._turn:
+            self._append(records, height)
+        self.moved()
+
+    def discard(self, committed: int) -> None:
+        """Delete the oldest files, as long as every height in them is at most ``committed``.
+
+        Raises:
+            DiskError: the disk failed; the caller must stop the process.
+        """
+        with self._turn:
+            # The newest file stays, whatever is in it: an empty folder is a log that was lost.
+            spare = 0 if self._fd is not None else 1
+            while len(self._sealed) > spare and self._sealed[0][1] <= committed:
+                path, _ = self._sealed[0]
+                with _told(path):
+                    path.unlink(missing_ok=True)
+                    sync_directory(self._folder)
+                del self._sealed[0]
+
+    def set_aside(self) -> None:
+        """Move the files that ``read`` found into a folder of their own, as evidence.
+
+        For a log with damage, once nothing in it matters any more. A crash on the way leaves a
+        log that still shows a gap. The new names are durable before the old ones are gone, and the
+        folder before anything is in it: whenever the power fails, each file is in one of the two.
+
+        Raises:
+            DiskError: the disk failed; the caller must stop the process.
+        """
+        with self._turn:
+            self._set_aside()
+
+    def close(self) -> None:
+        """Close the current file."""
+        if self._fd is not None:
+            os.close(self._fd)
+            self._fd = None
+
+    def _append(self, records: Sequence[Record], height: int) -> None:
         batch = encode_batch(self._next_number, records)
         if self._fd is None or self._offset + len(batch) > self._size:
             with _told(self._folder):
@@ -159,54 +209,23 @@ class WriteAheadLog:
         self._offset += len(batch)
         self._next_number += 1
         self._height_max = max(self._height_max, height)
-        self.moved(Position(self._next_number, height))
 
-    def discard(self, committed: int) -> None:
-        """Delete the oldest files, as long as every height in them is at most ``committed``.
-
-        Raises:
-            DiskError: the disk failed; the caller must stop the process.
-        """
-        # The newest file stays, whatever is in it: an empty folder is a log that was lost.
-        spare = 0 if self._fd is not None else 1
-        while len(self._sealed) > spare and self._sealed[0][1] <= committed:
-            path, _ = self._sealed[0]
-            with _told(path):
-                path.unlink(missing_ok=True)
-                _sync_folder(self._folder)
-            del self._sealed[0]
-
-    def set_aside(self) -> None:
-        """Move the files that ``read`` found into a folder of their own, as evidence.
-
-        For a log with damage, once nothing in it matters any more. A crash on the way leaves a
-        log that still shows a gap. The new names are durable before the old ones are gone, and the
-        folder before anything is in it: whenever the power fails, each file is in one of the two.
-
-        Raises:
-            DiskError: the disk failed; the caller must stop the process.
-        """
+    def _set_aside(self) -> None:
         here = [path for path in self._found if path.exists() and path != self._current]
         if here:
             aside = self._folder / f"forgotten-{self._next_number:016x}"
             with _told(aside):
                 aside.mkdir(mode=0o700, exist_ok=True)
-                _sync_folder(self._folder)
+                sync_directory(self._folder)
                 for path in here:
                     path.rename(aside / path.name)
-                _sync_folder(aside)
-                _sync_folder(self._folder)
+                sync_directory(aside)
+                sync_directory(self._folder)
         self._sealed = [each for each in self._sealed if each[0] not in here]
         if self._current is None:
-            # The folder is as new: numbers count from 1, here as in the next start.
-            self._anchor.moved(0)
-            self._next_number = 1
-
-    def close(self) -> None:
-        """Close the current file."""
-        if self._fd is not None:
-            os.close(self._fd)
-            self._fd = None
+            # A file of its own, though empty: the next start goes on with the same number.
+            with _told(self._folder):
+                self._rotate(0)
 
     def _what_is_gone(self) -> str:
         """Return what the anchor knows of and the folder has not, or ""."""
@@ -233,19 +252,10 @@ class WriteAheadLog:
                 raise OSError(f"the disk took less than {self._size} bytes")
         os.fsync(self._fd)
         fresh.rename(self._current)
-        _sync_folder(self._folder)
+        sync_directory(self._folder)
         self._anchor.moved(self._next_number)
         self._offset = 0
         self._height_max = 0
-
-
-def _sync_folder(path: Path) -> None:
-    """Make the names in a folder durable."""
-    folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
 
 
 @contextlib.contextmanager

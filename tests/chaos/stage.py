@@ -24,6 +24,8 @@ from pyrsia_node.devnet.plan import DEVNET_PARAMS, NetworkPlan, PlannedNode, mak
 from pyrsia_node.model.errors import PyrsiaError
 from pyrsia_node.replica.boot_mark import BootMark
 from pyrsia_node.schema.config import Config
+from pyrsia_node.schema.layout import Layout
+from pyrsia_node.store.keys import KeyUse, load_keys
 from tests.chaos.hooks.sitecustomize import VARIABLE as UNSYNCED_VARIABLE
 from tests.chaos.hub import Hub
 from tests.chaos.namespaces import Place, mount_small_disk
@@ -101,7 +103,9 @@ class Stage:
         self.cluster.kill_all()
         found: dict[str, Fate] = {}
         for label in self.labels:
-            mark = BootMark(Path(self.cluster.nodes[label].data)).path
+            layout = Layout(Path(self.cluster.nodes[label].data))
+            vote_key = load_keys(layout.node_key).public(KeyUse.VOTE)
+            mark = BootMark(layout.root, vote_key).path
             assert mark is not None, "without shared memory every start is one after a power cut"
             mark.unlink(missing_ok=True)
             unsynced = read_note(self._note(label))
@@ -117,7 +121,8 @@ class Stage:
         data = Path(self.cluster.nodes[self.small_disk].data)
         free = os.statvfs(data).f_bavail * os.statvfs(data).f_frsize
         filler = data.parent / f"{self.small_disk}/filler"
-        with filler.open("wb") as file:
+        # The node may take some of it meanwhile: then the disk is fuller than was asked for.
+        with filler.open("wb") as file, contextlib.suppress(OSError):
             os.posix_fallocate(file.fileno(), 0, max(1, free - leave_bytes))
         return filler
 

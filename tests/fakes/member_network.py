@@ -26,10 +26,10 @@ from pyrsia_node.ports import (
     PeerRequests,
     RequestHandler,
 )
-from pyrsia_node.replica.amnesia import Asking, VotingGate, what_the_chain_lacks
+from pyrsia_node.replica.amnesia import Asking, VotingGate
 from pyrsia_node.replica.boot_mark import BootMark
 from pyrsia_node.replica.budget import CheckCounter
-from pyrsia_node.replica.continuity import LogContinuity
+from pyrsia_node.replica.continuity import read_log
 from pyrsia_node.replica.driver import MemberDriver, Surroundings
 from pyrsia_node.replica.evidence import EvidenceLocker, EvidenceReporter, Reporting
 from pyrsia_node.replica.follow import Follower
@@ -84,7 +84,8 @@ class MemberNetwork:
 
     def mark(self, index: int) -> BootMark:
         """Return what a member's machine knows of its log."""
-        return BootMark(self.root(index), folder=self.shared_memory(index))
+        vote_key = self.members[index].member.record.keys.vote
+        return BootMark(self.root(index), vote_key, folder=self.shared_memory(index))
 
     def machines_start(self, *indexes: int) -> None:
         """Forget what machines of members, or all, know: each start of a machine does that."""
@@ -137,11 +138,8 @@ class MemberNode(MemberLinks, PeerRequests):
         """Read the write-ahead log; go on from it, or be silent if it is damaged."""
         wal_folder.mkdir(exist_ok=True)
         self.wal = WriteAheadLog(wal_folder, StoreAnchor(store))
-        records, damage = self.wal.read()
         self.mark = self.network.mark(self.network.members.index(self.identity))
-        continuity = LogContinuity(self.mark, self.wal, self.chain)
-        damage = damage or what_the_chain_lacks(records, self.chain.tip.height)
-        self.damage = damage or continuity.what_is_older()
+        records, self.damage, continuity = read_log(self.wal, self.mark, self.chain)
         vote_key = self.identity.member.record.keys.vote
         signer = Signer(chain_id, self.me, vote_key, self.identity.sign["vote"], first_height=None)
         self.replica, self.first_effects = recover(

@@ -10,7 +10,9 @@ import click
 from pyrsia_node.cli.commands.options import data_option
 from pyrsia_node.model.errors import InvalidInputError, NotFoundError, UnavailableError
 from pyrsia_node.replica.boot_mark import BootMark
+from pyrsia_node.replica.silence import SilenceFile
 from pyrsia_node.schema.layout import Layout
+from pyrsia_node.store.keys import KeyUse, load_keys
 
 _QUESTION = (
     "Is this data directory certainly as this node left it, and was neither it, nor the disk or the"
@@ -35,7 +37,14 @@ def vouch(layout: Layout, *, is_certain: bool) -> None:
         raise InvalidInputError(f"run this as {_name_of(owner)}, whose directory {layout.root} is")
     if not is_certain:
         click.confirm(_QUESTION, abort=True)
-    if not BootMark(layout.root).vouch():
+    vote_key = load_keys(layout.node_key).public(KeyUse.VOTE)
+    silence = SilenceFile(layout.wal).read(vote_key)
+    if silence is not None and silence.first_height is None:
+        raise InvalidInputError(
+            f"this node has forgotten votes ({silence.reason}); nobody's word brings them back:"
+            " `pyrsia status` says when it votes again"
+        )
+    if not BootMark(layout.root, vote_key).vouch():
         raise UnavailableError(
             "this machine has no shared memory of its own to remember that in (/dev/shm)"
         )

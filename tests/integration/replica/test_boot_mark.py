@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from pyrsia_node.replica.boot_mark import BootMark, Continuity, Position
 
+KEY = bytes(range(32))
 UNKNOWN, WHOLE, OLDER = Continuity.UNKNOWN, Continuity.WHOLE, Continuity.OLDER
 U64 = st.integers(0, 2**64 - 1)
 
@@ -29,7 +30,7 @@ class Machine:
         self.boot_id.write_text("first\n")
 
     def mark(self) -> BootMark:
-        return BootMark(self.root, folder=self.memory, boot_id=self.boot_id)
+        return BootMark(self.root, KEY, folder=self.memory, boot_id=self.boot_id)
 
     def file(self) -> Path:
         (path,) = self.memory.iterdir()
@@ -93,7 +94,7 @@ def test_copy_at_another_place_or_in_its_place_has_no_mark(machine: Machine) -> 
     machine.mark().begin(Position(5, 3))
     other = machine.root.with_name("copy")
     other.mkdir()
-    elsewhere = BootMark(other, folder=machine.memory, boot_id=machine.boot_id)
+    elsewhere = BootMark(other, KEY, folder=machine.memory, boot_id=machine.boot_id)
     assert elsewhere.judge(Position(5, 3)) is UNKNOWN
     machine.root.rename(machine.root.with_name("before"))
     other.rename(machine.root)
@@ -149,7 +150,7 @@ def test_machine_without_shared_memory_or_boot_id_remembers_nothing(machine: Mac
         (machine.memory / "none", machine.boot_id),
         (machine.memory, machine.root / "none"),
     ):
-        mark = BootMark(machine.root, folder=folder, boot_id=boot_id)
+        mark = BootMark(machine.root, KEY, folder=folder, boot_id=boot_id)
         mark.begin(Position(5, 3))
         assert not mark.vouch()
         assert mark.judge(Position(5, 3)) is UNKNOWN
@@ -158,7 +159,7 @@ def test_machine_without_shared_memory_or_boot_id_remembers_nothing(machine: Mac
 def test_marks_of_directories_that_are_gone_are_cleared_away(machine: Machine) -> None:
     other = machine.root.with_name("other")
     other.mkdir()
-    BootMark(other, folder=machine.memory, boot_id=machine.boot_id).renew()
+    BootMark(other, KEY, folder=machine.memory, boot_id=machine.boot_id).renew()
     stranger = machine.memory / "somebody-elses"
     stranger.touch()
     other.rmdir()
