@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 
 from consensus.types import NodeId
-from pyrsia_node.model.errors import InvalidInputError
+from pyrsia_node.model.errors import InvalidInputError, UnavailableError
 from pyrsia_node.replica.budget import TimeBudget
 from pyrsia_node.replica.frames import FrameKind
 from pyrsia_node.replica.pending import PendingTransactions
@@ -50,8 +50,7 @@ class MemberInbox:
         """Take a transaction or a cosignature of a member, unless it has had its share.
 
         Raises:
-            PyrsiaError: What is not held against the sender but ends this frame: no room is left,
-                or a cosignature does not hold.
+            PyrsiaError: A cosignature does not hold.
         """
         if self._time.is_spent(member, now_s):
             self.dropped += 1
@@ -62,6 +61,7 @@ class MemberInbox:
                 return
             try:
                 self._pending.receive(payload)
-            except InvalidInputError as error:
-                # Ordinary: the sender had not yet seen the block that holds it.
+            except (InvalidInputError, UnavailableError) as error:
+                # Ordinary: the sender had not yet seen the block that holds it, or its author has
+                # no room left here. It must not hide those that come behind it in one answer.
                 _LOG.debug("transaction from %s is not wanted: %s", member, error)

@@ -4,7 +4,9 @@ Each author has a lane of its own for each kind of transaction. A block takes th
 order: what guards the network first (evidence, approvals, changes, statements), then requests,
 then attest batches, then results (a result needs its item before it). Within a kind it takes one
 from each lane in turn, so no author can crowd out another; and what stands before the requests is
-few, so that no flood of it keeps them out. The lane of batches is kept by their number.
+few, so that no flood of it keeps them out. The lane of batches is kept by their number. What other
+members are told of goes by authors in turn, too: an author that waits in front of everybody, with
+all that it may have, would hide the others.
 
 The mempool judges nothing itself: callers give it what ``Chain.check_transaction`` said, and let
 it ask again after each block. Specification: docs/design/ledger.md 7.
@@ -16,7 +18,7 @@ import bisect
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
-from typing import Final
+from typing import Final, TypeVar
 
 from pyrsia_node.ledger.chain import TransactionInfo
 from pyrsia_node.model.errors import InvalidInputError, UnavailableError
@@ -45,7 +47,10 @@ _URGENT_KINDS: Final = (
     *("revoke", "withdraw", "vulnerable", "deprecate"),
 )
 _BUILD_KINDS: Final = ("build_request", "attest_commit", "attest_batch", "result")
-assert {*_URGENT_KINDS, *_BUILD_KINDS} == TRANSACTION_KINDS  # none may wait for ever
+_PLACES: Final = {kind: place for place, kind in enumerate((*_URGENT_KINDS, *_BUILD_KINDS))}
+assert set(_PLACES) == TRANSACTION_KINDS  # none may wait for ever
+
+_T = TypeVar("_T")
 
 Judge = Callable[[bytes], TransactionInfo]
 """``Chain.check_transaction`` at some time."""
@@ -76,6 +81,7 @@ class Mempool:
         self._arrivals = 0
         # Whose turn it is moves on with each block, so that a short block is fair over time.
         self._turn = 0
+        self._tellings = 0
 
     def __len__(self) -> int:
         """Return how many transactions wait."""
@@ -121,9 +127,19 @@ class Mempool:
         """Return the ids of all that waits, oldest first."""
         return list(self._entries)
 
-    def oldest(self, count: int) -> list[bytes]:
-        """Return the oldest transactions, for the push to all members."""
-        return [entry.data for entry in islice(self._entries.values(), count)]
+    def in_turns(self) -> Iterator[tuple[str, bytes]]:
+        """Yield id and bytes of all that waits, for telling others: one of each author in turn.
+
+        An author's turn goes round its lanes. Who is first moves on with each call, so that those
+        who come last are reached as well where there is not room for all. Nothing may be added or
+        removed before the last one was yielded, or none is asked for any more.
+        """
+        self._tellings += 1
+        by_author: dict[str, list[Iterator[tuple[str, _Entry]]]] = {}
+        for kind, author in sorted(self._lanes, key=_place_of_lane):
+            by_author.setdefault(author, []).append(self._in_lane(self._lanes[kind, author]))
+        rows = [_one_of_each(lanes) for lanes in _from(self._tellings, list(by_author.values()))]
+        return ((transaction_id, entry.data) for transaction_id, entry in _one_of_each(rows))
 
     def has_work(self) -> bool:
         """Tell whether something waits that a block after the tip may hold."""
@@ -201,16 +217,11 @@ class Mempool:
 
     def _round_robin(self, kind: str) -> Iterator[_Entry]:
         authors = sorted(author for lane_kind, author in self._lanes if lane_kind == kind)
-        if not authors:
-            return
-        first = self._turn % len(authors)
-        lanes = [self._lanes[kind, author] for author in authors[first:] + authors[:first]]
-        depth = 0
-        while lanes:
-            for lane in lanes:
-                yield self._entries[lane[depth]]
-            depth += 1
-            lanes = [lane for lane in lanes if depth < len(lane)]
+        lanes = [self._in_lane(self._lanes[kind, author]) for author in _from(self._turn, authors)]
+        return (entry for _, entry in _one_of_each(lanes))
+
+    def _in_lane(self, lane: list[str]) -> Iterator[tuple[str, _Entry]]:
+        return ((transaction_id, self._entries[transaction_id]) for transaction_id in lane)
 
     def _remove(self, transaction_id: str) -> None:
         entry = self._entries.pop(transaction_id)
@@ -224,3 +235,28 @@ class Mempool:
         self._size -= len(entry.data)
         if not usage.count:
             del self._usage[entry.info.author]
+
+
+def _place_of_lane(lane: tuple[str, str]) -> tuple[str, int]:
+    kind, author = lane
+    return author, _PLACES[kind]
+
+
+def _from(turn: int, row: list[_T]) -> list[_T]:
+    """Return a row that begins with whose turn it is."""
+    first = turn % len(row) if row else 0
+    return row[first:] + row[:first]
+
+
+def _one_of_each(rows: list[Iterator[_T]]) -> Iterator[_T]:
+    """Yield the first of each row, then the second of each, until all rows are at their ends."""
+    left = list(rows)
+    while left:
+        ended = []
+        for row in left:
+            for each in row:
+                yield each
+                break
+            else:
+                ended.append(row)
+        left = [row for row in left if row not in ended]

@@ -14,6 +14,7 @@ import logging
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import islice
 from typing import Final, assert_never
 
 import trio
@@ -84,6 +85,7 @@ DECISIONS_PER_HELP: Final = 4
 DECISION_BYTES_PER_S: Final = 4 * 1024 * 1024
 """Decisions sent to all members together; who needs more pulls them."""
 
+PUSHED_COUNT_MAX: Final = 16
 PUSHED_BYTES_MAX: Final = 256 * 1024
 """Transactions that one retry pushes: more would crowd out votes in the links' queues."""
 
@@ -222,7 +224,7 @@ class MemberDriver:
             await self._handle_decision(item)
         else:
             if isinstance(item, TimerFired) and item.kind is TimerKind.RETRY:
-                self._push_oldest()
+                self._push_some()
             await self._work_through(deque([item]))
         await self._tell_work()
 
@@ -440,10 +442,10 @@ class MemberDriver:
             self._decision_bytes.spend(_EVERYBODY, len(frame), now)
             self._send_to(effect.to, frame)
 
-    def _push_oldest(self) -> None:
-        """Push the oldest waiting transactions, so that no single leader can sit on them."""
+    def _push_some(self) -> None:
+        """Push waiting transactions of each author, so that no single leader can sit on them."""
         size = 0
-        for transaction in self._around.mempool.oldest(16):
+        for _, transaction in islice(self._around.mempool.in_turns(), PUSHED_COUNT_MAX):
             size += len(transaction)
             if size > PUSHED_BYTES_MAX:
                 return

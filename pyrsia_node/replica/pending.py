@@ -118,16 +118,20 @@ class PendingTransactions:
             self._own[transaction_id] = self._own.pop(transaction_id)
 
     def known(self, count_max: int | None = None) -> list[str]:
-        """Return ids of the oldest transactions in the mempool, at most ``count_max``."""
-        return self._mempool.ids()[:count_max]
+        """Return ids of transactions in the mempool; of ``count_max`` by authors in turn."""
+        if count_max is None:
+            return self._mempool.ids()
+        return [each for each, _ in islice(self._mempool.in_turns(), count_max)]
 
     def others(self, known: frozenset[str], *, bytes_max: int) -> list[bytes]:
-        """Return transactions that a peer who knows ``known`` lacks."""
+        """Return transactions that a peer who knows ``known`` lacks, by authors in turn.
+
+        The peer may have no room for more of one author, and lack that author's for ever.
+        """
         found: list[bytes] = []
         size = 0
-        for transaction_id in self._mempool.ids():
-            transaction = self._mempool.get(transaction_id)
-            if transaction_id in known or transaction is None:
+        for transaction_id, transaction in self._mempool.in_turns():
+            if transaction_id in known:
                 continue
             size += len(transaction) + 4
             if size > bytes_max:

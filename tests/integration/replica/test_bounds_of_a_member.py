@@ -87,9 +87,9 @@ async def test_what_a_retry_pushes_keeps_within_its_bytes(
 ) -> None:
     story = Story(tmp_path)
     node = story.network.node(0)
-    large = [bytes((number,)) * 48_000 for number in range(16)]
-    monkeypatch.setattr(node.mempool, "oldest", lambda count: large[:count])
-    node.driver._push_oldest()
+    large = [(str(number), bytes((number,)) * 48_000) for number in range(16)]
+    monkeypatch.setattr(node.mempool, "in_turns", lambda: iter(large))
+    node.driver._push_some()
     for member in story.network.members[1:]:
         pushed = sent_to(node, member.id, FrameKind.TRANSACTION)
         assert 0 < sum(map(len, pushed)) <= driver.PUSHED_BYTES_MAX

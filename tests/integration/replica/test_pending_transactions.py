@@ -153,3 +153,28 @@ async def test_others_get_what_they_lack_within_their_limit(local: LocalChain) -
     known = pending.known(2)
     assert pending.others(frozenset(known), bytes_max=1 << 20) == sent[2:]
     assert pending.others(frozenset(), bytes_max=len(sent[0]) + 4) == sent[:1]
+
+
+def test_an_author_who_fills_the_lane_hides_nobody_from_who_lacks_transactions(
+    local: LocalChain,
+) -> None:
+    pending = made(local)
+    for number in range(40):
+        pending.receive(transaction(local, number, sponsor=3))
+    hidden = local.sign(request(local.members[1].id, purl=Purl.pypi("six", "2")))
+    pending.receive(hidden.encoded)
+    assert hidden.encoded in pending.others(frozenset(), bytes_max=3 * len(hidden.encoded))
+    # Nor does it fill the list of what is known here, which has its limit, too.
+    assert hidden.id in pending.known(2)
+
+
+def test_who_gets_only_a_few_transactions_gets_those_of_other_authors_next_time(
+    local: LocalChain,
+) -> None:
+    pending = made(local)
+    sent = [transaction(local, 1, sponsor=sponsor) for sponsor in range(4)]
+    for each in sent:
+        pending.receive(each)
+    room = len(sent[0]) + 4
+    answers = [pending.others(frozenset(), bytes_max=room) for _ in range(4)]
+    assert sorted(each for (each,) in answers) == sorted(sent)

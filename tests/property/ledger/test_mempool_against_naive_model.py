@@ -79,6 +79,7 @@ class MempoolAgainstModel(RuleBasedStateMachine):
         self.all: dict[bytes, Waiting] = {}  # whatever was made, here or not
         self.truth: dict[bytes, str] = {}  # what the ledger says of it now
         self.blocks = 0
+        self.tellings = 0
 
     def teardown(self) -> None:
         if hasattr(self, "patched"):
@@ -108,6 +109,20 @@ class MempoolAgainstModel(RuleBasedStateMachine):
         for rank, author in enumerate(names):
             turn = (rank - self.blocks) % len(names)
             places += [((depth, turn), each) for depth, each in enumerate(self.lane(kind, author))]
+        return [each for _, each in sorted(places, key=lambda place: place[0])]
+
+    def told(self) -> list[Waiting]:
+        """Return all: the first of each author, and so on; an author's lanes take turns in it."""
+        names = sorted({each.author for each in self.waiting})
+        places = []
+        for rank, author in enumerate(names):
+            turn = (rank - self.tellings) % len(names)
+            lanes = [self.lane(kind, author) for kind in (*URGENT, *BUILDS)]
+            own = [
+                ((depth, n), each) for n, row in enumerate(lanes) for depth, each in enumerate(row)
+            ]
+            own.sort(key=lambda place: place[0])
+            places += [((at, turn), each) for at, (_, each) in enumerate(own)]
         return [each for _, each in sorted(places, key=lambda place: place[0])]
 
     # -------------------------------------------------------------- rules
@@ -226,11 +241,15 @@ class MempoolAgainstModel(RuleBasedStateMachine):
     @invariant()
     def holds_what_the_model_holds_in_the_order_of_arrival(self) -> None:
         assert self.pool.ids() == [each.id for each in self.waiting]
-        assert self.pool.oldest(3) == [each.data for each in self.waiting[:3]]
         assert len(self.pool) == len(self.waiting)
         here = {each.data for each in self.waiting}
         for data in self.all:
             assert self.pool.get(sha256_of(data)) == (data if data in here else None)
+
+    @invariant()
+    def tells_of_all_that_waits_by_authors_in_turn(self) -> None:
+        self.tellings += 1
+        assert list(self.pool.in_turns()) == [(each.id, each.data) for each in self.told()]
 
     @invariant()
     def has_work_when_something_at_the_front_is_ready(self) -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from consensus.types import NodeId
 from pyrsia_node.core.member_inbox import MemberInbox
+from pyrsia_node.ledger import mempool
 from pyrsia_node.ledger.machine.evidence import evidence_of
 from pyrsia_node.ledger.mempool import Mempool
 from pyrsia_node.model.errors import VerificationError
@@ -53,6 +54,9 @@ class Inbox:
     def send(self, sender: NodeId, transaction: bytes, now_s: float = 0.0) -> None:
         self.inbox.take(sender, FrameKind.TRANSACTION, transaction, now_s)
 
+    def request(self, author: NodeId, number: int) -> bytes:
+        return self.local.sign(make.request(author, nonce=number)).encoded
+
     def made_up_evidence(self, number: int) -> bytes:
         """Return a well-signed report of a crime that its statements do not prove."""
         proof = crime(
@@ -94,6 +98,17 @@ def test_nobody_pays_for_another_members_flood(inbox: Inbox) -> None:
     request = inbox.local.sign(make.request(inbox.honest))
     inbox.send(inbox.honest, request.encoded)
     assert inbox.mempool.ids() == [request.id]
+
+
+def test_author_whose_lane_is_full_hides_nobody_behind_it_in_one_answer(
+    inbox: Inbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mempool, "AUTHOR_COUNT_MAX", 2)
+    crowd = [inbox.request(inbox.traitor, number) for number in range(4)]
+    honest = inbox.request(inbox.honest, 4)
+    for each in (*crowd, honest):
+        inbox.send(inbox.honest, each)
+    assert [inbox.mempool.get(each) for each in inbox.mempool.ids()] == [*crowd[:2], honest]
 
 
 def test_cosignature_that_does_not_hold_is_charged_and_told(inbox: Inbox) -> None:

@@ -111,13 +111,35 @@ def test_flood_of_urgent_transactions_leaves_room_for_requests() -> None:
     assert sum(map(len, block)) < 70_000
 
 
+def test_others_are_told_of_one_transaction_of_each_author_in_turn() -> None:
+    pool = Mempool()
+    put(pool, "a1", "a2", "a3", author=A)
+    put(pool, "b1", author=B)
+    put(pool, "c1", "c2", author=C)
+    told = [data.decode() for _, data in pool.in_turns()]
+    assert sorted(told[:3]) == ["a1", "b1", "c1"]
+    assert sorted(told[3:5]) == ["a2", "c2"]
+    assert told[5:] == ["a3"]
+    assert {next(pool.in_turns())[1] for _ in range(3)} == {b"a1", b"b1", b"c1"}
+
+
+def test_an_authors_lanes_take_turns_in_what_others_are_told() -> None:
+    pool = Mempool()
+    put(pool, "approval 1", "approval 2", kind="approve")
+    put(pool, "request 1", "request 2")
+    assert [(each, data) for each, data in pool.in_turns()] == [
+        (sha256_of(data), data)
+        for data in (b"approval 1", b"request 1", b"approval 2", b"request 2")
+    ]
+
+
 def test_batches_of_an_author_stand_by_their_number() -> None:
     pool = Mempool()
     for sequence in (3, 1, 2):
         data = f"{sequence}".encode()
         pool.add(info(data, kind="attest_batch", sequence=sequence), data)
     assert pool.for_block() == [b"1", b"2", b"3"]
-    assert pool.oldest(9) == [b"3", b"1", b"2"]
+    assert [data for _, data in pool.in_turns()] == [b"1", b"2", b"3"]
 
 
 def test_same_transaction_is_kept_once_with_the_newest_verdict() -> None:
