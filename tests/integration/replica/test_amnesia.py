@@ -18,7 +18,7 @@ from trio.testing import MockClock
 
 from consensus import ed25519, wire
 from consensus.amnesia import Answer, decode_answer, encode_answer, encode_question
-from consensus.types import ZERO_DIGEST, Certificate, Digest, Height, View, VoteKind
+from consensus.types import ZERO_DIGEST, Certificate, Digest, Height, NodeId, View, VoteKind
 from pyrsia_node.model.errors import InvalidInputError, UnavailableError
 from pyrsia_node.ports import PeerId
 from tests.fakes.member_network import MemberNode
@@ -312,7 +312,7 @@ async def test_a_liar_cannot_silence_a_member_by_votes_it_never_cast(
         assert [node.gate.words for node in nodes] == [""] * 4
 
 
-def test_recall_answers_only_what_it_can_know(tmp_path: Path) -> None:
+async def test_recall_answers_only_what_it_can_know(tmp_path: Path) -> None:
     story = Story(tmp_path)
     node = story.network.node(0)
     nothing = encode_answer(Answer(Height(0), None))
@@ -322,6 +322,21 @@ def test_recall_answers_only_what_it_can_know(tmp_path: Path) -> None:
         with pytest.raises(InvalidInputError):
             node.recall.answer(node.me, nonsense)
     node.wal.close()
+
+
+async def test_start_whose_first_questions_are_refused_asks_again_and_votes(
+    tmp_path: Path, fast_clock: MockClock
+) -> None:
+    story = Story(tmp_path)
+    async with story.life(0, 1, 2) as nodes:
+        await story.commit(nodes, 1)
+        for node in nodes:
+            with pytest.raises(UnavailableError, match="ask again"):
+                ask_without_end(node, story.network.members[OWN].id)
+        async with story.life(OWN) as (own,):
+            with trio.fail_after(30):
+                while own.gate.words:
+                    await trio.sleep(0.1)
 
 
 async def test_vote_that_only_a_transcript_holds_is_remembered(
@@ -411,6 +426,11 @@ async def test_member_that_has_forgotten_vouches_for_nobody_over_one_more_start(
         while own.gate.words:
             await trio.sleep(0.1)
         assert own.gate.may_answer
+
+
+def ask_without_end(node: MemberNode, member: NodeId) -> None:
+    while True:
+        node.recall.answer(member, encode_question(Height(0)))
 
 
 async def ask_recall(story: Story, node: MemberNode) -> bytes:
