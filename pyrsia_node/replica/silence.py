@@ -7,7 +7,6 @@ after the key was rotated it means nothing. An operator may remove it only as th
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
@@ -15,6 +14,7 @@ from typing import Final
 from consensus.types import Height
 from pyrsia_node.model import canonical
 from pyrsia_node.model.errors import InvalidInputError
+from pyrsia_node.store.files import sync_directory, write_atomic
 
 _NAME: Final = "silence.json"
 _BYTES_MAX: Final = 4096
@@ -72,25 +72,12 @@ class SilenceFile:
         Raises:
             OSError: the disk failed; the caller must stop the process.
         """
-        fresh = self.path.with_suffix(".tmp")
-        with fresh.open("wb") as file:
-            file.write(silence.encode())
-            file.flush()
-            os.fsync(file.fileno())
-        fresh.rename(self.path)
-        self._sync_folder()
+        write_atomic(self.path, silence.encode())
 
     def remove(self) -> None:
         """Take the mark away: the silence is over."""
         self.path.unlink(missing_ok=True)
-        self._sync_folder()
-
-    def _sync_folder(self) -> None:
-        folder = os.open(self.path.parent, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        sync_directory(self.path.parent)
 
 
 def _decode(data: bytes) -> Silence | None:

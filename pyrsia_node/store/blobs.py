@@ -38,6 +38,7 @@ from pyrsia_node.model.errors import (
     VerificationError,
 )
 from pyrsia_node.ports import BlobInfo
+from pyrsia_node.store.files import sync_directory
 from pyrsia_node.store.pieces import PIECE_HASH_BYTES, PieceHasher, piece_count, piece_root
 
 _COPY_BYTES: Final = 1024 * 1024
@@ -197,7 +198,7 @@ class FileBlobStore:
                 # A rename over an equal blob is harmless: open readers keep the old file.
                 Path(path).rename(target)
                 self._add(sha256, _Entry(size=size, pinned=False))
-            _sync_folder(target.parent)
+            sync_directory(target.parent)
         except OSError as error:
             raise _unavailable(error, str(target)) from error
         self.evict()
@@ -381,14 +382,6 @@ def _sync_file(path: str) -> int:
     try:
         os.fsync(handle)
         return os.fstat(handle).st_size
-    finally:
-        os.close(handle)
-
-
-def _sync_folder(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(handle)
     finally:
         os.close(handle)
 

@@ -84,6 +84,17 @@ def test_modules_have_names_that_say_something() -> None:
     assert [p for p in tracked_files() if p.name in vague] == []
 
 
+def test_folders_are_synced_by_one_function() -> None:
+    doors = [
+        f"{path.relative_to(ROOT)}:{function.name}"
+        for path in product_modules()
+        for function in functions(ast.parse(path.read_text()))
+        if {"O_DIRECTORY", "fsync"}
+        <= {node.attr for node in ast.walk(function) if isinstance(node, ast.Attribute)}
+    ]
+    assert doors == ["pyrsia_node/store/files.py:sync_directory"]
+
+
 def test_no_registry_host_and_no_machine_path_stands_in_the_tree() -> None:
     top = "or" + "g"
     hosts = rf"(pypi|pythonhosted|debian)\.{top}|npmjs\.{top}"
