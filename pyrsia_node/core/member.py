@@ -177,18 +177,14 @@ class MemberPart:
                     timeout_s=5.0,
                     answer_bytes_max=PENDING_BYTES_MAX,
                 )
-                await self._take_pulled(peer, split_prefixed(answer, items_max=PENDING_IDS_MAX))
+                member = self._links.peers.get(peer)
+                if member is not None:
+                    transactions = split_prefixed(answer, items_max=PENDING_IDS_MAX)
+                    await self.inbox.take_pulled(member, transactions)
             except CorruptStateError:
                 raise
             except PyrsiaError as error:
                 _LOG.debug("pending transactions: %s", error)
-
-    async def _take_pulled(self, peer: PeerId, transactions: list[bytes]) -> None:
-        for transaction in transactions:
-            await trio.lowlevel.checkpoint()
-            member = self._links.peers.get(peer)
-            if member is not None:
-                self.inbox.take(member, FrameKind.TRANSACTION, transaction, trio.current_time())
 
     async def _watch_deadlines(self) -> None:
         """Wake the driver when an outcome falls due: no transaction announces a deadline."""

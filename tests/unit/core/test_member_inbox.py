@@ -7,6 +7,7 @@ import dataclasses
 import pytest
 
 from consensus.types import NodeId
+from pyrsia_node.core import member_inbox
 from pyrsia_node.core.member_inbox import MemberInbox
 from pyrsia_node.ledger import mempool
 from pyrsia_node.ledger.machine.evidence import evidence_of
@@ -100,15 +101,23 @@ def test_nobody_pays_for_another_members_flood(inbox: Inbox) -> None:
     assert inbox.mempool.ids() == [request.id]
 
 
-def test_author_whose_lane_is_full_hides_nobody_behind_it_in_one_answer(
+async def test_author_whose_lane_is_full_hides_nobody_behind_it_in_one_answer(
     inbox: Inbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(mempool, "AUTHOR_COUNT_MAX", 2)
     crowd = [inbox.request(inbox.traitor, number) for number in range(4)]
     honest = inbox.request(inbox.honest, 4)
-    for each in (*crowd, honest):
-        inbox.send(inbox.honest, each)
+    await inbox.inbox.take_pulled(inbox.honest, [*crowd, honest])
     assert [inbox.mempool.get(each) for each in inbox.mempool.ids()] == [*crowd[:2], honest]
+
+
+async def test_answer_full_of_what_there_is_no_room_for_is_soon_left(
+    inbox: Inbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mempool, "AUTHOR_COUNT_MAX", 1)
+    crowd = [inbox.request(inbox.traitor, number) for number in range(member_inbox.NO_ROOM_MAX + 9)]
+    await inbox.inbox.take_pulled(inbox.honest, crowd)
+    assert inbox.looked_at == member_inbox.NO_ROOM_MAX + 1
 
 
 def test_cosignature_that_does_not_hold_is_charged_and_told(inbox: Inbox) -> None:
