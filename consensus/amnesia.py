@@ -144,6 +144,14 @@ class Restart:
         return asks and self.needed > 0 and self._lacking(is_whole=True) == 0
 
     @property
+    def lacks_only_heights(self) -> bool:
+        """Say whether enough have answered, and it is this node that has to catch up with them."""
+        if self.phase is not Phase.ASKING or self.needed == 0:
+            return False
+        enough = answers_needed(len(self._members.members), is_whole=self._is_whole)
+        return len(self._recalled.keys() & self._others()) >= enough
+
+    @property
     def may_answer(self) -> bool:
         """Say whether this member's memory of its working height can vouch for votes of others.
 

@@ -9,14 +9,13 @@ are durable, and it remembers across restarts. It knows who is honest, which no 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from typing import Final
 
 from consensus.effects import Record, ReportEvidence
 from consensus.errors import DecodeError
 from consensus.sim.accountability import Transcript
 from consensus.sim.ballots import Ballots
-from consensus.sim.platter import Platter
+from consensus.sim.platter import Platter, Witnessed
 from consensus.types import (
     ZERO_DIGEST,
     Certificate,
@@ -53,7 +52,7 @@ The retry cap of 64 kB (R8), four decisions (R9) and the live traffic of some he
 
 
 class Violation(Exception):  # noqa: N818 - a finding of the oracle, not an error of a program
-    """Something happened that must never happen. ``rule`` is a short fixed name of it."""
+    """Something happened that must never happen. ``rule`` is its short fixed name."""
 
     def __init__(self, rule: str, detail: str) -> None:
         super().__init__(f"{rule}: {detail}")
@@ -67,17 +66,6 @@ class Fork(Exception):  # noqa: N818 - an event of a run in which more than f me
     def __init__(self, height: Height) -> None:
         super().__init__(f"height {height} was decided twice")
         self.height = height
-
-
-@dataclass(slots=True)
-class _Life:
-    """One honest node as seen from outside, over all its restarts."""
-
-    chain: list[Digest] = field(default_factory=list)
-    platter: Platter = field(default_factory=Platter)
-    forgotten: Platter = field(default_factory=Platter)
-    """What was durable when somebody damaged the log: votes in certificates may rest on it."""
-    link_second: dict[NodeId, tuple[int, int]] = field(default_factory=dict)
 
 
 class Oracle:
@@ -119,7 +107,7 @@ class Oracle:
         self._sets: dict[Height, MemberSet] = {Height(1): genesis_set}
         self._ballots: dict[Height, Ballots] = {}
         self._decided: dict[Height, Digest] = {}
-        self._lives = {node: _Life() for node in sorted(honest)}
+        self._lives = {node: Witnessed() for node in sorted(honest)}
         self._seen: dict[NodeId, set[bytes]] = {node: set() for node in sorted(honest)}
         self.link_bytes_per_second = 0
         """Most bytes that any honest node sent one peer in one second."""
@@ -270,7 +258,7 @@ class Oracle:
             voter = ballots.members.members[vote.voter].id
             if voter in self._honest:
                 self._count(ballots, voter, vote)
-                if vote.height == len(self._lives[voter].chain) + 1:
+                if self._lives[voter].expects(vote.height):
                     self._check_vote_durable(voter, vote)
         ballots.verified.add(encoded)
         self._passed_on.add(certificate, ballots.members)
@@ -361,6 +349,7 @@ class Oracle:
     def put_back(self, node: NodeId, blocks: int) -> None:
         """Note that a node has older files again; it must still not contradict what it said."""
         life = self._lives[node]
+        life.committed_once = max(life.committed_once, len(life.chain))
         del life.chain[blocks:]
         life.forgotten.add(life.platter)
         life.platter = Platter()

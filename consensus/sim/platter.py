@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from consensus.effects import Record, RecordKind
-from consensus.types import Digest, Height, Proposal, View, Vote, VoteKind
+from consensus.types import Digest, Height, NodeId, Proposal, View, Vote, VoteKind
 from consensus.wire import (
     block_hash,
     certificate_height,
@@ -96,3 +96,20 @@ class Platter:
         self.votes = {one for one in self.votes if one[0] >= height}
         self.certificates = {one for one in self.certificates if one[0] >= height}
         self.proposals = {one for one in self.proposals if one[0] >= height}
+
+
+@dataclass(slots=True)
+class Witnessed:
+    """One honest node as seen from outside, over all its restarts."""
+
+    chain: list[Digest] = field(default_factory=list)
+    platter: Platter = field(default_factory=Platter)
+    forgotten: Platter = field(default_factory=Platter)
+    """What was durable when the log was damaged: votes in certificates may rest on it."""
+    committed_once: int = 0
+    """Greatest height committed before older files came back; ``platter`` forgot it at commit."""
+    link_second: dict[NodeId, tuple[int, int]] = field(default_factory=dict)
+
+    def expects(self, height: Height) -> bool:
+        """Say whether what is durable of this height is known whole."""
+        return height == len(self.chain) + 1 and height > self.committed_once

@@ -119,7 +119,8 @@ async def _refuse_unknown(request: Request) -> None:
     """Refuse a parameter that the route does not know: a misspelt one must not widen an answer."""
     route = request.scope["route"]
     assert isinstance(route, APIRoute)
-    known = sorted(each.alias for each in route.dependant.query_params)
+    taken = route.dependant.query_params  # codespell:ignore dependant - the library's spelling
+    known = sorted(each.alias for each in taken)
     for name in request.query_params:
         if name not in known:
             allowed = f"allowed: {', '.join(known)}" if known else "it takes none"

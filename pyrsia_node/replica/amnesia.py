@@ -143,6 +143,11 @@ class VotingGate:
         match self._start.phase:
             case Phase.VOTING:
                 return self._words_waiting_height()
+            case Phase.ASKING if self._start.lacks_only_heights:
+                return (
+                    "the others have said which of its votes they know; it votes once it has"
+                    f" caught up with them: it has height {self._asking.chain.tip.height}"
+                )
             case Phase.ASKING if self._start.lacks_only_word and self._rounds > PATIENCE_ROUNDS:
                 return self._words_unvouched()
             case Phase.ASKING:

@@ -38,6 +38,13 @@ def test_restored_member_never_contradicts_what_it_has_forgotten(seed: int, n: i
     assert any("gets its copy back" in line for line in lines)
 
 
+def test_certificate_may_hold_a_vote_of_a_height_that_was_committed_before_the_copy_came_back() -> (
+    None
+):
+    """The member had votes at two heights above its copy: the judge forgot them at the commits."""
+    assert run_job(Job(2603, 7)).violation is None
+
+
 def test_both_stories_are_told_and_end_in_noticing() -> None:
     told: dict[bool, list[bool]] = {False: [], True: []}
     for seed in SEEDS:

@@ -130,8 +130,19 @@ def test_answer_of_a_member_that_is_ahead_counts_once_its_tip_is_committed() -> 
     assert start.wanted() == ["m001", "m003"], "it is asked again meanwhile"
     start.entered(member_set(names(4)), Height(8))
     assert start.first_height is None
+    assert start.lacks_only_heights
     start.entered(member_set(names(4)), Height(9))
     assert start.phase is Phase.VOTING
+    assert not start.lacks_only_heights
+
+
+def test_start_lacks_only_heights_once_enough_have_answered_and_not_before() -> None:
+    start = restart(is_whole=False)
+    for index in (1, 2):
+        start.recalled(member(index), Height(9), None)
+    assert not start.lacks_only_heights, "of four, all three others are needed"
+    start.recalled(member(3), TIP, None)
+    assert (start.lacks_only_heights, start.needed) == (True, 2)
 
 
 def test_who_claims_to_be_far_ahead_counts_for_nothing_and_hurts_nobody() -> None:
