@@ -210,6 +210,7 @@ class FileBlobStore:
             entry = self._present(sha256)
             if not entry.pinned:
                 self._write_small(self._root / "pins" / sha256, b"")
+                sync_directory(self._root / "pins")  # else a power cut could still lose the pin
                 entry.pinned = True
                 self._cached_bytes -= entry.size
 

@@ -33,6 +33,23 @@ def test_least_recently_used_goes_first(tmp_path: Path) -> None:
     assert store.usage().cached_bytes == 20
 
 
+def test_pin_is_durable_before_anybody_relies_on_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = FileBlobStore(tmp_path / "blobs", cached_bytes_max=15)
+    sha256 = _put(store, tmp_path, b"p" * 10)
+    synced: list[tuple[str, bool]] = []
+    sync, pin = os.fsync, tmp_path / "blobs" / "pins" / sha256
+
+    def noted(descriptor: int) -> None:
+        synced.append((Path(f"/proc/self/fd/{descriptor}").resolve().name, pin.exists()))
+        sync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", noted)
+    store.pin(sha256)
+    assert synced[-1] == ("pins", True)
+
+
 def test_pinned_blob_is_never_evicted_and_not_counted(tmp_path: Path) -> None:
     store = FileBlobStore(tmp_path / "blobs", cached_bytes_max=15)
     pinned = _put(store, tmp_path, b"p" * 10)
