@@ -18,7 +18,6 @@ from pyrsia_node.ledger.durable import Rows
 BYTES_MIN: Final = 4 * 1024 * 1024
 """What is worth a table: half of what the database sorts in memory."""
 
-
 COMPLETE_BYTES_MIN: Final = 256 * 1024
 """The same for a kind of which no more comes."""
 

@@ -51,6 +51,8 @@ class Keeper:
         self._until_gone = until_gone
         self._candidates = candidates
         self._wanted: dict[PeerId, trio.CancelScope] = {}
+        self._tries = 0
+        self._tried: dict[PeerId, int] = {}
 
     @property
     def wanted(self) -> set[PeerId]:
@@ -73,11 +75,23 @@ class Keeper:
             candidates = self._candidates()
             if connected() >= wanted or not candidates:
                 continue
-            peer = candidates[int(self._doors.chance() * len(candidates))]
             try:
-                await self._doors.reach(peer)
+                await self._doors.reach(self._next_of(candidates))
             except PyrsiaError as error:
                 _LOG.debug("no connection for company: %s", error)
+
+    def _next_of(self, candidates: list[PeerId]) -> PeerId:
+        """Return who was tried longest ago or never, by chance among equals.
+
+        By chance alone a node could knock at one dead peer for a minute and pass over a living one.
+        """
+        self._tried = {peer: self._tried.get(peer, 0) for peer in candidates}
+        longest_ago = min(self._tried.values())
+        equals = [peer for peer in candidates if self._tried[peer] == longest_ago]
+        chosen = equals[int(self._doors.chance() * len(equals))]
+        self._tries += 1
+        self._tried[chosen] = self._tries
+        return chosen
 
     async def _keep(self, peer: PeerId, scope: trio.CancelScope) -> None:
         failures = 0

@@ -55,7 +55,6 @@ BUCKET_S: Final = 60.0
 BUCKET_BYTES_PER_S: Final = 256 * 1024
 """How long a bucket may take: so long, and a second more for each of so many bytes that came."""
 
-
 ROWS_AT_ONCE: Final = 500
 """Fewer are written without a thread: it would take longer than they do."""
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
 
@@ -14,10 +16,19 @@ from consensus.evidence import contradicts
 from consensus.types import NodeId, Vote
 from pyrsia_node.replica.frames import FrameKind, frame_kind
 from tests.fakes.member_network import MemberNetwork, MemberNode
+from tests.fakes.memory_store import MemoryKeyValueStore
 from tests.integration.replica.orders import order
 
 OWN = 3
 """The member of four that things happen to."""
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """A copy of what a member's disk held: its chain's rows and, where ``wal`` is, its log."""
+
+    rows: list[tuple[bytes, bytes]]
+    wal: Path | None
 
 
 class Story:
@@ -40,6 +51,24 @@ class Story:
                     nursery.start_soon(node.run)
                 yield nodes
                 nursery.cancel_scope.cancel()
+
+    def chain_image(self) -> Image:
+        """Return a copy of the member's chain alone."""
+        return Image(list(self.network.stores[OWN].scan(b"")), None)
+
+    def disk_image(self) -> Image:
+        """Return a copy of everything on the member's disk."""
+        kept = self.wal.with_name(f"image-{len(self.lives)}")
+        shutil.copytree(self.wal, kept)
+        return Image(self.chain_image().rows, kept)
+
+    def put_back(self, image: Image) -> None:
+        """Give the member what an image holds, in the place of what is there."""
+        if image.wal is not None:
+            shutil.rmtree(self.wal)
+            shutil.copytree(image.wal, self.wal)
+        self.network.stores[OWN] = MemoryKeyValueStore()
+        self.network.stores[OWN].write(image.rows, sync=True)
 
     async def commit(self, nodes: list[MemberNode], count: int = 1) -> None:
         """Have transactions ordered, one a block, until all ``nodes`` have them."""

@@ -22,7 +22,6 @@ from consensus.types import ZERO_DIGEST, Certificate, Digest, Height, NodeId, Vi
 from pyrsia_node.model.errors import InvalidInputError, UnavailableError
 from pyrsia_node.ports import PeerId
 from tests.fakes.member_network import MemberNode
-from tests.fakes.memory_store import MemoryKeyValueStore
 from tests.integration.replica.orders import order
 from tests.integration.replica.story import OWN, Story, heights_voted
 
@@ -90,15 +89,10 @@ async def test_restored_image_is_noticed_by_what_the_others_remember(
     story = Story(tmp_path)
     async with story.life(0, 1, 2, OWN) as nodes:
         await story.commit(nodes, 1)
-    image = tmp_path / "image"
-    shutil.copytree(story.wal, image)
-    rows = list(story.network.stores[OWN].scan(b""))
+    image = story.disk_image()
     async with story.life(0, 1, 2, OWN) as nodes:
         await story.commit(nodes, 3)
-    shutil.rmtree(story.wal)
-    shutil.copytree(image, story.wal)
-    story.network.stores[OWN] = MemoryKeyValueStore()
-    story.network.stores[OWN].write(rows, sync=True)
+    story.put_back(image)
     story.network.machines_start(OWN)
     async with story.life(0, 1, 2, OWN) as nodes:
         own = nodes[OWN]
@@ -124,15 +118,10 @@ async def test_image_put_back_while_the_machine_runs_on_is_noticed_at_once(
     story = Story(tmp_path)
     async with story.life(0, 1, 2, OWN) as nodes:
         await story.commit(nodes, 1)
-    image = tmp_path / "image"
-    shutil.copytree(story.wal, image)
-    rows = list(story.network.stores[OWN].scan(b""))
+    image = story.disk_image()
     async with story.life(0, 1, 2, OWN) as nodes:
         await story.commit(nodes, 1)
-    shutil.rmtree(story.wal)
-    shutil.copytree(image, story.wal)
-    story.network.stores[OWN] = MemoryKeyValueStore()
-    story.network.stores[OWN].write(rows, sync=True)
+    story.put_back(image)
     own = story.network.node(OWN)
     assert "an older copy was put back" in own.gate.words
     own.wal.close()
@@ -186,10 +175,9 @@ async def test_older_copy_of_the_chain_beside_a_whole_log_is_noticed_at_once(
     story = Story(tmp_path)
     async with story.life(0, 1, 2, OWN) as nodes:
         await story.commit(nodes, 1)
-        rows = list(story.network.stores[OWN].scan(b""))
+        image = story.chain_image()
         await story.commit(nodes, 3)
-    story.network.stores[OWN] = MemoryKeyValueStore()
-    story.network.stores[OWN].write(rows, sync=True)
+    story.put_back(image)
     own = story.network.node(OWN)
     assert "the chain database is an older copy" in own.gate.words
     own.wal.close()
