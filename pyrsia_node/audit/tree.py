@@ -84,7 +84,7 @@ class TreeAudit:
             self._compare(Tile(level, number), self._levels[level])
             if level + 1 == len(self._levels):
                 self._levels.append([])
-            self._levels[level + 1].append(fold_perfect(self._levels[level]))
+            self._levels[level + 1].append(fold_perfect(b"".join(self._levels[level])))
             self._levels[level] = []
             level += 1
 

@@ -203,7 +203,7 @@ def _expected_tiles(chain: CommittedChain, size: int) -> Iterator[tuple[Tile, by
             yield Tile(level, number), b"".join(levels[level])
             if level + 1 == len(levels):
                 levels.append([])
-            levels[level + 1].append(fold_perfect(levels[level]))
+            levels[level + 1].append(fold_perfect(b"".join(levels[level])))
             levels[level] = []
             level += 1
     if entries:

@@ -17,6 +17,7 @@ After an ``OSError`` a writer is of no further use: make a new one.
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Final, Protocol
@@ -30,6 +31,7 @@ from pyrsia_node.tlog.tile import (
     cut_bundle,
     decode_bundle,
     encode_bundle,
+    entry_in_bundle,
     fold_perfect,
     tile_width,
     tiles_of_size,
@@ -39,7 +41,6 @@ from pyrsia_node.tlog.tree import (
     HASH_SIZE,
     Frontier,
     leaf_hash,
-    split_hashes,
 )
 
 REPAIR: Final = "pyrsia-node fsck --repair"
@@ -100,25 +101,25 @@ class TileFiles:
         for number in range(start // WIDTH, -(-end // WIDTH)):
             first = number * WIDTH
             tile = Tile(None, number, tile_width(0, number, size=size))
-            bundle = self._decoded(tile)
+            content = self.read(tile)
+            with self._intact(tile):
+                bundle = decode_bundle(content, width=tile.width)
             yield from bundle[max(start - first, 0) : end - first]
 
     def entry(self, index: int, *, size: int) -> bytes:
         """Return one leaf of a log of ``size``; raises as ``entries``."""
-        return next(self.entries(index, index + 1, size=size))
-
-    def _decoded(self, tile: Tile) -> tuple[bytes, ...]:
-        try:
-            return decode_bundle(self.read(tile), width=tile.width)
-        except InvalidInputError as error:
-            raise CorruptStateError(
-                f"{self._folder / tile.path()} is damaged ({error}): run '{REPAIR}'"
-            ) from None
+        assert 0 <= index < size
+        number, place = divmod(index, WIDTH)
+        tile = Tile(None, number, tile_width(0, number, size=size))
+        content = self.read(tile)
+        with self._intact(tile):
+            return entry_in_bundle(content, place)
 
     def _read_file(self, tile: Tile) -> bytes | None:
         try:
             with (self._folder / tile.path()).open("rb") as file:
-                return file.read(BUNDLE_BYTES_MAX)
+                # No more than there is: for the largest bundle 16 MiB would be mapped each time.
+                return file.read(min(os.fstat(file.fileno()).st_size, BUNDLE_BYTES_MAX))
         except (FileNotFoundError, NotADirectoryError):
             return None
 
@@ -126,8 +127,14 @@ class TileFiles:
         return partial_widths(self._folder, tile)
 
     def _cut(self, content: bytes, tile: Tile, width: int) -> bytes:
-        try:
+        with self._intact(tile):
             return _prefix(content, tile, width)
+
+    @contextlib.contextmanager
+    def _intact(self, tile: Tile) -> Iterator[None]:
+        """Name the file when its content is not what its path promises."""
+        try:
+            yield
         except InvalidInputError as error:
             raise CorruptStateError(
                 f"{self._folder / tile.path()} is damaged ({error}): run '{REPAIR}'"
@@ -258,7 +265,7 @@ class TileWriter:
         self._write(Tile(level, last), b"".join(hashes))
 
     def _tile_root(self, level: int, number: int) -> bytes:
-        return fold_perfect(split_hashes(self._files.read(Tile(level, number))))
+        return fold_perfect(self._files.read(Tile(level, number)))
 
     # ------------------------------------------------------------ writing
 
@@ -268,12 +275,12 @@ class TileWriter:
         self._entries.clear()
         level = 0
         while len(self._pending[level]) == WIDTH:
-            hashes = self._pending[level]
+            row = b"".join(self._pending[level])
             number = (self._size >> (8 * (level + 1))) - 1
-            self._write(Tile(level, number), b"".join(hashes))
+            self._write(Tile(level, number), row)
             if level + 1 == len(self._pending):
                 self._pending.append([])
-            self._pending[level + 1].append(fold_perfect(hashes))
+            self._pending[level + 1].append(fold_perfect(row))
             self._pending[level] = []
             level += 1
 

@@ -22,6 +22,7 @@ from pyrsia_node.tlog.tile import (
     cut_bundle,
     decode_bundle,
     encode_bundle,
+    entry_in_bundle,
     hash_in_tile,
 )
 from pyrsia_node.tlog.tree import EMPTY_FRONTIER, Frontier, Subtree, leaf_hash, split_hashes
@@ -212,6 +213,7 @@ READERS: dict[str, Callable[[bytes], object]] = {
     "hashes": split_hashes,
     "bundle": lambda data: decode_bundle(data, width=3),
     "cut bundle": lambda data: cut_bundle(data, width=3),
+    "entry in a bundle": lambda data: entry_in_bundle(data, 3),
     "tile": lambda data: hash_in_tile(data, Subtree(3, 5)),
     "tile path": lambda data: Tile.parse(data.decode(errors="replace")),
     "trust": lambda data: Trust.establish(TrustFile.parse(data)),

@@ -14,6 +14,7 @@ from pyrsia_node.tlog.tile import (
     cut_bundle,
     decode_bundle,
     encode_bundle,
+    entry_in_bundle,
     hash_in_tile,
     tile_of,
     tile_width,
@@ -158,6 +159,15 @@ def test_bundles_are_read_back_and_cut() -> None:
     assert decode_bundle(data, width=4) == entries
     assert cut_bundle(data, width=2) == encode_bundle(entries[:2])
     assert decode_bundle(cut_bundle(data, width=2), width=2) == entries[:2]
+
+
+def test_an_entry_is_found_whatever_stands_behind_it() -> None:
+    entries = (b"", b"a", b"\0" * 65_535, b"last")
+    data = encode_bundle(entries)
+    assert tuple(entry_in_bundle(data, place) for place in range(4)) == entries
+    assert entry_in_bundle(data[:-1], 2) == entries[2]
+    with pytest.raises(InvalidInputError, match="ends after 3 of 4"):
+        entry_in_bundle(data[:-1], 3)
 
 
 @pytest.mark.parametrize(
