@@ -1,9 +1,10 @@
 """How fast the search index is made, followed and asked, over a log of a million entries.
 
 The log is that of ``benchmarks.macro.realistic_log``: tiles on disk, a checkpoint with a quorum.
-Bulk: the index is made from nothing, as ``pyrsia-node reindex`` and a new node do. Following: one
-transaction a block, as a node does that keeps up with ease; then blocks that come at a given rate,
-each transaction with all that came during the one before, as a node does that is in a hurry.
+Bulk: the index is made from nothing, as ``pyrsia-node reindex`` and a new node do. Following:
+blocks come at a given rate, and each transaction takes all that came during the one before, as a
+node does (``replica.projection``); this is what is held against the targets. Beside it the worst
+case, which a node never chooses: a transaction for each block, however many wait.
 Queries go through ``IndexReader`` as the gateway's do, the values drawn from the log itself. Proofs
 are made from the tiles and checked. The index that followed must have the same content as the one
 made at once.
@@ -125,7 +126,7 @@ def follow(root: Path, log: LogOnDisk, network: bytes) -> dict[str, Any]:
         ends = block_ends(log, writer.applied_size)
         third = len(ends) // 3
         before = memory_mib("VmRSS")
-        found = one_by_one(writer, log, ends[:third])
+        found: dict[str, Any] = {"a transaction a block": one_by_one(writer, log, ends[:third])}
         # The processor's clock tells what the work takes, the wall's what this machine gave.
         rest = ends[third : 2 * third], ends[2 * third :]
         found["offered, processor"] = offered(writer, log, rest[0], time.process_time)
@@ -322,16 +323,12 @@ def taken_up(root: Path) -> LogOnDisk | None:
 
 def judged(report: dict[str, Any]) -> dict[str, dict[str, Any]]:
     """Hold the figures against their targets."""
-    bulk_load, following = report["bulk"], report["following"]
-    proof = report["proofs"]["proof"]
-    rate, own_rate = "entries/s", "entries a processor second"
+    bulk_load, proof = report["bulk"], report["proofs"]["proof"]
+    wall, own = (report["following"][f"offered, {clock}"] for clock in ("wall", "processor"))
     values = {
-        "bulk entries/s": (bulk_load[rate], bulk_load[own_rate]),
-        "following entries/s": (following[rate], following[own_rate]),
-        "lag at 4,000 entries/s, worst ms": (
-            following["offered, wall"]["lag worst ms"],
-            following["offered, processor"]["lag worst ms"],
-        ),
+        "bulk entries/s": (bulk_load["entries/s"], bulk_load["entries a processor second"]),
+        "following entries/s": (wall["entries/s"], own["entries/s"]),
+        "lag at 4,000 entries/s, worst ms": (wall["lag worst ms"], own["lag worst ms"]),
         "proof p99 ms": (proof["p99"], proof["processor_p99"]),
     }
     for kind in ("exact purl", "exact hash", "reverse dependencies", "full text in log order"):
