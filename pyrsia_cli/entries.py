@@ -17,6 +17,13 @@ COLUMNS: Final = ("index", "type", "purl", "status", "height", "time", "detail")
 FIELDS: Final = (*COLUMNS, "time_ms", "statements")
 """All that there are."""
 
+ORDERS: Final = {
+    "newest": "newest first",
+    "log": "oldest first",
+    "rank": "best match first",
+}
+"""Orders of a search, and how people are told."""
+
 NODE_SAYS: Final = ("block", "status", "statements")
 """Members of an entry that no proof of its leaf covers."""
 
@@ -67,7 +74,8 @@ def tell_stamp(stamp: Mapping[str, object], output_format: str, more: str = "") 
     if output_format in {"json", "jsonl"}:
         return
     tell = say if output_format == "table" else note
-    tell(f"as of {stamp['as_of']} entries, root {str(stamp['root'])[:16]}…")
+    order = f", {ORDERS[str(stamp['order'])]}" if "order" in stamp else ""
+    tell(f"as of {stamp['as_of']} entries, root {str(stamp['root'])[:16]}…{order}")
     if more:
         tell(f"more: {more}")
 

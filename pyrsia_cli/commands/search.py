@@ -9,7 +9,7 @@ import click
 from click.shell_completion import CompletionItem
 
 from pyrsia_cli.api import NodeApi
-from pyrsia_cli.entries import COLUMNS, rows_of, shown, stamp_of, tell_stamp
+from pyrsia_cli.entries import COLUMNS, ORDERS, rows_of, shown, stamp_of, tell_stamp
 from pyrsia_cli.output import Row, emit, format_option, note
 from pyrsia_cli.proving import Prover, trust_path
 from pyrsia_cli.settings import load_settings, settings_path
@@ -20,7 +20,6 @@ PAGE_MAX: Final = 200
 """Hits that one request asks for; the node answers no more."""
 
 HITS_MAX: Final = 100_000
-ORDERS: Final = ("newest", "log", "rank")
 _VALUES: Final = {"status": STATUSES, "type": tuple(sorted(UNIT_TYPES))}
 
 
@@ -78,7 +77,7 @@ QUERY_SETTINGS: Final = {"ignore_unknown_options": True, "help_option_names": ["
 @click.option("--cursor", type=click.IntRange(min=0), help="Go on where an answer ended.")
 @click.option(
     "--order",
-    type=click.Choice(ORDERS),
+    type=click.Choice(list(ORDERS)),
     default="newest",
     show_default=True,
     help="Newest first, oldest first, or best match of the words first.",
@@ -148,7 +147,9 @@ def search(  # noqa: PLR0917 - click passes options by name
         note("--proof is for --format json and jsonl; no proof is printed")
     with NodeApi(settings) as api:
         prover = Prover(api, trusted)
-        _print(_pages(api, params, limit), prover, output_format, with_proof=with_proof)
+        found = _print(_pages(api, params, limit), prover, output_format, with_proof=with_proof)
+    if found.order != order:
+        note("not ranked: too many match; the newest come first")
 
 
 def _pages(api: NodeApi, params: dict[str, str | int], limit: int) -> Iterator[Search]:
@@ -160,12 +161,14 @@ def _pages(api: NodeApi, params: dict[str, str | int], limit: int) -> Iterator[S
         left -= len(found.hits)
         if found.next is None or left <= 0:
             return
-        params |= {"cursor": found.next, "as_of": found.as_of}
+        # Too many to be ranked come in another order than was asked for, and go on in that.
+        params |= {"cursor": found.next, "as_of": found.as_of, "order": found.order}
 
 
 def _print(
     pages: Iterator[Search], prover: Prover, output_format: str, *, with_proof: bool
-) -> None:
+) -> Search:
+    """Print the hits of all pages and what they hold for; return the last page."""
     rows: list[Row] = []
     hits: list[dict[str, object]] = []
     is_complete = True
@@ -184,10 +187,25 @@ def _print(
             hits += lines
     assert found is not None
     stamp = {**stamp_of(found), "complete": is_complete, "order": found.order, "next": found.next}
+    if found.matches is not None:
+        stamp["matches"] = found.matches
     if output_format == "jsonl":
         emit([], (), "jsonl", lines=[stamp])
         tell_stamp(stamp, output_format)
-        return
+        return found
     emit(rows, COLUMNS, output_format, document={**stamp, "hits": hits})
-    more = "" if found.next is None else f"--cursor {found.next} --as-of {found.as_of}"
-    tell_stamp(stamp, output_format, more)
+    tell_stamp(stamp, output_format, _more(found))
+    return found
+
+
+def _more(found: Search) -> str:
+    """Say how to get what was cut after the last page; "" if nothing was."""
+    if found.next is not None:
+        return f"--cursor {found.next} --as-of {found.as_of} --order {found.order}"
+    shown, matches = len(found.hits), found.matches or 0
+    if shown >= matches:
+        return ""
+    ways = [f"--limit {min(matches, PAGE_MAX)}"] if shown < PAGE_MAX else []
+    if matches > PAGE_MAX:
+        ways.append("all of them by --order newest")
+    return f"the best {shown} of {matches} matches are shown; {', or '.join(ways)}"

@@ -95,6 +95,7 @@ class LogAnswers:
             order=page.order,
             hits=hits,
             next=page.next,
+            matches=page.matches,
         )
 
     async def range(

@@ -58,12 +58,14 @@ class HitPage:
     """Leaf indexes in ``order``, which is not what was asked for if too many matched to rank.
 
     ``next`` is the cursor of the next page, if there is one; a page may be short, even empty,
-    and still have a next one.
+    and still have a next one. ``matches`` is how many were ranked, of which ``hits`` are the best;
+    None where nothing was.
     """
 
     hits: tuple[int, ...]
     next: int | None
     order: Order = "newest"
+    matches: int | None = None
 
 
 def search(
@@ -95,9 +97,9 @@ def search(
     if order == "rank":
         if cursor is not None:
             raise InvalidInputError("ranked answers have one page: a cursor does not go with them")
-        best = _ranked(db, query, as_of=as_of, limit=limit)
-        if best is not None:
-            return HitPage(hits=best, next=None, order="rank")
+        ranked = _ranked(db, query, as_of=as_of, limit=limit)
+        if ranked is not None:
+            return ranked
         order = "newest"
     scope = Scope(db, as_of, order == "newest", Budget(STEPS_MAX))
     if scope.is_newest_first:
@@ -168,10 +170,8 @@ def _split(scope: Scope, query: Expression) -> tuple[list[Postings], list[Postin
             return [any_of([_listed(scope, part) for part in parts])], []
 
 
-def _ranked(
-    db: sqlite3.Connection, query: Expression, *, as_of: int, limit: int
-) -> tuple[int, ...] | None:
-    """Return the best hits, or None if too many match to be ranked."""
+def _ranked(db: sqlite3.Connection, query: Expression, *, as_of: int, limit: int) -> HitPage | None:
+    """Return the best hits of all matches, or None if too many match to be ranked."""
     words = [term for term in _required(query) if term.kind in TEXT_KINDS]
     if not words:
         raise InvalidInputError("nothing to rank by: the query requires no words")
@@ -185,7 +185,8 @@ def _ranked(
         return None
     matches = set(hits)
     found = (int(row[0]) for row in db.execute(_BEST_MATCHES, values))
-    return tuple(leaf for leaf, _ in zip(_only(found, matches), range(limit), strict=False))
+    best = tuple(leaf for leaf, _ in zip(_only(found, matches), range(limit), strict=False))
+    return HitPage(best, next=None, order="rank", matches=len(matches))
 
 
 def _only(leaves: Iterator[int], wanted: set[int]) -> Iterator[int]:

@@ -100,11 +100,15 @@ class InspectLog(Stamped):
 
 
 class Search(Stamped):
-    """``GET /api/v1/search``: a page in ``order``; ``next`` is the cursor of the next page."""
+    """``GET /api/v1/search``: a page in ``order``; ``next`` is the cursor of the next page.
+
+    ``matches`` is how many hits were ranked. A ranked answer has the best of them and no ``next``.
+    """
 
     order: Literal["newest", "log", "rank"]
     hits: list[Entry]
     next: Count | None = None
+    matches: Count | None = None
 
 
 class Entries(Stamped):

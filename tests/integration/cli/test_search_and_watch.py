@@ -81,7 +81,13 @@ class Setting:
         return await asyncio.to_thread(run)
 
 
-def scenario(folder: Path, act: Callable[[Setting], Awaitable[None]]) -> None:
+def scenario(
+    folder: Path,
+    act: Callable[[Setting], Awaitable[None]],
+    environment: dict[str, str] | None = None,
+) -> None:
+    """Act on a gateway that runs in ``environment``, over three packages."""
+
     async def run() -> None:
         async with node(folder / "node") as own:
             it = Setting(own, folder)
@@ -89,12 +95,20 @@ def scenario(folder: Path, act: Callable[[Setting], Awaitable[None]]) -> None:
                 it.accept(name)
             trust = folder / "net.trust"
             trust.write_bytes(own.log.trust_file.encode())
-            async with run_gateway(own.layout) as gateway:
+            async with run_gateway(own.layout, environment) as gateway:
                 port = gateway.url.rpartition(":")[2]
                 (folder / "pyrsia.toml").write_text(f"port = {port}\ntrust = '{trust}'\n")
                 await act(it)
 
     asyncio.run(run())
+
+
+def bounded(folder: Path, module: str, name: str, value: int) -> dict[str, str]:
+    """Return the environment of a process in which a module's bound has another value."""
+    folder.mkdir()
+    code = f"import importlib\nimportlib.import_module({module!r}).{name} = {value}\n"
+    (folder / "sitecustomize.py").write_text(code)
+    return {"PYTHONPATH": str(folder)}
 
 
 def test_search_prints_proved_hits_in_every_form(tmp_path: Path) -> None:
@@ -195,6 +209,51 @@ def test_every_answer_says_what_it_holds_for_and_what_was_cut(tmp_path: Path) ->
         assert f"more: 1 of {count} entries are shown; --limit {count}" in shown.out
 
     scenario(tmp_path, act)
+
+
+def test_a_ranked_answer_says_how_many_matched_where_it_shows_fewer(tmp_path: Path) -> None:
+    async def act(it: Setting) -> None:
+        words = ["search", "package", "--order", "rank"]
+        whole = (await it.pyrsia(*words, "--format", "json")).json()
+        assert (whole["order"], whole["matches"], len(whole["hits"])) == ("rank", 3, 3)
+        shown = await it.pyrsia(*words)
+        assert "best match first" in shown.out
+        assert "more: " not in shown.out
+        table, rows = [
+            await it.pyrsia(*words, "--limit", "2", "--format", form) for form in ("table", "csv")
+        ]
+        assert "more: the best 2 of 3 matches are shown; --limit 3" in table.out
+        assert "more: the best 2 of 3 matches are shown; --limit 3" in rows.err
+        *hits, stamp = (await it.pyrsia(*words, "--limit", "2", "--format", "jsonl")).lines()
+        assert (len(hits), stamp["matches"], stamp["next"]) == (2, 3, None)
+
+    scenario(tmp_path, act)
+
+
+def test_more_matches_than_are_ranked_come_newest_first_page_by_page_and_it_is_said(
+    tmp_path: Path,
+) -> None:
+    short_pages = bounded(tmp_path / "command", "pyrsia_cli.commands.search", "PAGE_MAX", 2)
+    few_ranked = bounded(tmp_path / "gateway", "pyrsia_node.ledger.search", "RANKED_MAX", 2)
+
+    async def act(it: Setting) -> None:
+        newest = [it.leaves[name] for name in ("attrs", "idna", "six")]
+        words = ["search", "package", "--order", "rank", "--limit", "1000"]
+        for form in ("table", "csv", "json", "jsonl"):
+            found = await it.pyrsia(*words, "--format", form, **short_pages)
+            assert found.code == 0, found.err
+            assert "not ranked: too many match; the newest come first" in found.err
+        answer = (await it.pyrsia(*words, "--format", "json", **short_pages)).json()
+        assert [hit["index"] for hit in answer["hits"]] == newest
+        assert (answer["order"], answer["next"]) == ("newest", None)
+        cut = await it.pyrsia(*words[:-1], "1")
+        cursor = ["--cursor", newest[1] + 1, "--as-of", answer["as_of"], "--order", "newest"]
+        assert f"more: {' '.join(map(str, cursor))}" in cut.out
+        assert "newest first" in cut.out
+        rest = (await it.pyrsia(*words, *cursor, "--format", "json")).json()
+        assert [hit["index"] for hit in rest["hits"]] == newest[1:]
+
+    scenario(tmp_path, act, few_ranked)
 
 
 def test_a_term_that_excludes_is_no_option_whatever_it_begins_with(tmp_path: Path) -> None:

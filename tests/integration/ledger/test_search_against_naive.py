@@ -381,11 +381,13 @@ def test_best_matches_come_first_and_too_many_are_not_ranked(
     page, _ = reader.search(word, as_of=SIZE, limit=200, order="rank")
     assert page.order == "rank"
     assert sorted(page.hits) == everything
+    assert page.matches == len(everything)
     best, _ = reader.search(f"{word} -status:open", as_of=SIZE, limit=2, order="rank")
     assert best.hits == tuple(hit for hit in page.hits if VALUES[hit]["t"] != "build_request")[:2]
+    assert best.matches == len(naive(f"{word} -status:open", SIZE))
     monkeypatch.setattr("pyrsia_node.ledger.search.RANKED_MAX", len(everything) - 1)
     unranked, _ = reader.search(word, as_of=SIZE, limit=200, order="rank")
-    assert unranked.order == "newest"
+    assert (unranked.order, unranked.matches) == ("newest", None)
     assert list(unranked.hits) == everything[::-1]
 
 
