@@ -139,7 +139,7 @@ class CoreMethods:
             q=quorum(n),
             note=note_on(n, away=len(away) if state.is_seated() else 0),
             peers_count=len(state.network.connected()),
-            open_requests=len(state.chain.open_requests()),
+            open_requests=state.chain.open_requests_count(),
             pending_transactions=state.open_pending(),
             addresses=list(state.network.addresses),
             version=state.version,

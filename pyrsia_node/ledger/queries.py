@@ -223,6 +223,10 @@ class CommittedChain:
             found.append(view)
         return found
 
+    def open_requests_count(self) -> int:
+        """Return how many requests are open; reads no request, so it may be asked at any time."""
+        return sum(1 for _ in self._state.scan(records.DUE_PREFIX.encode()))
+
     def _check_index(self, index: int) -> None:
         if not 0 <= index < self._tip.size:
             raise NotFoundError(f"leaf {index} is not in the log, which has {self._tip.size}")

@@ -87,6 +87,7 @@ def test_accepted_package_stands_in_the_log_with_its_attestors(local: LocalChain
     assert [each.id for each in accepted.attestors] == [one.id for one in local.members[:3]]
     assert (accepted.k, accepted.level, accepted.differ) == (3, 0, ())
     assert local.chain.open_requests() == []
+    assert local.chain.open_requests_count() == 0
 
 
 def test_every_header_commits_to_the_whole_log_before_it(local: LocalChain) -> None:
@@ -409,6 +410,7 @@ def test_open_requests_are_listed_by_what_falls_due_first(local: LocalChain) -> 
     local.commit(slow, quick)
     expected = [local.sign(quick).id, local.sign(slow).id]
     assert [view.id for view in local.chain.open_requests()] == expected
+    assert local.chain.open_requests_count() == 2
 
 
 def test_replica_starts_with_who_finalized_lately(local: LocalChain) -> None:
