@@ -168,7 +168,7 @@ def _figures(counts: Counts) -> Iterable[str]:
         yield f"{changed:,} with changes of the set"
         yield f"{traitors:,} with traitors"
         yield f"{number(counts, 'with_lost_logs'):,} with a lost log"
-        yield f"{number(counts, 'with_images'):,} with an image put back"
+        yield _images(counts)
         tenths = table(counts, "recovery_tenths")
         worst_s = number(counts, "recovery_us_max") / 1_000_000
         yield (
@@ -183,6 +183,17 @@ def _figures(counts: Counts) -> Iterable[str]:
         named = table(counts, "culprits_named")
         yield ", ".join(f"{key}: {named[key]}" for key in sorted(named, key=_by_size))
         yield f"honest accused: {number(counts, 'honest_accused')}"
+
+
+def _images(counts: Counts) -> str:
+    """Tell of the runs that no stall is counted against: exactly those with an image put back.
+
+    Runs that were made before ``unfinished`` was counted do not say how many of these waited.
+    """
+    told = f"{number(counts, 'with_images'):,} with an image put back, exempt from the stall check"
+    if "unfinished" in counts:
+        told += f" ({number(counts, 'unfinished'):,} of them waited for ever)"
+    return told
 
 
 def _by_size(key: str) -> tuple[int, str]:

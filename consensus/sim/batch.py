@@ -68,6 +68,9 @@ class Result:
     link_bytes_per_second: int
     footprint_bytes: int
     forked: bool
+    is_exempt: bool
+    """Whether the log may wait for ever, so that a late end is no stall."""
+    is_unfinished: bool
     digest: str
     actors: tuple[str, ...]
 
@@ -86,6 +89,8 @@ class Summary:
     footprint_bytes: int = 0
     with_traitors: int = 0
     forks: int = 0
+    exempt: int = 0
+    unfinished: int = 0
     actors: dict[str, int] = field(default_factory=dict)
     failures: list[Result] = field(default_factory=list)
     _recoveries: list[int] = field(default_factory=list)
@@ -102,6 +107,8 @@ class Summary:
         self.footprint_bytes = max(self.footprint_bytes, result.footprint_bytes)
         self.with_traitors += bool(result.actors)
         self.forks += result.forked
+        self.exempt += result.is_exempt
+        self.unfinished += result.is_unfinished
         self._recoveries.append(result.recovery_us)
         for actor in result.actors:
             self.actors[actor] = self.actors.get(actor, 0) + 1
@@ -112,6 +119,14 @@ class Summary:
         """Return the time to drain that ``percent`` of the runs did not exceed."""
         ranked = sorted(self._recoveries)
         return ranked[min(len(ranked) - 1, len(ranked) * percent // 100)] if ranked else 0
+
+
+def exempt(jobs: Iterable[Job]) -> int:
+    """Return how many of ``jobs`` cannot stall, for their log may wait for ever.
+
+    Draws the plans and runs nothing: so it can be told of a run that was made long ago.
+    """
+    return sum(job.schedule().may_stop for job in jobs)
 
 
 def run_job(job: Job, tell: Tell | None = None) -> Outcome:
@@ -147,6 +162,8 @@ def _result(job: Job) -> Result:
         link_bytes_per_second=outcome.link_bytes_per_second,
         footprint_bytes=outcome.footprint_bytes,
         forked=bool(outcome.culprits),
+        is_exempt=schedule.may_stop,
+        is_unfinished=outcome.is_unfinished,
         digest=outcome.digest,
         actors=tuple(sorted({name for names in schedule.actors for name in names})),
     )

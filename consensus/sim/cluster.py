@@ -32,7 +32,7 @@ from consensus.sim.frames import (
 from consensus.sim.hand import Hand
 from consensus.sim.life import Life
 from consensus.sim.liveness import Work, deadline_us
-from consensus.sim.machine import Machine, State, TransactionKind
+from consensus.sim.machine import SLOWNESS_MAX, Machine, State, TransactionKind
 from consensus.sim.mishaps import Mishaps
 from consensus.sim.network import Network
 from consensus.sim.node import Node
@@ -83,6 +83,8 @@ class Outcome:
     """Members that the certificates of a forked height convict; empty without a fork."""
     accused: tuple[NodeId, ...]
     """Traitors whose contradictions some honest node noticed."""
+    is_unfinished: bool
+    """Whether the log still waited at the deadline, which only ``Schedule.may_stop`` allows."""
     digest: str
     """Hash over every frame delivered, with its time: equal for equal runs."""
 
@@ -159,6 +161,7 @@ class Cluster:
         self._view_max = 0
         self._footprint = 0
         self._accused: set[NodeId] = set()
+        self._is_unfinished = False
         self._told = ""
 
     # -- running ------------------------------------------------------------------------------
@@ -191,6 +194,7 @@ class Cluster:
             footprint_bytes=self._footprint,
             culprits=culprits,
             accused=tuple(sorted(self._accused)),
+            is_unfinished=self._is_unfinished,
             digest=self._digest.hexdigest(),
         )
 
@@ -202,7 +206,8 @@ class Cluster:
                 raise Violation("stall", "nothing is left to happen")
             if self._clock.now_us > end_us:
                 if self.schedule.may_stop:
-                    return  # with too many traitors only a fork must name them
+                    self._is_unfinished = True
+                    return  # such a run is judged by what was said alone
                 raise Violation("stall", self._work.story())
             if self._clock.events > EVENTS_MAX:
                 raise Violation("runaway", f"{self._clock.events} events")
@@ -243,7 +248,7 @@ class Cluster:
     def _slowness(self) -> int:
         if self._network.settled:
             return 1
-        return self._chance.choice((1, 1, 1, 1, 30))
+        return self._chance.choice((1, 1, 1, 1, SLOWNESS_MAX))
 
     def _rekeying_us(self) -> int:
         """Return how late the new key comes into force; soon, once the network has settled."""

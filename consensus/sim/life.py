@@ -46,7 +46,13 @@ from consensus.sim.clock import MILLISECOND
 from consensus.sim.errands import Errands
 from consensus.sim.frames import CONSENSUS_KINDS, MEMORY_KINDS, SideKind, transaction_frame
 from consensus.sim.journal import Journal
-from consensus.sim.machine import TRANSACTIONS_MAX, State, TransactionKind, Verdict
+from consensus.sim.machine import (
+    TRANSACTIONS_MAX,
+    State,
+    TransactionKind,
+    Verdict,
+    build_us,
+)
 from consensus.sim.memory import Memory
 from consensus.sim.world import Durable, Stored, Watcher, World
 from consensus.types import (
@@ -197,8 +203,7 @@ class Life:
             case SetTimer():
                 self._set_timer(effect)
             case BuildBody():
-                delay_us = 300 * self.world.slowness()
-                self.later(delay_us, partial(self._build, effect))
+                self._begin_to_build(effect)
             case CheckBody():
                 self._check(effect)
             case Commit():
@@ -283,10 +288,21 @@ class Life:
                 block = decode_proposal(record.payload, n=len(members.members)).block
                 self._bodies[block_hash(block)] = block
 
-    def _build(self, effect: BuildBody) -> list[Event]:
+    def _begin_to_build(self, effect: BuildBody) -> None:
+        """Choose what goes into a body, and be busy with it for as long as it costs."""
+        waiting = self._proposable()
+        took_us = build_us(waiting) * self.world.slowness()
+        timer = self._timers.get(TimerKind.VIEW)
+        if timer is not None and took_us > timer.delay_ms * MILLISECOND:
+            text = f"builds for {effect.height}/{effect.view} longer than its own patience"
+            self.note(f"{text}: {took_us // MILLISECOND} ms")
+        self.later(took_us, partial(self._build, effect, waiting))
+
+    def _build(self, effect: BuildBody, waiting: tuple[bytes, ...]) -> list[Event]:
         if effect.height != self.durable.height:
             return []
-        waiting = self._proposable()
+        if effect.view < self.replica.view:
+            self.note(f"has built for {effect.height}/{effect.view}, which is over")
         block = None
         if waiting:
             block = self.world.machine.build(

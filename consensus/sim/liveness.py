@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from consensus.sim.clock import SECOND
+from consensus.sim.machine import BUSY_US_MAX
 from consensus.types import NodeId
 
 VIEW_US_MAX: Final = 60 * SECOND
@@ -20,14 +21,20 @@ RETRY_US_MAX: Final = 36 * SECOND
 """The longest pause between resends: three times the longest Delta, and its jitter."""
 
 
+HEIGHTS_US: Final = 120 * SECOND
+"""For the heights that are left: nine at most, each with short views that traitors may lose."""
+
+
 def deadline_us(traitors: int) -> int:
     """Return how long after GST the pending work may take.
 
-    Two rounds of resends bring everybody into one view; then at most ``traitors`` views fail in
-    a row before an honest leader's succeeds. Patience starts again from the short end at each
-    height, so only the first height can cost the longest views.
+    What a node began to build or to judge while it was slow, just before GST, is over after
+    ``BUSY_US_MAX``. Two rounds of resends bring everybody into one view; then at most ``traitors``
+    views fail in a row before an honest leader's succeeds: building a full block, judging it and
+    four messages take less than the shortest patience. Patience starts again from the short end
+    at each height, so only the first height can cost the longest views.
     """
-    return 2 * RETRY_US_MAX + (traitors + 2) * VIEW_US_MAX + 120 * SECOND
+    return BUSY_US_MAX + 2 * RETRY_US_MAX + (traitors + 2) * VIEW_US_MAX + HEIGHTS_US
 
 
 @dataclass(slots=True)

@@ -46,6 +46,19 @@ EPOCH_MS: Final = 1_700_000_000_000
 TRANSACTIONS_MAX: Final = 8
 """Most transactions that a proposer puts into one block."""
 
+SLOW_US: Final = 40 * MILLISECOND
+"""How long one slow transaction keeps a node busy, when it is built upon and when it is judged."""
+
+JUDGE_US: Final = 200
+BUILD_US: Final = 300
+"""How long a body of plain transactions takes to be judged, and to be built."""
+
+SLOWNESS_MAX: Final = 30
+"""How many times longer an overloaded node may take, before the network settles."""
+
+BUSY_US_MAX: Final = (BUILD_US + TRANSACTIONS_MAX * SLOW_US) * SLOWNESS_MAX
+"""The longest that a node is busy with one body."""
+
 _HEADER: Final = struct.Struct(">4sQIQ32s32s32s32s")
 _MAGIC: Final = b"toy1"
 
@@ -209,7 +222,6 @@ class Machine:
         reason = _why_invalid(state, header, parts.parent_certificate, transactions, next_set)
         if not reason and not self._parent_is_certified(state, parts.parent_certificate):
             reason = "the certificate of the parent does not hold"
-        slow = sum(_is(one, TransactionKind.SLOW) for one in transactions)
         return Verdict(
             block_hash=block_hash(block),
             parent=Digest(header.parent),
@@ -218,7 +230,7 @@ class Machine:
             time_ms=header.time_ms,
             next_set=None if reason else next_set,
             reason=reason,
-            cost_us=200 + slow * 40 * MILLISECOND,
+            cost_us=JUDGE_US + _slow_us(transactions),
         )
 
     def _parent_is_certified(self, state: State, encoded: bytes) -> bool:
@@ -254,6 +266,11 @@ def recent_signers(state: State) -> tuple[tuple[NodeId, ...], ...]:
     return tuple(reversed(signers))
 
 
+def build_us(transactions: tuple[bytes, ...]) -> int:
+    """Return how long a node is busy with building a body, which executes what it puts in."""
+    return BUILD_US + _slow_us(transactions)
+
+
 def transaction(kind: TransactionKind, number: int, *, size: int = 24) -> bytes:
     """Return a transaction of ``size`` bytes that differs from those of other numbers."""
     return (bytes([kind]) + number.to_bytes(8)).ljust(size, b".")
@@ -263,6 +280,10 @@ def swap_transactions(block: bytes, transactions: tuple[bytes, ...]) -> bytes:
     """Return a body with other transactions under the unchanged, true header."""
     parts = split_block(block)
     return encode_block(parts.header, parts.parent_certificate, transactions)
+
+
+def _slow_us(transactions: tuple[bytes, ...]) -> int:
+    return SLOW_US * sum(_is(one, TransactionKind.SLOW) for one in transactions)
 
 
 def _is(transaction_bytes: bytes, kind: TransactionKind) -> bool:

@@ -166,9 +166,16 @@ def _run_part(part: Part, progress: Progress, jobs: int) -> None:
         print(
             f"{time.monotonic() - began:8.0f} s  {part.name}:"
             f" {number(total, part.counted)}/{part.target} {part.counted},"
-            f" {len(texts(total, 'violations'))} violations",
+            f" {len(texts(total, 'violations'))} violations{_exempt_words(total)}",
             flush=True,
         )
+
+
+def _exempt_words(total: Counts) -> str:
+    """Say how many of the runs could not stall, where there are such."""
+    count = number(total, "exempt")
+    waited = number(total, "unfinished")
+    return f", {count} exempt from the stall check, {waited} of them waited" if count else ""
 
 
 def _results(part: Part, progress: Progress, jobs: int) -> Iterator[tuple[int, Counts]]:

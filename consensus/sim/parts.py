@@ -172,6 +172,8 @@ def _run_counts(schedule: Schedule, outcome: Outcome, command: str) -> Counts:
         "with_sick_disks": int(bool(schedule.sick_disks)),
         "with_lost_logs": int(bool(schedule.lost_logs)),
         "with_images": int(bool(schedule.restored)),
+        "exempt": int(schedule.may_stop),
+        "unfinished": int(outcome.is_unfinished),
         "heights": outcome.heights,
         "events": outcome.events,
         "frames": outcome.frames,

@@ -47,6 +47,8 @@ def runs_section(options: dict[str, object], summary: Summary, elapsed_s: float)
         "view_max": summary.view_max,
         "schedules_with_traitors": summary.with_traitors,
         "forks_with_too_many_traitors": summary.forks,
+        "exempt_from_the_stall_check": summary.exempt,
+        "unfinished_among_the_exempt": summary.unfinished,
         "schedules_by_actor": dict(sorted(summary.actors.items())),
         "work_done_after_gst_s": {
             "median": summary.recovery_us(50) / SECOND,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -49,6 +50,18 @@ def test_many_runs_are_counted_and_written_down(
     assert set(written) == {"machine", "schedules_keyed", "schedules_real"}
     assert written["schedules_real"]["schedules"] == 6
     assert written["schedules_real"]["violations"] == []
+
+
+def test_exempt_schedules_are_counted_by_their_plans_and_told_beside_the_stalls(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    arguments = ["--seed", "0", "--schedules", "30", "--n", "4"]  # 3 and 28 put an image back
+    assert main([*arguments, "--exempt"]) == 0
+    assert capsys.readouterr().out == "2 of 30 schedules are exempt from the stall check\n"
+    assert main(arguments) == 0
+    told = capsys.readouterr().out.splitlines()[-1]
+    assert told.startswith("no violation, no stall; 2 of 30 schedules are exempt from the stall")
+    assert re.fullmatch(r".* wait for ever, and [0-2] of them waited", told)
 
 
 def test_two_processes_come_to_the_same_as_one(capsys: pytest.CaptureFixture[str]) -> None:

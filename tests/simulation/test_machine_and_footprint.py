@@ -7,9 +7,13 @@ from dataclasses import dataclass
 from consensus.sim import keys
 from consensus.sim.footprint import footprint
 from consensus.sim.machine import (
+    BUILD_US,
     GENESIS,
+    JUDGE_US,
+    SLOW_US,
     Machine,
     TransactionKind,
+    build_us,
     swap_transactions,
     transaction,
 )
@@ -50,6 +54,16 @@ def test_a_built_block_is_valid_and_named_by_its_header() -> None:
     assert (verdict.reason, verdict.next_set) == ("", SET)
     assert verdict.block_hash == block_hash(block)
     assert machine.apply(GENESIS, block).applied == {PLAIN}
+
+
+def test_building_costs_what_judging_costs_by_the_transactions() -> None:
+    plain = [transaction(TransactionKind.PLAIN, number) for number in range(2)]
+    slow = [transaction(TransactionKind.SLOW, number) for number in range(2, 5)]
+    assert build_us(()) == build_us(tuple(plain)) == BUILD_US
+    assert build_us((*plain, *slow)) == BUILD_US + 3 * SLOW_US
+    machine = _machine()
+    verdict = machine.judge(GENESIS, _block(machine, *plain, *slow))
+    assert verdict.cost_us == JUDGE_US + 3 * SLOW_US
 
 
 def test_other_transactions_under_a_true_header_keep_the_name_and_are_invalid() -> None:

@@ -84,6 +84,8 @@ def test_a_hundred_seeds_use_every_kind_of_fault() -> None:
     assert any(one.sick_disks for one in plans)
     assert any(one.clock_jumps for one in plans)
     assert any(one.lost_logs for one in plans)
+    kinds = {submission.transaction[0] for one in plans for submission in one.work}
+    assert kinds == {TransactionKind.PLAIN, TransactionKind.SLOW, TransactionKind.NEW_SET}
 
 
 def test_half_of_all_plans_change_the_set_in_every_way() -> None:

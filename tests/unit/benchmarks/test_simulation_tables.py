@@ -84,7 +84,7 @@ def test_the_table_says_what_was_done_and_how_much_is_missing(folder: Path) -> N
     assert (
         "| schedules, keyed hash | 200 | 100,000, under way | 0 | 100 | 840 heights;"
         " 100 with changes of the set; 160 with traitors; 14 with a lost log;"
-        " 8 with an image put back;"
+        " 8 with an image put back, exempt from the stall check;"
         " after the network settled, work was done in 0.2 s (median), 18.2 s (worst);"
         " 0.4 million events; highest view 12 |"
     ) in text
@@ -113,6 +113,12 @@ def test_a_finding_is_kept_and_named(folder: Path, capsys: pytest.CaptureFixture
     assert "fork" in capsys.readouterr().out.splitlines()
     (kept,) = (folder / "kept").iterdir()
     assert json.loads(kept.read_text())["exit"] == 1
+
+
+def test_the_table_says_how_many_of_the_exempt_waited_where_that_was_counted(folder: Path) -> None:
+    parts = read_parts(folder / PROGRESS)
+    text = tables({**parts, "schedules": {**parts["schedules"], "exempt": 8, "unfinished": 3}})
+    assert "; 8 with an image put back, exempt from the stall check (3 of them waited for" in text
 
 
 @pytest.mark.parametrize("text", ["", "no json\n", '{"code": "abc"}\n[]\n'])
