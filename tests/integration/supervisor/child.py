@@ -3,18 +3,41 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+from pyrsia_node.model.errors import DiskError
+from pyrsia_node.schema.exit_codes import exit_code_of
+from pyrsia_node.store.leveldb import LevelDbStore
 from pyrsia_node.store.parent import watch_parent
 
 
 def say(text: str) -> None:
     sys.stdout.write(f"{text}\n")
     sys.stdout.flush()
+
+
+def store(folder: Path, *, has_room: bool) -> int:
+    """Write to a database as the core does, and end as it does when there is no room for more."""
+    if not has_room:
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (16 * 1024, resource.RLIM_INFINITY))
+    try:
+        with LevelDbStore(folder, create=True) as database:
+            say(f"found {sum(1 for _ in database.scan(b''))}")
+            for number in range(20):
+                database.write([(b"%d" % number, bytes(1000))], sync=True)
+                say(f"kept {number + 1}")
+    except DiskError as error:
+        sys.stderr.write(f"{error}\n")
+        return exit_code_of(error)
+    say("all is kept")
+    signal.pause()
+    return 1
 
 
 def main(action: str, *words: str) -> int:
@@ -41,6 +64,8 @@ def main(action: str, *words: str) -> int:
         case "refuse":
             sys.stderr.write(f"node.toml: {words[1]}\n")
             return int(words[0])
+        case "store":
+            return store(Path(words[0]), has_room=not Path(words[1]).exists())
         case "print":
             os.write(1, bytes.fromhex(words[0]))
             signal.sigwait({signal.SIGTERM} if watch_parent() else set())

@@ -193,6 +193,34 @@ def test_refusal_of_a_ready_node_leaves_the_others_running(tmp_path: Path) -> No
     assert Path(order).read_text().split() == ["gateway"]
 
 
+def test_child_whose_disk_is_full_is_started_again_and_goes_on_when_there_is_room(
+    tmp_path: Path,
+) -> None:
+    lines = Lines()
+    full = tmp_path / "full"
+    full.touch()
+
+    def print_and_make_room(name: str, line: str) -> None:
+        lines.print(name, line)
+        if "starting it again" in line:
+            full.unlink()
+
+    children = [
+        spec("core", tmp_path, "store", str(tmp_path / "db"), str(full)),
+        spec("gateway", tmp_path, "serve", str(tmp_path / "order"), "gateway"),
+    ]
+    supervisor = lines.supervisor = Supervisor(plan(tmp_path, *children), print_and_make_room)
+    lines.stop_at = "core| all is kept"
+    assert run(supervisor) == 0
+    assert sum("cannot be written" in line for line in lines.all) == 1
+    (again,) = (line for line in lines.all if "starting it again" in line)
+    assert again.startswith("node| core ")
+    first, second = (at for at, line in enumerate(lines.all) if line.startswith("core| found"))
+    assert lines.all[first] == "core| found 0"
+    kept = sum(line.startswith("core| kept") for line in lines.all[first:second])
+    assert 5 < kept <= int(lines.all[second].rpartition(" ")[2]) < 20
+
+
 def test_node_goes_on_without_a_worker_that_refuses(tmp_path: Path) -> None:
     lines = Lines()
     order = str(tmp_path / "order")
