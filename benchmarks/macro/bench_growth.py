@@ -36,7 +36,7 @@ from pyrsia_node.model.transactions import (
 from pyrsia_node.schema.config import Config
 from pyrsia_node.store.keys import KeyUse
 
-SAMPLES: Final = 12
+SAMPLES: Final = 24
 TARGET_GROWTH_MIB: Final = 16.0
 """Most that the follower may grow in the second half."""
 
@@ -44,9 +44,11 @@ MIB = 1024 * 1024
 MEMBER, FOLLOWER = "authorized-1", "regular-1"
 
 
-async def sample(cluster: Cluster, follower: LinkClient) -> dict[str, Any]:
-    """Return how far the follower is, and the memory of both nodes in MiB."""
-    told: dict[str, Any] = {"entries": (await follower.call("status", {}))["size"]}
+async def sample(cluster: Cluster, member: LinkClient, follower: LinkClient) -> dict[str, Any]:
+    """Return how far the nodes are, and the memory of both in MiB."""
+    entries = (await member.call("status", {}))["size"]
+    behind = entries - (await follower.call("status", {}))["size"]
+    told: dict[str, Any] = {"entries": entries, "follower behind": behind}
     for label in (MEMBER, FOLLOWER):
         found = [memory_of(pid) for pid in descendants(cluster.pids(label)["node"])]
         told[label] = {
@@ -71,7 +73,8 @@ async def grow(cluster: Cluster, entries: int) -> list[dict[str, Any]]:
     async with trio.open_nursery() as nursery:
         bench = Bench(cluster, nursery)
         follower = LinkClient(cluster.nodes[FOLLOWER].layout.core_socket, nursery)
-        member, seq, samples = bench.members[0], 0, [await sample(cluster, follower)]
+        member, seq = bench.members[0], 0
+        samples = [await sample(cluster, member.link, follower)]
         while samples[-1]["entries"] < entries:
             requests = [bench.request(member) for _ in range(BATCH_ITEMS_MAX)]
             for each in requests:
@@ -83,7 +86,7 @@ async def grow(cluster: Cluster, entries: int) -> list[dict[str, Any]]:
             await committed(member, batch)
             size = (await member.link.call("status", {}))["size"]
             if size - samples[-1]["entries"] >= entries // SAMPLES:
-                samples.append(await sample(cluster, follower))
+                samples.append(await sample(cluster, member.link, follower))
                 print(samples[-1], flush=True)
         still_open = (await member.link.call("status", {}))["open_requests"]
         assert isinstance(still_open, int)

@@ -107,7 +107,8 @@ class Connections:
             stream = await self._host.new_stream(ID.from_base58(peer), [TProtocol(protocol)])
         except Exception as error:
             name = protocol.rsplit("/", 2)[-2]
-            raise UnavailableError(f"peer {peer} takes no {name} stream: {error}") from error
+            why = _with_causes(error)
+            raise UnavailableError(f"peer {peer} takes no {name} stream: {why}") from error
         return PeerStream(stream)
 
     async def close(self, peer: PeerId) -> None:
@@ -133,6 +134,15 @@ class Connections:
         if peer not in self:
             self._host.forget(connection.muxed_conn.peer_id)
             self._events.on_disconnected(peer)
+
+
+def _with_causes(error: BaseException) -> str:
+    """Return what the library says: its outermost error only repeats what was tried."""
+    told = [str(error)]
+    while error.__cause__ is not None:
+        error = error.__cause__
+        told.append(str(error))
+    return ": ".join(told)
 
 
 class _Notifee(INotifee):

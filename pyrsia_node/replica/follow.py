@@ -173,7 +173,9 @@ class Follower:
         self._wake.set()
 
     async def _ask_blocks(self, ask: Ask) -> None:
-        request = catchup_wire.encode_range(first=ask.first, count=ask.count)
+        request = catchup_wire.encode_range(
+            first=ask.first, count=ask.count, bytes_max=ask.bytes_max
+        )
         answer = await self._ask(ask.peer, "decisions", request)
         decisions = catchup_wire.split_prefixed(answer, items_max=DECISIONS_MAX)
         if not decisions:

@@ -356,7 +356,9 @@ class _History:
         self._wake.set()
 
     async def _ask_blocks(self, ask: Ask) -> None:
-        request = catchup_wire.encode_range(first=ask.first, count=ask.count)
+        request = catchup_wire.encode_range(
+            first=ask.first, count=ask.count, bytes_max=ask.bytes_max
+        )
         answer = await _ask(self._requests, ask.peer, "history", request)
         parts = catchup_wire.split_prefixed(answer, items_max=DECISIONS_MAX)
         if not parts:

@@ -6,9 +6,11 @@ asks and tells it how that went, with the time. Its rules:
 * A peer's word about its height is a hint for whom to ask, never a target (ASA-2025-001: nodes that
   synced to a claimed height waited for it for ever). A target is a height whose certificate was
   checked; even then nothing waits for it: any block that comes is taken.
-* Near the tip one *probe* for what follows is enough. What ends far away, or names a member set
+* Near the tip one *probe* for what follows is enough. What fills its answer, or names a member set
   that is not known, leads to the set changes first and to the peer's certified head; then ranges
   are fetched from up to four peers at once.
+* Who does not answer in time is asked for a quarter of it next: a range that a slow link cannot
+  carry in time would be asked for for ever. Each answer that comes doubles it again.
 * A probe or range that takes long is asked of a second peer as well; whichever comes first counts.
 * Peers that fail are left alone for a while, those that lied for longer, also over a new link. When
   nobody else is there they are asked all the same, one question a second, so that lying never locks
@@ -24,7 +26,7 @@ Design: docs/design/catchup.md.
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Final
 
@@ -53,10 +55,15 @@ OPEN_PER_PEER_MAX: Final = 2
 RANGES_AHEAD_MAX: Final = 8
 """Ranges open or waiting for their turn: at most 32 MiB."""
 
-PROBE_COUNT: Final = 64
+COUNT_MIN: Final = 64
+"""Blocks that a question asks for at least, however large those seen so far were, if there are."""
+
 COUNT_MAX: Final = 4096
 AIM_BYTES: Final = 2 * 1024 * 1024
-"""Size of a range that the planner aims at, by the blocks seen so far."""
+"""Size of an answer that the planner aims at, by the blocks seen so far."""
+
+AIM_BYTES_MIN: Final = 32 * 1024
+"""The same for a peer that has failed again and again."""
 
 HINTED_MAX: Final = 8
 
@@ -75,13 +82,17 @@ class AskKind(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """A question: ``count`` decisions from height ``first`` on, a head, or set changes."""
+    """A question: ``count`` decisions from height ``first`` on, a head, or set changes.
+
+    Of decisions, no more than ``bytes_max`` are wanted, but one in any case.
+    """
 
     number: int
     kind: AskKind
     peer: PeerId
     first: int = 0
     count: int = 0
+    bytes_max: int = 0
 
     @property
     def last(self) -> int:
@@ -97,6 +108,7 @@ class _Peer:
     asked_at: float
     open: int = 0
     has_delivered: bool = False
+    aim_bytes: int = AIM_BYTES
 
 
 @dataclass(slots=True)
@@ -129,7 +141,7 @@ class CatchupPlan:
         self._next: tuple[AskKind, PeerId, int] | None = None
         self._poll_at = float("-inf")
         self._number = 0
-        self._block_bytes = AIM_BYTES // PROBE_COUNT
+        self._block_bytes = AIM_BYTES // COUNT_MIN
 
     @property
     def height(self) -> int:
@@ -205,7 +217,10 @@ class CatchupPlan:
         if peer is None:
             return None
         self._poll_at = now + POLL_S
-        return self._put(AskKind.PROBE, peer, now, first=self._height + 1, count=PROBE_COUNT)
+        # As much as fits: a peer that is busy with the very blocks that are missed here takes
+        # seconds for an answer, however few are in it.
+        count = max(COUNT_MIN, self._block_count(peer))
+        return self._put(AskKind.PROBE, peer, now, first=self._height + 1, count=count)
 
     def _peer_to_probe(self, waiting: list[_Open], now: float) -> PeerId | None:
         if waiting:
@@ -230,10 +245,14 @@ class CatchupPlan:
         if gap is None:
             return self._double(ranges, now)
         peer = self._choose(now)
-        return None if peer is None else self._put(AskKind.RANGE, peer, now, *gap)
+        if peer is None:
+            return None
+        first, end = gap
+        count = min(end - first + 1, self._block_count(peer))
+        return self._put(AskKind.RANGE, peer, now, first, count)
 
     def _gap(self, ranges: list[_Open]) -> tuple[int, int] | None:
-        """Return (first, count) of the lowest heights that are neither here nor asked for."""
+        """Return the lowest heights, first and last, that are neither here nor asked for."""
         covers = sorted(
             [(each.ask.first, each.ask.last) for each in ranges] + list(self._ready.items())
         )
@@ -245,8 +264,11 @@ class CatchupPlan:
                 end = min(end, start - 1)
                 break
             first = max(first, last + 1)
-        count = min(end - first + 1, COUNT_MAX, max(1, AIM_BYTES // self._block_bytes))
-        return (first, count) if count > 0 else None
+        return (first, end) if first <= end else None
+
+    def _block_count(self, peer: PeerId) -> int:
+        """Return how many blocks are likely to fit an answer of this peer, at least one."""
+        return min(COUNT_MAX, max(1, self._peers[peer].aim_bytes // self._block_bytes))
 
     def _double(self, ranges: list[_Open], now: float) -> Ask | None:
         """Return the oldest stalled range as a question to another peer."""
@@ -297,9 +319,9 @@ class CatchupPlan:
 
     def _put(self, kind: AskKind, peer: PeerId, now: float, first: int = 0, count: int = 0) -> Ask:
         self._number += 1
-        ask = Ask(self._number, kind, peer, first, count)
-        self._open[ask.number] = _Open(ask, now)
         standing = self._peers[peer]
+        ask = Ask(self._number, kind, peer, first, count, bytes_max=2 * standing.aim_bytes)
+        self._open[ask.number] = _Open(ask, now)
         standing.open += 1
         standing.asked_at = now
         self._tried_another = not standing.has_delivered
@@ -318,6 +340,7 @@ class CatchupPlan:
         They wait for their turn until ``advanced`` or ``dropped``.
         """
         self._close(ask, has_delivered=True)
+        self._aim(ask, lambda aim: aim * 2)
         count = last - ask.first + 1
         self._block_bytes = max(1, (3 * self._block_bytes + size // count) // 4)
         self._target = max(self._target, last)
@@ -326,7 +349,7 @@ class CatchupPlan:
         if ask.kind is AskKind.PROBE:
             # More may follow: look again at once, and if the answer was full, see how far it goes.
             self._poll_at = now
-            if count >= PROBE_COUNT:
+            if count >= ask.count or 2 * size >= ask.bytes_max:
                 self._follow_up(AskKind.HEAD, ask.peer)
 
     def nothing_there(self, ask: Ask, now: float) -> None:
@@ -348,12 +371,18 @@ class CatchupPlan:
     def failed(self, ask: Ask, now: float, *, lied: bool) -> None:
         """Note that there was no answer in time, or one that does not hold."""
         self._close(ask)
+        self._aim(ask, lambda aim: aim // 4)
         self._distrust(ask.peer, now + (LIED_S if lied else FAILED_S))
 
     def dropped(self, first: int, peer: PeerId, now: float) -> None:
         """Note that blocks which waited since ``first`` turned out to be another's bytes."""
         self._ready.pop(first, None)
         self._distrust(peer, now + LIED_S)
+
+    def _aim(self, ask: Ask, change: Callable[[int], int]) -> None:
+        standing = self._peers.get(ask.peer)
+        if standing is not None and ask.count:
+            standing.aim_bytes = min(AIM_BYTES, max(AIM_BYTES_MIN, change(standing.aim_bytes)))
 
     def _follow_up(self, kind: AskKind, peer: PeerId, first: int = 0) -> None:
         if peer in self._peers:

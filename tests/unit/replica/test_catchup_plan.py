@@ -20,6 +20,8 @@ from pyrsia_node.replica.plan import (
 
 HONEST, SECOND, LIAR = PeerId("m honest"), PeerId("n honest"), PeerId("a liar")
 
+BLOCK_BYTES = 1_500
+
 
 @pytest.fixture
 def plan() -> CatchupPlan:
@@ -135,3 +137,42 @@ def test_those_who_left_are_remembered_in_bounded_number_the_worst_longest(
     assert sorted(plan._gone) == ["a liar 5", "a liar 6", "a liar 7"]
     plan.connected({HONEST}, now + 7 + LIED_S)
     assert plan._gone == {}
+
+
+def followed(
+    seconds: float, *, blocks_per_s: float, answer_s: float, bytes_per_s: float, timeout_s: float
+) -> int:
+    """Return how far a follower of a growing chain, with one slow peer, is behind in the end."""
+    plan, made, tip, now = CatchupPlan(0), 2_000.0, 0, 0.0
+    while now < seconds:
+        plan.connected({HONEST}, now)
+        plan.hinted(HONEST, int(made), now)
+        spent = 0.0
+        for ask in plan.next_asks(now):
+            last = min(ask.last, int(made), ask.first + max(1, ask.bytes_max // BLOCK_BYTES) - 1)
+            size = (last - ask.first + 1) * BLOCK_BYTES if ask.kind is not AskKind.HEAD else 0
+            took = answer_s + size / bytes_per_s
+            spent += min(took, timeout_s)
+            if took > timeout_s:
+                plan.failed(ask, now + spent, lied=False)
+            elif ask.kind is AskKind.HEAD:
+                plan.head_proved(ask, int(made))
+            elif last < ask.first:
+                plan.nothing_there(ask, now + spent)
+            else:
+                plan.blocks_proved(ask, last=last, size=size, now=now + spent)
+                tip = max(tip, last) if ask.first <= tip + 1 else tip
+        plan.advanced(tip)
+        spent += plan.wait_s(now + spent)
+        now, made = now + spent, made + blocks_per_s * spent
+    return int(made) - tip
+
+
+def test_a_busy_member_that_takes_seconds_for_an_answer_is_kept_up_with() -> None:
+    behind = followed(600, blocks_per_s=200, answer_s=3, bytes_per_s=10**8, timeout_s=10)
+    assert behind < 200 * 3 * 3
+
+
+def test_over_a_link_too_slow_for_a_whole_answer_less_is_asked_for() -> None:
+    behind = followed(900, blocks_per_s=1, answer_s=0.1, bytes_per_s=50_000, timeout_s=10)
+    assert behind < 30
