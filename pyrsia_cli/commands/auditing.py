@@ -16,7 +16,9 @@ _NAMES_THE_NETWORK: Final = frozenset({"--trust", "--network-id", "-h", "--help"
 @click.command(context_settings=PASS_ON, add_help_option=False)
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 def audit(arguments: Sequence[str]) -> None:
-    """Derive another node's whole log again (same as `pyrsia-node audit`).
+    """Derive another node's whole log again.
+
+    The same as `pyrsia-node audit`, with the trust file that is configured here.
 
     Without --trust and --network-id the trust file of `pyrsia config trust` names the network, and
     the head that `pyrsia trust update` has seen must be a prefix.

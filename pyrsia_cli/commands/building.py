@@ -88,7 +88,7 @@ def pypi(
 @click.option("--wait", is_flag=True, help="Watch until the outcome.")
 @format_option
 def build_status(build_id: str, output_format: str, *, wait: bool) -> None:
-    """Show how a build stands, with the progress of every authorized node."""
+    """Show how a build stands at every authorized node."""
     with NodeApi(load_settings(settings_path())) as api:
         found = _watch(api, [build_id])[0] if wait else _status(api, build_id)
     emit([found.dump()], COLUMNS, output_format, document=found.dump())

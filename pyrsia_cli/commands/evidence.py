@@ -37,8 +37,10 @@ def evidence(context: click.Context, output_format: str) -> None:
     A split view is two heads of the log that cannot both be true, cosigned; the proof is the file
     `id` in the folder `evidence` of the data directory. Compare what other nodes have.
 
-    A fork is worse: two blocks of one height are final. The node has stopped voting then; with
-    other admins, follow "The log has forked" in docs/guides/recover.md.
+    A fork is worse: two blocks of one height are final. The node has stopped voting then, and goes
+    on serving what it has. Keep the whole data directory, tell the other admins by another way than
+    this network, ask every node for its evidence, and decide together which branch lives and
+    without whom; the guide "Recover", at "The log has forked", leads through it.
 
     \b
     pyrsia evidence --format json     both signatures, whole hashes

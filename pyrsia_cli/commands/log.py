@@ -51,7 +51,9 @@ def inspect_pypi(
     *,
     latest: bool,
 ) -> None:
-    """Show requests, attestations, outcomes and statements of a Python package, in log order.
+    """Show all entries about a Python package, in log order.
+
+    Requests, attestations, outcomes and statements.
 
     \b
     pyrsia inspect-log pypi six
@@ -77,7 +79,12 @@ def inspect_pypi(
 
 @click.command()
 @click.argument("file", type=click.Path(exists=True, dir_okay=False))
-@click.option("--bundle", required=True, type=click.Path(exists=True, dir_okay=False))
+@click.option(
+    "--bundle",
+    required=True,
+    type=click.Path(exists=True, dir_okay=False),
+    help="The file's proof: its address at a node and .tlog-proof, or a search hit's.",
+)
 @click.option("--trust", "trust_file", default="", help="Trust file; default from `config trust`.")
 @click.option("--purl", default="", help="Demand this package version.")
 @click.option("--name", default="", help="Demand this file name; default is FILE's own.")
@@ -93,7 +100,7 @@ def verify(  # noqa: PLR0917 - click passes options by name
     *,
     strict: bool,
 ) -> None:
-    """Check FILE offline: does the log vouch for exactly these bytes?
+    """Check FILE offline: does the log vouch for its bytes?
 
     \b
     pyrsia verify six-1.17.0-py2.py3-none-any.whl --bundle six.tlog-proof --trust net.trust
@@ -170,12 +177,23 @@ def _sha256(path: Path) -> str:
 
 @click.group("log")
 def browse() -> None:
-    """Browse the log, block by block and entry by entry, each proved."""
+    """Browse the log by block and by entry, each proved.
+
+    \b
+    pyrsia log list                      the newest blocks
+    pyrsia log show 42                   the entries of block 42
+    pyrsia log show --entry 1234         one entry, as it stands in the log
+
+    Exit codes: 0 ok, 2 invalid input, 3 a proof does not hold, 4 no such block or entry, 5 no node
+    answers.
+    """  # noqa: D301 - click reads the backspace character
 
 
 @browse.command("list")
 @click.option("--top", type=click.IntRange(min=0), help="Begin at this height; default: the tip.")
-@click.option("--limit", type=click.IntRange(1, 200), default=20, show_default=True)
+@click.option(
+    "--limit", type=click.IntRange(1, 200), default=20, show_default=True, help="Most blocks."
+)
 @click.option("--trust", "trust_file", default="", help="Trust file instead of the configured.")
 @format_option
 def list_blocks(top: int | None, limit: int, trust_file: str, output_format: str) -> None:
@@ -213,13 +231,19 @@ def list_blocks(top: int | None, limit: int, trust_file: str, output_format: str
 @browse.command("show")
 @click.argument("height", type=click.IntRange(min=0), required=False)
 @click.option("--entry", "index", type=click.IntRange(min=0), help="One entry by its index.")
-@click.option("--limit", type=click.IntRange(1, 10_000), default=200, show_default=True)
+@click.option(
+    "--limit",
+    type=click.IntRange(1, 10_000),
+    default=200,
+    show_default=True,
+    help="Most entries of the block.",
+)
 @click.option("--trust", "trust_file", default="", help="Trust file instead of the configured.")
 @format_option
 def show(
     height: int | None, index: int | None, limit: int, trust_file: str, output_format: str
 ) -> None:
-    """Show the entries of the block at HEIGHT, or one entry as it stands in the log.
+    """Show the entries of the block at HEIGHT, or one entry.
 
     \b
     pyrsia log show 42

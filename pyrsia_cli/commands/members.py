@@ -27,7 +27,7 @@ from pyrsia_node.model.errors import (
 from pyrsia_node.model.members import SignedMember
 from pyrsia_node.schema.exit_codes import OTHER
 from pyrsia_node.schema.links import TransactionState
-from pyrsia_node.schema.motions import HEIGHTS_DEFAULT, Members, MotionTaken
+from pyrsia_node.schema.motions import HEIGHTS_DEFAULT, Members, MotionLine, MotionTaken
 
 RECORD_BYTES_MAX: Final = 8_000
 Complete = Callable[[click.Context, click.Parameter, str], list[CompletionItem]]
@@ -36,8 +36,10 @@ _PEER_ID: Final = re.compile(r"[1-9A-HJ-NP-Za-km-z]{40,64}\Z")
 PATIENCE_S: Final = 30.0
 POLL_S: Final = 0.2
 
-NODE_COLUMNS: Final = ("label", "standing", "connected", "height", "approved", "missing", "id")
+NODE_COLUMNS: Final = ("label", "standing", "connected", "height", "id")
 MOTION_COLUMNS: Final = ("motion", "approved", "missing", "expires", "subject", "detail")
+ALL_COLUMNS: Final = (*NODE_COLUMNS, *MOTION_COLUMNS)
+"""Of CSV, which has one list: of nodes, then of the motions that concern no candidate."""
 
 
 def _completing(choices: Callable[[Members], list[tuple[str, str]]]) -> Complete:
@@ -78,27 +80,38 @@ heights_option = click.option(
 @click.command()
 @format_option
 def nodes(output_format: str) -> None:
-    """List authorized nodes, candidates, who approved them and who is missing.
+    """List members, candidates and motions, and who approved them.
 
-    Below them stand the other motions under way: removals, rotations, parameters, statements.
-    `pyrsia approve SUBJECT` adds this node's approval to any of them.
-    """
+    A node is listed as a candidate from its first approval on (`pyrsia authorize`).
+
+    Below the nodes stands every motion under way: candidates, removals, new keys, parameters,
+    statements. It says who approved it, who is missing, after which height it lapses, and what is
+    in its way. `pyrsia approve SUBJECT` adds this node's approval.
+
+    \b
+    pyrsia nodes
+    pyrsia nodes --format csv                               nodes and motions in one list
+    pyrsia nodes --format json | jq .params                 the parameters in force
+    pyrsia nodes --format json | jq '.motions[].content'    what each motion would do
+
+    Exit codes: 0 ok, 5 no node answers.
+    """  # noqa: D301 - click reads the backspace character
     with NodeApi(load_settings(settings_path())) as api:
         found = api.get("/api/v1/members", Members)
-    rows = node_rows(found)
+    rows, motions = node_rows(found), motion_rows(found)
     if output_format != "table":
-        emit(rows, NODE_COLUMNS, output_format, document=found.dump())
+        rows += [row for row in motions if row["op"] != "add_node"]
+        emit(rows, ALL_COLUMNS, output_format, document=found.dump())
         return
     emit(rows, NODE_COLUMNS, output_format)
-    others = [row for row in motion_rows(found) if row["op"] != "add_node"]
-    if others:
+    if motions:
         say("")
-        emit(others, MOTION_COLUMNS, output_format)
+        emit(motions, MOTION_COLUMNS, output_format)
     say("", f"epoch {found.epoch} at height {found.height}: {found.note}")
 
 
 @click.command()
-@click.option("--peer", default="", help="The candidate's peer id; it must be running.")
+@click.option("--peer", default="", help="The candidate's peer id; it must run.")
 @click.option(
     "--record",
     type=click.Path(dir_okay=False, path_type=Path),
@@ -109,11 +122,17 @@ def authorize(peer: str, record: Path | None, heights: int) -> None:
     """Approve that a node becomes an authorized one.
 
     It does once a quorum of the authorized nodes approved the same record, and the candidate
-    showed that it holds its keys and has caught up with the log.
+    showed that it holds its keys and has caught up with the log. Each admin runs this at the
+    admin's own authorized node; from the first approval on, `pyrsia nodes` lists the candidate,
+    and the others may also `pyrsia approve` the motion.
+
+    The peer id is the node's in `pyrsia status` at the candidate, whose admin tells it; `pyrsia
+    list` shows those of all nodes that this one knows. Compare them: whoever runs this lets in the
+    node with that id.
 
     \b
     pyrsia authorize --peer 12D3KooW...
-    pyrsia authorize --record south.record
+    pyrsia authorize --record south.record     what `pyrsia-node init` wrote there
     """  # noqa: D301 - click reads the backspace character
     if bool(peer) == (record is not None):
         raise InvalidInputError("give the candidate's --peer, or its --record")
@@ -148,7 +167,7 @@ def remove(peer: str, heights: int) -> None:
 @click.command("rotate-key")
 @heights_option
 def rotate_key(heights: int) -> None:
-    """Ask the others to let this authorized node go on with new keys.
+    """Let this authorized node go on with new keys, by approval.
 
     `pyrsia-node rotate-key` makes the new keys first. The node keeps its id; once a quorum
     approved, it starts to use the new keys by itself.
@@ -178,10 +197,16 @@ def set_param(name: str, value: int, heights: int) -> None:
 @heights_option
 @click.option("--yes", is_flag=True, help="Do not ask.")
 def approve(subject: str, heights: int, *, yes: bool) -> None:
-    """Approve a motion that another admin brought; `pyrsia nodes` lists them.
+    """Approve a motion that another admin brought.
 
-    SUBJECT may be shortened to its first characters. What it stands for is shown first.
-    """
+    `pyrsia nodes` lists them with their subjects. SUBJECT may be shortened to its first
+    characters. What it stands for is shown first; read it, and say yes.
+
+    \b
+    pyrsia nodes
+    pyrsia approve 3f2a
+    pyrsia approve 3f2a9c0de1b47758 --yes --heights 500
+    """  # noqa: D301 - click reads the backspace character
     with NodeApi(load_settings(settings_path())) as api:
         motions = api.get("/api/v1/members", Members).motions
         matches = [each for each in motions if each.subject.startswith(subject.lower())]
@@ -257,7 +282,7 @@ def _read(path: Path) -> object:
 
 
 def node_rows(found: Members) -> list[Row]:
-    """Return a row for each authorized node, then one for each candidate."""
+    """Return a row for each authorized node, then one for each candidate with its motion."""
     rows: list[Row] = [
         {
             "label": each.label,
@@ -270,11 +295,10 @@ def node_rows(found: Members) -> list[Row]:
     ]
     rows += (
         {
-            "label": motion.title,
+            "label": _candidate_label(motion),
             "standing": "candidate",
-            "approved": _approved(motion.needed, [each.label for each in motion.approvals]),
-            "missing": motion.missing,
             "id": motion.candidate,
+            **_motion_row(motion),
         }
         for motion in found.motions
         if motion.op == "add_node"
@@ -284,18 +308,26 @@ def node_rows(found: Members) -> list[Row]:
 
 def motion_rows(found: Members) -> list[Row]:
     """Return a row for each motion."""
-    return [
-        {
-            "op": motion.op,
-            "motion": motion.title,
-            "approved": _approved(motion.needed, [each.label for each in motion.approvals]),
-            "missing": motion.missing,
-            "expires": min((each.expiry for each in motion.approvals), default=None),
-            "subject": motion.subject[:16],
-            "detail": motion.detail,
-        }
-        for motion in found.motions
-    ]
+    return [_motion_row(motion) for motion in found.motions]
+
+
+def _motion_row(motion: MotionLine) -> Row:
+    return {
+        "op": motion.op,
+        "motion": motion.title,
+        "approved": _approved(motion.needed, [each.label for each in motion.approvals]),
+        "missing": motion.missing,
+        "expires": min((each.expiry for each in motion.approvals), default=None),
+        "subject": motion.subject[:16],
+        "detail": motion.detail,
+    }
+
+
+def _candidate_label(motion: MotionLine) -> str:
+    """Return the label in a candidate's record; "" while no node has told the record."""
+    record = motion.content.get("record") if motion.content else None
+    label = record.get("label") if isinstance(record, dict) else None
+    return label if isinstance(label, str) else ""
 
 
 def _approved(needed: int, labels: list[str]) -> str:

@@ -19,8 +19,8 @@ from pyrsia_cli.settings import (
     write_whole,
 )
 from pyrsia_node.model.digest import parse_sha256
-from pyrsia_node.model.errors import InvalidInputError
-from pyrsia_node.schema.http import ShortStatus
+from pyrsia_node.model.errors import InvalidInputError, UnavailableError
+from pyrsia_node.schema.http import NodeStatus, ShortStatus
 from pyrsia_node.schema.links import Peers, Status
 from pyrsia_node.tlog.trust import Trust, TrustFile
 
@@ -37,9 +37,27 @@ def ping() -> None:
 @click.command()
 @format_option
 def status(output_format: str) -> None:
-    """Show the node, its network, and what the loss of a node would cost."""
+    """Show the node, its network, and what a lost node would cost.
+
+    `fault tolerance` says how many authorized nodes may be lost; an authorized node adds what
+    those cost that are away now. A line ALARM says what is wrong, and where to go on.
+
+    \b
+    pyrsia status
+    pyrsia status --format json | jq -r .note        the fault tolerance
+    pyrsia status --format json | jq -r .peer_id     for `pyrsia authorize --peer`, elsewhere
+
+    Exit codes: 0 the node answered, with alarms or without; 5 it does not answer, or only half of
+    it does.
+    """  # noqa: D301 - click reads the backspace character
     with NodeApi(load_settings(settings_path())) as api:
-        found = api.get("/api/v1/status", Status)
+        told = api.get("/api/v1/status", NodeStatus)
+    if told.core == "down":
+        raise UnavailableError(
+            f"the node serves packages, but its core does not answer ({told.reason});"
+            " it is started again by itself: ask again in some seconds"
+        )
+    found = Status.parse(told.dump())
     members = [f"{m.label}{'' if m.connected else ' (away)'}" for m in found.set]
     rows: list[Row] = [
         {"what": "node", "value": f"{found.label} ({found.role}) {found.peer_id}"},
@@ -99,7 +117,10 @@ def config_show() -> None:
 @click.option("-p", "--port", type=int, help="The node's HTTP port.")
 @click.option("--token-file", help="The node's admin token, for commands that change something.")
 def config_edit(host: str | None, port: int | None, token_file: str | None) -> None:
-    """Change settings; all that are not allowed are named, and nothing is changed then."""
+    """Change settings.
+
+    If some are not allowed, all of these are named, and nothing is changed.
+    """
     given = {"host": host, "port": port, "token_file": token_file}
     values = {key: value for key, value in given.items() if value is not None}
     if not values:
@@ -114,11 +135,16 @@ def config_edit(host: str | None, port: int | None, token_file: str | None) -> N
 @click.option("--from-node", is_flag=True, help="Take the node's own trust file.")
 @click.option("--network-id", default="", help="The network id, known from elsewhere.")
 def config_trust(file: str | None, *, from_node: bool, network_id: str) -> None:
-    """Say whose signatures count: a trust FILE, or the node's with a network id to compare.
+    """Say whose signatures count.
 
-    The network id is the SHA-256 of the genesis. Get it from an admin, a release or a colleague,
-    not from the node itself: whoever gives you the id decides whom you trust.
-    """
+    Give a trust FILE, or take the node's with a network id to compare. The network id is the
+    SHA-256 of the genesis. Get it from an admin, a release or a colleague, not from the node
+    itself: whoever gives you the id decides whom you trust.
+
+    \b
+    pyrsia config trust example.trust
+    pyrsia config trust --from-node --network-id 5e1d12c0...
+    """  # noqa: D301 - click reads the backspace character
     settings = load_settings(settings_path())
     if from_node == (file is not None):
         raise InvalidInputError("give either a trust file, or --from-node with --network-id")

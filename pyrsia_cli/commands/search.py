@@ -54,8 +54,19 @@ def complete_term(
 class QueryCommand(click.Command):
     """A command whose words are a query: what begins with ``-`` and is no option excludes.
 
-    So ``-h`` asks for help only where it stands alone, and ``-height:1..5`` is a term.
+    So ``-h`` asks for help only where it stands alone, and ``-height:1..5`` is a term: click must
+    not learn of ``-h``, and the help page has it all the same.
     """
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the options, with ``-h`` as on every other page; as ``click.Command``."""
+        option = self.get_help_option(ctx)
+        assert option is not None
+        option.opts.insert(0, "-h")
+        try:
+            super().format_options(ctx, formatter)
+        finally:
+            option.opts.remove("-h")
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Read the words; as ``click.Command``."""
@@ -112,7 +123,7 @@ def search(  # noqa: PLR0917 - click passes options by name
       pyrsia search sha256:4721f391ed90541f*        which entry lists this file
       pyrsia search file:six-1.17.0.tar.gz
       pyrsia search repo:github.com/psf             the repository, and all below
-      pyrsia search commit:4651d2a
+      pyrsia search repo:https://github.com/benjaminp/six
 
     \b
     Who and what
@@ -134,7 +145,17 @@ def search(  # noqa: PLR0917 - click passes options by name
     \b
       pyrsia search '(dep:six OR dep:attrs) -status:accepted'
 
-    The answer says for which size and root of the log it holds, and whether it is complete.
+    Best match first needs words, and gives one page: the best 200 at most, of up to 50,000
+    matches. The answer says how many matched. If more do, it has the newest first, and says so.
+
+    \b
+      pyrsia search date time parser --order rank --limit 20
+
+    The answer says for which size and root of the log it holds, and whether it is complete; where
+    it was cut, `more:` says how to go on.
+
+    Exit codes: 0 ok, also if nothing was found; 2 the query is wrong, and a caret shows where; 3 a
+    proof does not hold; 5 no node answers.
     """  # noqa: D301 - click reads the backspace character
     settings = load_settings(settings_path())
     trusted = trust_path(settings, trust_file)
@@ -148,7 +169,7 @@ def search(  # noqa: PLR0917 - click passes options by name
     with NodeApi(settings) as api:
         prover = Prover(api, trusted)
         found = _print(_pages(api, params, limit), prover, output_format, with_proof=with_proof)
-    if found.order != order:
+    if order == "rank" and found.order != order:
         note("not ranked: too many match; the newest come first")
 
 

@@ -25,7 +25,7 @@ complete -o nosort -F _pyrsia_terms pyrsia
 @click.argument("shell", type=click.Choice(("bash", "zsh", "fish")))
 @click.pass_context
 def completion(context: click.Context, shell: str) -> None:
-    """Print what makes SHELL complete commands, options and search terms.
+    """Print what makes SHELL complete commands and search terms.
 
     \b
     eval "$(pyrsia completion bash)"             in ~/.bashrc

@@ -88,7 +88,10 @@ def deprecate(package: str, instead: str, reason: str) -> None:
 @click.option("--advisory", required=True, help="The advisory's name, such as CVE-2024-3094.")
 @reason_option
 def vulnerable(package: str, advisory: str, reason: str) -> None:
-    """Say that an advisory speaks of a package, or one version of it. Nothing is blocked."""
+    """Say that an advisory speaks of a package or version.
+
+    Nothing is blocked.
+    """
     content: dict[str, object] = {"purl": str(any_purl(package)), "reason": reason}
     _advise("vulnerable", {**content, "advisory": advisory})
 

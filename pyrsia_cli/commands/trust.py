@@ -38,7 +38,7 @@ def trust() -> None:
 @_FILE
 @format_option
 def show(file: str, output_format: str) -> None:
-    """Show the network, its current members, and the largest head seen.
+    """Show the network, its members, and the largest head seen.
 
     \b
     pyrsia trust show
@@ -69,7 +69,9 @@ def show(file: str, output_format: str) -> None:
     help="Refuse a head that no quorum stood behind for this many seconds.",
 )
 def update(file: str, source: str | None, max_age: int) -> None:
-    """Follow the network: its set changes, and the newest head of the configured node.
+    """Follow the network: its set changes and newest head.
+
+    The configured node is asked for both, or another trust file for the changes.
 
     \b
     pyrsia trust update                          ask the configured node
@@ -96,7 +98,9 @@ def update(file: str, source: str | None, max_age: int) -> None:
 @trust.command("export-policy")
 @_FILE
 def export_policy(file: str) -> None:
-    """Print the current members as a C2SP tlog-policy, for tools that are not ours.
+    """Print the current members as a policy for other tools.
+
+    It is a C2SP tlog-policy: whose signatures count on a head of the log.
 
     \b
     pyrsia trust export-policy > example.policy

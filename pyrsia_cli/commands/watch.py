@@ -124,8 +124,20 @@ class Watcher:
 @click.option("--secret-file", help="Key of the webhook's HMAC signature: a private file.")
 @click.option("--until-caught-up", is_flag=True, help="End when the end of the log is reached.")
 @click.option("--proof", "with_proof", is_flag=True, help="Put each entry's proof in its event.")
-@click.option("--interval", type=click.FloatRange(0.1, 3600), default=2.0, show_default=True)
-@click.option("--retries", type=click.IntRange(0, 1000), default=8, show_default=True)
+@click.option(
+    "--interval",
+    type=click.FloatRange(0.1, 3600),
+    default=2.0,
+    show_default=True,
+    help="Seconds from one look at the log to the next.",
+)
+@click.option(
+    "--retries",
+    type=click.IntRange(0, 1000),
+    default=8,
+    show_default=True,
+    help="How often in a row a failing node or receiver is tried again, after 1, 2, 4 … 60 s.",
+)
 @click.option("--trust", "trust_file", default="", help="Trust file instead of the configured.")
 def watch(  # noqa: PLR0917 - click passes options by name
     query: Sequence[str],
@@ -140,7 +152,7 @@ def watch(  # noqa: PLR0917 - click passes options by name
     until_caught_up: bool,
     with_proof: bool,
 ) -> None:
-    """Follow the log: one JSON line, or one POST, for each new entry that matches.
+    """Follow the log: a JSON line or POST for each new match.
 
     The arguments are alternatives in the language of `pyrsia search`: what matches any of them is
     an event.

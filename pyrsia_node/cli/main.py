@@ -6,6 +6,7 @@ Exit codes: 0 ok, 1 other, 2 invalid input, 3 verification failed, 4 not found, 
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Mapping
 from importlib import import_module, metadata
@@ -16,6 +17,7 @@ import click
 from pyrsia_node.model.errors import PyrsiaError
 from pyrsia_node.model.printable import plain_message
 from pyrsia_node.schema.exit_codes import INVALID, exit_code_of
+from pyrsia_node.schema.program_name import CALLED_AS
 
 _CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 _INTERRUPTED = 130
@@ -80,8 +82,10 @@ def main() -> None:
     if not __debug__:
         sys.stderr.write("pyrsia-node: refuses to run under python -O: assertions are part of it\n")
         sys.exit(INVALID)
+    # Taken out of the environment: processes that are started from here have their own names.
+    name = os.environ.pop(CALLED_AS, "") or None
     try:
-        code = cli.main(standalone_mode=False)
+        code = cli.main(prog_name=name, standalone_mode=False)
     except PyrsiaError as error:
         sys.stderr.write(plain_message("pyrsia-node", str(error)) + "\n")
         code = exit_code_of(error)

@@ -36,6 +36,13 @@ class ShortStatus(Answer):
     peer_addrs: list[Text]
 
 
+class NodeStatus(Answer):
+    """``GET /api/v1/status``: where ``core`` is up, the fields of ``links.Status`` as well."""
+
+    core: Literal["up", "down"]
+    reason: Text = ""
+
+
 class GatewayStatus(Answer):
     """The gateway's own part of ``GET /api/v1/status``."""
 

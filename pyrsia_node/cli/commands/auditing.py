@@ -35,7 +35,8 @@ from pyrsia_node.tlog.trust import TRUST_BYTES_MAX, Trust, TrustFile
     "--trust",
     "trust_file",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="Trust file that names the network.",
+    help="Trust file that names the network. `pyrsia audit` takes that of `pyrsia config trust`"
+    " where neither --trust nor --network-id is given; `pyrsia-node audit` takes none.",
 )
 @click.option(
     "--head",
@@ -45,7 +46,14 @@ from pyrsia_node.tlog.trust import TRUST_BYTES_MAX, Trust, TrustFile
     help="Checkpoint seen elsewhere or earlier, that must be a prefix. May be given repeatedly.",
 )
 @click.option("--strict", is_flag=True, help="Exit 5 if anything could not be checked.")
-@click.option("--format", "form", type=click.Choice(["table", "json"]), default="table")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["table", "json"]),
+    default="table",
+    show_default=True,
+    help="Table for people; JSON for programs.",
+)
 def audit(
     source: str,
     network_id: str,

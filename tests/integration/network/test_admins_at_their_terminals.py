@@ -100,7 +100,8 @@ def at(tmp_path: Path) -> Iterator[Terminals]:
 
 def test_a_node_is_admitted_rotated_and_removed_by_commands_alone(at: Terminals) -> None:
     newcomer = at.cluster.nodes[SECOND]
-    assert "f=0: one node down halts the log" in at.run(FIRST, "nodes")
+    for command in ("nodes", "status"):
+        assert "f=0: one node down halts the log" in at.run(FIRST, command)
     assert "only authorized nodes" in at.run(SECOND, "set-param", "burst", "9", code=5)
     refused = at.run(FIRST, "remove", "--peer", "west", code=INVALID)
     assert "west is no authorized node; there are authorized-1" in refused

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import threading
 from collections.abc import Iterator
@@ -10,8 +12,10 @@ from pathlib import Path
 
 import click
 import pytest
+from click.testing import CliRunner
 
 from pyrsia_cli.commands import members
+from pyrsia_cli.main import cli
 from pyrsia_node.schema.motions import Members
 
 NORTH, WEST = f"12D3KooW{'N' * 44}", f"12D3KooW{'W' * 44}"
@@ -40,7 +44,13 @@ ANSWER: dict[str, object] = {
     "note": "f=0",
     "params": {"burst": 64, "min_authorized": 3},
     "motions": [
-        motion("add_node", "add west", candidate=WEST),
+        motion(
+            "add_node",
+            f"add west ({WEST})",
+            candidate=WEST,
+            content={"record": {"label": "west"}},
+            detail="west is 300 blocks behind",
+        ),
         motion("set_param", "set burst = 9", detail="waits"),
     ],
 }
@@ -49,7 +59,7 @@ ANSWER: dict[str, object] = {
 def test_candidates_stand_below_the_members_with_who_approved_and_who_is_missing() -> None:
     north, west = members.node_rows(Members.parse(ANSWER))
     assert (north["label"], north["standing"], north["height"]) == ("north", "authorized", 12)
-    assert (west["standing"], west["id"]) == ("candidate", WEST)
+    assert (west["label"], west["standing"], west["id"]) == ("west", "candidate", WEST)
     assert (west["approved"], west["missing"]) == ("1 of 3: north", ["east", "south"])
 
 
@@ -83,6 +93,26 @@ def node(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[HTTPServer
         yield server
         server.shutdown()
         thread.join()
+
+
+def shown(form: str) -> str:
+    done = CliRunner().invoke(cli, ["nodes", "--format", form], catch_exceptions=False)
+    assert done.exit_code == 0
+    return done.output
+
+
+@pytest.mark.usefixtures("node")
+def test_a_candidate_shows_its_subject_when_it_lapses_and_why_it_waits() -> None:
+    _, west, parameter = csv.DictReader(io.StringIO(shown("csv")))
+    assert (west["label"], west["standing"], west["id"]) == ("west", "candidate", WEST)
+    assert (west["subject"], west["expires"]) == ("3f2a000000000000", "812")
+    assert west["detail"] == "west is 300 blocks behind"
+    assert (parameter["motion"], parameter["detail"]) == ("set burst = 9", "waits")
+    nodes, motions = shown("table").split("\n\n")[:2]
+    assert "candidate" in nodes
+    (line,) = [line for line in motions.splitlines() if "add west" in line]
+    said = ("1 of 3: north", "east, south", "812", "3f2a000000000000", "west is 300 blocks behind")
+    assert all(each in line for each in said)
 
 
 def completed(command: click.Command, name: str, incomplete: str) -> list[str]:
