@@ -23,6 +23,7 @@ def say(text: str) -> None:
 
 def store(folder: Path, *, has_room: bool) -> int:
     """Write to a database as the core does, and end as it does when there is no room for more."""
+    watch_parent()
     if not has_room:
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (16 * 1024, resource.RLIM_INFINITY))
@@ -36,8 +37,8 @@ def store(folder: Path, *, has_room: bool) -> int:
         sys.stderr.write(f"{error}\n")
         return exit_code_of(error)
     say("all is kept")
-    signal.pause()
-    return 1
+    signal.sigwait({signal.SIGTERM})
+    return 0
 
 
 def main(action: str, *words: str) -> int:
@@ -76,6 +77,6 @@ def main(action: str, *words: str) -> int:
 
 if __name__ == "__main__":
     signal.pthread_sigmask(
-        signal.SIG_BLOCK, {signal.SIGTERM} if sys.argv[1] in {"serve", "print"} else set()
+        signal.SIG_BLOCK, {signal.SIGTERM} if sys.argv[1] in {"serve", "print", "store"} else set()
     )
     sys.exit(main(*sys.argv[1:]))
