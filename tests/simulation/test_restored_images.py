@@ -73,9 +73,9 @@ def test_weaker_rule_lets_the_restored_member_contradict_itself(
     assert set(broken) & {"nullify and finalize", "two proposals", "two notarize votes"}
 
 
-def _after_a_blackout(n: int, *, dead: int) -> Outcome:
+def _after_a_blackout(n: int, *, dead: int, seed: int = 1, at_us: int = SECOND) -> Outcome:
     """Let everybody lose power at once, and ``dead`` members never say a word."""
-    drawn = plan(1, n=n, actors=ACTOR_NAMES).without_trouble().with_one_set()
+    drawn = plan(seed, n=n, actors=ACTOR_NAMES).without_trouble().with_one_set()
     nodes = drawn.nodes
     schedule = replace(
         drawn,
@@ -83,7 +83,7 @@ def _after_a_blackout(n: int, *, dead: int) -> Outcome:
         actors=(("Silent",),) * dead,
         gst_us=2 * SECOND,
         weather=CALM,
-        blackouts=(Blackout(at_us=SECOND, down_us=SECOND // 2),),
+        blackouts=(Blackout(at_us=at_us, down_us=SECOND // 2),),
         work=(
             Submission(0, nodes[-1], transaction(TransactionKind.PLAIN, 1)),
             Submission(3 * SECOND, nodes[-1], transaction(TransactionKind.PLAIN, 2)),
@@ -92,13 +92,17 @@ def _after_a_blackout(n: int, *, dead: int) -> Outcome:
     return Cluster(schedule).run()
 
 
+@pytest.mark.parametrize("seed", range(1, 6))
 @pytest.mark.parametrize("n", [1, 2, 3, 4, 5, 6, 7, 10])
 def test_network_that_lost_power_comes_back_by_itself(
-    n: int, monkeypatch: pytest.MonkeyPatch
+    n: int, seed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(memory, "OPERATOR_US", 10_000 * SECOND)
-    outcome = _after_a_blackout(n, dead=0)
-    assert (outcome.violation, outcome.heights) == (None, 2)
+    # Before anything is voted, among the first votes and commits, and long after the first block.
+    outcomes = [
+        _after_a_blackout(n, dead=0, seed=seed, at_us=at_us) for at_us in (5_000, 40_000, SECOND)
+    ]
+    assert [(one.violation, one.heights) for one in outcomes] == [(None, 2)] * 3
 
 
 @pytest.mark.parametrize(("n", "dead"), [(5, 1), (6, 1), (9, 2)])

@@ -18,7 +18,7 @@ from trio.testing import MockClock
 
 from consensus import ed25519, wire
 from consensus.amnesia import Answer, decode_answer, encode_answer, encode_question
-from consensus.types import ZERO_DIGEST, Certificate, Digest, Height, NodeId, View, VoteKind
+from consensus.types import ZERO_DIGEST, Certificate, Digest, Height, NodeId, View, Vote, VoteKind
 from pyrsia_node.model.errors import InvalidInputError, UnavailableError
 from pyrsia_node.ports import PeerId
 from tests.fakes.member_network import MemberNode
@@ -262,6 +262,53 @@ async def test_key_that_runs_on_a_second_machine_is_noticed_and_votes_no_more(
     async with story.life(0, 1, 2, OWN) as nodes:
         await trio.sleep(10)
         assert nodes[OWN].gate.words == ""
+
+
+async def test_vote_of_a_second_machine_is_noticed_in_a_certificate_and_by_itself_never_comes(
+    tmp_path: Path, fast_clock: MockClock
+) -> None:
+    """Only who votes sends a single vote, and nobody has a link to itself."""
+    story = Story(tmp_path)
+    async with story.life(0, 1, 2, OWN) as nodes:
+        await story.commit(nodes, 1)
+        own, other = nodes[OWN], nodes[0]
+        alone = nullified_by(story, own, OWN)
+        await own.driver.frame_arrived(other.me, wire.encode_message(alone, n=4))
+        await story.commit(nodes, 1)
+        assert own.gate.words == ""
+        assert own.chain.tip.height in heights_voted(own)
+        story.network.down.add(own.me)  # the others never cast theirs either, and would notice
+        votes = [nullified_by(story, own, index) for index in (0, 1, OWN)]
+        held = Certificate(
+            VoteKind.NULLIFY,
+            own.replica.height,
+            votes[0].view,
+            ZERO_DIGEST,
+            tuple(vote.voter for vote in votes),
+            tuple(vote.signature for vote in votes),
+        )
+        await own.driver.frame_arrived(other.me, wire.encode_message(held, n=4))
+        while "KEY IN USE TWICE" not in own.gate.words:
+            await trio.sleep(0.1)
+        assert "NULLIFY of height 3, view 9" in json.dumps(silence(story))
+
+
+def nullified_by(story: Story, own: MemberNode, index: int) -> Vote:
+    """Return what a copy of a member signs: that it gives up a view far ahead."""
+    replica, view = own.replica, View(9)
+    signed = wire.vote_bytes(
+        VoteKind.NULLIFY,
+        replica.height,
+        view,
+        ZERO_DIGEST,
+        chain_id=Digest(story.network.genesis.network_id),
+        set_hash=replica.members.set_hash,
+    )
+    member = story.network.members[index]
+    voter = replica.members.index_of(member.id)
+    assert voter is not None
+    signature = member.sign["vote"](signed)
+    return Vote(VoteKind.NULLIFY, replica.height, view, ZERO_DIGEST, voter, signature)
 
 
 def forged_by_the_copy(story: Story, held: Certificate) -> Certificate:
