@@ -44,10 +44,17 @@ MIB = 1024 * 1024
 MEMBER, FOLLOWER = "authorized-1", "regular-1"
 
 
+async def size_of(link: LinkClient) -> int:
+    """Return how many entries a node has."""
+    size = (await link.call("status", {}))["size"]
+    assert isinstance(size, int)
+    return size
+
+
 async def sample(cluster: Cluster, member: LinkClient, follower: LinkClient) -> dict[str, Any]:
     """Return how far the nodes are, and the memory of both in MiB."""
-    entries = (await member.call("status", {}))["size"]
-    behind = entries - (await follower.call("status", {}))["size"]
+    entries = await size_of(member)
+    behind = entries - await size_of(follower)
     told: dict[str, Any] = {"entries": entries, "follower behind": behind}
     for label in (MEMBER, FOLLOWER):
         found = [memory_of(pid) for pid in descendants(cluster.pids(label)["node"])]
@@ -84,7 +91,7 @@ async def grow(cluster: Cluster, entries: int) -> list[dict[str, Any]]:
             batch = failed(bench, member, seq, requests)
             await submit(member, batch)
             await committed(member, batch)
-            size = (await member.link.call("status", {}))["size"]
+            size = await size_of(member.link)
             if size - samples[-1]["entries"] >= entries // SAMPLES:
                 samples.append(await sample(cluster, member.link, follower))
                 print(samples[-1], flush=True)
