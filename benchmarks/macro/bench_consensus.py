@@ -22,8 +22,8 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import closing
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import count
@@ -116,6 +116,25 @@ class Bench:
         )
         return self._signed(body, member)
 
+    def requests(self, count: int) -> list[list[SignedTransaction]]:
+        """Return ``count`` requests, a queue for each member."""
+        return [
+            [self.request(member) for _ in range(first, count, MEMBERS)]
+            for first, member in enumerate(self.members)
+        ]
+
+    def batches(self, own: Sequence[Sequence[SignedTransaction]]) -> list[list[SignedTransaction]]:
+        """Return what each member says of all these requests, a queue for each member."""
+        ids = [transaction.id for queue in own for transaction in queue]
+        starts = range(0, len(ids), BATCH_ITEMS_MAX)
+        return [
+            [
+                self.batch(member, seq, ids[start : start + BATCH_ITEMS_MAX])
+                for seq, start in enumerate(starts, 1)
+            ]
+            for member in self.members
+        ]
+
     def batch(self, member: Member, seq: int, requests: Sequence[str]) -> SignedTransaction:
         own = (Sha256("b" * 64), Sha256("c" * 64), Sha256("d" * 64))
         items = tuple(BuiltItem(Sha256(each), Sha256("a" * 64), 0, own) for each in requests)
@@ -192,20 +211,9 @@ async def measure(cluster: Cluster, commits: int, requests: int) -> dict[str, An
         before = ProcessorTime.of(cores)
         times = await singles(bench, commits)
         for_singles = ProcessorTime.of(cores) - before
-        own = [
-            [bench.request(member) for _ in range(first, requests, MEMBERS)]
-            for first, member in enumerate(bench.members)
-        ]
+        own = bench.requests(requests)
         ordered_s = await all_at_once(bench, own)
-        ids = [transaction.id for queue in own for transaction in queue]
-        starts = range(0, len(ids), BATCH_ITEMS_MAX)
-        batches = [
-            [
-                bench.batch(member, seq, ids[start : start + BATCH_ITEMS_MAX])
-                for seq, start in enumerate(starts, 1)
-            ]
-            for member in bench.members
-        ]
+        batches = bench.batches(own)
         lags = [
             NodeLag(member.link, node.layout.root)
             for member, node in zip(bench.members, cluster.members, strict=True)
@@ -217,18 +225,19 @@ async def measure(cluster: Cluster, commits: int, requests: int) -> dict[str, An
         nursery.cancel_scope.cancel()
     for lag in lags:
         lag.close()
+    items = requests * MEMBERS
     return {
         "commit_ms": _quantiles(times),
         "commits": commits,
         "commit_cpu_ms_all_nodes": round(1000 * for_singles.used_s / commits, 2),
         "commit_waited_for_processor_ms_all_nodes": round(1000 * for_singles.waited_s / commits, 2),
-        "requests": len(ids),
-        "requests_per_s": round(len(ids) / ordered_s, 1),
-        "items": len(ids) * MEMBERS,
-        "items_per_s": round(len(ids) * MEMBERS / attested_s, 1),
+        "requests": requests,
+        "requests_per_s": round(requests / ordered_s, 1),
+        "items": items,
+        "items_per_s": round(items / attested_s, 1),
         "index_lag_worst_s": round(max(lag.index.worst_s for lag in lags), 2),
         "published_lag_worst_s": round(max(lag.published.worst_s for lag in lags), 2),
-        "item_cpu_us_all_nodes": round(1e6 * for_items.used_s / (len(ids) * MEMBERS), 1),
+        "item_cpu_us_all_nodes": round(1e6 * for_items.used_s / items, 1),
         "open_requests_at_the_end": status["open_requests"],
         "height": status["height"],
     }
@@ -307,17 +316,24 @@ def _configure(config: Config) -> Config:
     return replace(config, build=replace(config.build, enabled=False))
 
 
-def run(folder: Path, commits: int, requests: int) -> dict[str, Any]:
-    """Measure the peers, then the network."""
+@contextmanager
+def network(folder: Path) -> Iterator[Cluster]:
+    """Yield four authorized nodes that are connected and take as much as they can."""
     params = replace(DEVNET_PARAMS, open_max=100_000, rate_per_hour=1_000_000, burst=100_000)
-    (folder / "peers").mkdir()
-    compared = peers(folder / "peers", commits)
     with Cluster.create(
-        folder / "net", authorized=MEMBERS, regular=0, configure=_configure, params=params
+        folder, authorized=MEMBERS, regular=0, configure=_configure, params=params
     ) as cluster:
         cluster.start()
         cluster.wait_ready(timeout_s=120)
         cluster.wait_connected()
+        yield cluster
+
+
+def run(folder: Path, commits: int, requests: int) -> dict[str, Any]:
+    """Measure the peers, then the network."""
+    (folder / "peers").mkdir()
+    compared = peers(folder / "peers", commits)
+    with network(folder / "net") as cluster:
         measured = trio.run(measure, cluster, commits, requests)
     return {"benchmark": "macro.consensus", "members": MEMBERS, **measured, "peers_ms": compared}
 

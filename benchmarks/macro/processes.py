@@ -75,6 +75,20 @@ def thread_times(pid: int) -> dict[int, float]:
     return found
 
 
+def database_s(pid: int) -> float:
+    """Return the seconds on a processor of a core's threads that run no Python: the database's.
+
+    They have the name of the process, while trio names those that it starts.
+    """
+    tasks = Path(f"/proc/{pid}/task")
+    name = (tasks / str(pid) / "comm").read_text()
+    return sum(
+        used
+        for thread, used in thread_times(pid).items()
+        if thread != pid and (tasks / str(thread) / "comm").read_text() == name
+    )
+
+
 @dataclass(frozen=True)
 class ProcessorTime:
     """Seconds on a processor, and seconds ready to run while others had the processors."""
