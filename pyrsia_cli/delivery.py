@@ -27,10 +27,19 @@ _OTHERS_BITS: Final = 0o077
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """An entry that matched: its leaf index, and the entry as ``search`` shows it."""
+    """An entry that matched: its leaf index, and the entry as ``search`` shows it.
+
+    ``statement`` is the leaf that made an older entry match, if one did.
+    """
 
     index: int
     entry: dict[str, object]
+    statement: int | None = None
+
+    @property
+    def name(self) -> str:
+        """What tells it from all other events about the same log."""
+        return f"{self.index}" if self.statement is None else f"{self.index}@{self.statement}"
 
     def encode(self) -> bytes:
         """Return one line of JSON without its end."""
@@ -74,7 +83,7 @@ class Webhook:
         body = event.encode()
         headers = {
             "Content-Type": "application/json",
-            "X-Pyrsia-Delivery": f"{self._origin}#{event.index}",
+            "X-Pyrsia-Delivery": f"{self._origin}#{event.name}",
         }
         if self._secret is not None:
             headers["X-Pyrsia-Signature"] = sign(body, self._secret)

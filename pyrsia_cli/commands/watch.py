@@ -23,6 +23,7 @@ from pyrsia_cli.delivery import Deliver, Event, Webhook, read_secret, to_stdout
 from pyrsia_cli.entries import shown
 from pyrsia_cli.output import note
 from pyrsia_cli.proving import HeadNotProvedError, Prover, load_following, trust_path
+from pyrsia_cli.retelling import HEIGHT_MAX, looks_at_statements, told_again, within
 from pyrsia_cli.settings import load_settings, settings_path
 from pyrsia_cli.watch_state import WatchState
 from pyrsia_node.model.canonical import JsonObject
@@ -55,6 +56,23 @@ class Watcher:
         """Begin after everything that is in the log now."""
         self.state.advance(self._insist(lambda: self._ask(None, 1)).as_of - 1)
 
+    def check_query(self) -> None:
+        """Refuse now what the node would refuse when a statement comes.
+
+        Raises:
+            InvalidInputError: the query is wrong, or so long that no block can be named with it.
+        """
+        self._insist(lambda: self._ask(None, 1))
+        if looks_at_statements(self.query):
+            try:
+                self._insist(lambda: self._ask(None, 1, query=within(self.query, HEIGHT_MAX)))
+            except InvalidInputError as error:
+                room = len(within("", HEIGHT_MAX))
+                raise InvalidInputError(
+                    f"too much for a watch: a watch of a status has {room} characters less than a"
+                    f" search, and a term and a parenthesis less: {error}"
+                ) from error
+
     def catch_up(self) -> None:
         """Deliver everything that matches and was not delivered, up to the node's checkpoint.
 
@@ -63,9 +81,10 @@ class Watcher:
             HeadNotProvedError: the node's head was not proved as often.
             VerificationError: the node sent what is not in the log.
         """
+        as_of = self._tell_again() if looks_at_statements(self.query) else None
         cursor = self.state.cursor
         while True:
-            page, leaves = self._insist(functools.partial(self._page, cursor))
+            page, leaves = self._insist(functools.partial(self._page, cursor, as_of))
             for hit, leaf in zip(page.hits, leaves, strict=True):
                 event = Event(hit.index, shown(hit, leaf, with_proof=self.with_proof))
                 self._insist(functools.partial(self.deliver, event))
@@ -78,17 +97,49 @@ class Watcher:
         if page.complete:
             self.state.advance(page.as_of - 1)
 
-    def _page(self, cursor: int | None) -> tuple[Search, list[JsonObject]]:
-        page = self._ask(cursor, PAGE)
+    def _tell_again(self) -> int:
+        """Deliver older entries that match by new statements; return the size that was looked at.
+
+        The state does not move: whoever is interrupted after this tells them again. The entries
+        behind the state are to be told as of the same size, so that no statement is passed over.
+        """
+        after = -1 if self.state.cursor is None else self.state.cursor
+        as_of = self._insist(lambda: self._ask(after, 1)).as_of
+
+        def ask(query: str, cursor: int | None, size: int) -> tuple[Search, list[JsonObject]]:
+            return self._insist(functools.partial(self._whole_page, query, cursor, size))
+
+        for told in told_again(ask, self.query, after=after, as_of=as_of):
+            entry = shown(told.entry, told.leaf, with_proof=self.with_proof)
+            event = Event(
+                told.entry.index, {**entry, "by_statement": told.statement}, told.statement
+            )
+            self._insist(functools.partial(self.deliver, event))
+        return as_of
+
+    def _whole_page(
+        self, query: str, cursor: int | None, as_of: int
+    ) -> tuple[Search, list[JsonObject]]:
+        page = self._ask(cursor, PAGE, query=query, as_of=as_of)
+        if not page.complete:
+            raise UnavailableError("the node's index is behind its log")
         return page, self.prover.prove(page.hits)
 
-    def _ask(self, cursor: int | None, limit: int) -> Search:
+    def _page(self, cursor: int | None, as_of: int | None) -> tuple[Search, list[JsonObject]]:
+        page = self._ask(cursor, PAGE, as_of=as_of)
+        return page, self.prover.prove(page.hits)
+
+    def _ask(
+        self, cursor: int | None, limit: int, *, query: str = "", as_of: int | None = None
+    ) -> Search:
         params: dict[str, str | int] = {
-            "q": self.query,
+            "q": query or self.query,
             "order": "log",
             "limit": limit,
             "proof": 1,
         }
+        if as_of is not None:
+            params["as_of"] = as_of
         if cursor is not None and cursor >= 0:
             params["cursor"] = cursor
         return self.api.get("/api/v1/search", Search, params)
@@ -160,8 +211,13 @@ def watch(  # noqa: PLR0917 - click passes options by name
     \b
     pyrsia watch 'pkg:pypi/django*' dep:six 'author:"Benjamin Peterson"'
     pyrsia watch sha256:4721f391ed90541f* --from 0 --until-caught-up
+    pyrsia watch 'pkg:pypi/six status:revoked' 'pkg:pypi/six status:withdrawn'
     pyrsia watch 'pkg:pypi/six' type:revoke --state six.json \\
         --webhook https://hooks.example/pyrsia --secret-file hook.key
+
+    An older entry is told again when a statement makes it match: `status:revoked` tells each entry
+    as it is revoked, with the statement in `by_statement`. The statements themselves are entries,
+    too: type:revoke, or the package's pkg: term.
 
     At least once: the state moves only after delivery. A receiver drops what it has seen by the
     header X-Pyrsia-Delivery, and checks X-Pyrsia-Signature, `sha256=` and the HMAC of the body.
@@ -182,6 +238,7 @@ def watch(  # noqa: PLR0917 - click passes options by name
     with NodeApi(settings) as api:
         prover = Prover(api, trusted)
         watcher = Watcher(api, prover, combined, deliver, state, retries, with_proof, time.sleep)
+        watcher.check_query()
         if state.cursor is None:
             if start is None:
                 watcher.begin_at_the_end()

@@ -3,112 +3,27 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import csv
+import dataclasses
 import hashlib
 import hmac
 import io
 import json
 import os
 import signal
-import subprocess
-import sys
-import threading
-from collections.abc import Awaitable, Callable, Iterator
-from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
 
 import pytest
 
+from pyrsia_node.model.digest import sha256_of
+from pyrsia_node.model.purl import Purl
+from pyrsia_node.model.statements import Deprecate, Revoke, Withdraw
 from pyrsia_node.tlog.verify import verify_entry
-from tests.fakes.gateway_process import Node, node, run_gateway
+from tests.fakes.command_at_a_gateway import PYRSIA, Receiver, Setting, bounded, scenario
 from tests.fakes.published_log import document, file_entry
 from tests.fakes.wheels import make_wheel
 
-PYRSIA = Path(sys.executable).parent / "pyrsia"
 INVALID, VERIFICATION, NOT_FOUND, UNAVAILABLE = 2, 3, 4, 5
-
-
-@dataclass
-class Finished:
-    code: int
-    out: str
-    err: str
-
-    def json(self) -> Any:
-        assert self.code == 0, self.err
-        return json.loads(self.out)
-
-    def lines(self) -> list[Any]:
-        assert self.code == 0, self.err
-        return [json.loads(line) for line in self.out.splitlines()]
-
-
-@dataclass
-class Setting:
-    node: Node
-    folder: Path
-    leaves: dict[str, int] = field(default_factory=dict)
-
-    def accept(self, name: str) -> int:
-        file, data = make_wheel(name, "1.0")
-        doc = document(f"pkg:pypi/{name}@1.0", file_entry(file, data))
-        self.leaves[name] = self.node.log.accept(doc)
-        return self.leaves[name]
-
-    def environment(self) -> dict[str, str]:
-        return {
-            "PATH": os.environ["PATH"],
-            "PYRSIA_CONFIG": str(self.folder / "pyrsia.toml"),
-            "COLUMNS": "200",
-            "HOME": str(self.folder),
-        }
-
-    async def pyrsia(self, *words: object, **more: str) -> Finished:
-        def run() -> Finished:
-            done = subprocess.run(
-                [PYRSIA, *map(str, words)],
-                env=self.environment() | more,
-                capture_output=True,
-                text=True,
-                timeout=50,
-                check=False,
-            )
-            return Finished(done.returncode, done.stdout, done.stderr)
-
-        return await asyncio.to_thread(run)
-
-
-def scenario(
-    folder: Path,
-    act: Callable[[Setting], Awaitable[None]],
-    environment: dict[str, str] | None = None,
-) -> None:
-    """Act on a gateway that runs in ``environment``, over three packages."""
-
-    async def run() -> None:
-        async with node(folder / "node") as own:
-            it = Setting(own, folder)
-            for name in ("six", "idna", "attrs"):
-                it.accept(name)
-            trust = folder / "net.trust"
-            trust.write_bytes(own.log.trust_file.encode())
-            async with run_gateway(own.layout, environment) as gateway:
-                port = gateway.url.rpartition(":")[2]
-                (folder / "pyrsia.toml").write_text(f"port = {port}\ntrust = '{trust}'\n")
-                await act(it)
-
-    asyncio.run(run())
-
-
-def bounded(folder: Path, module: str, name: str, value: int) -> dict[str, str]:
-    """Return the environment of a process in which a module's bound has another value."""
-    folder.mkdir()
-    code = f"import importlib\nimportlib.import_module({module!r}).{name} = {value}\n"
-    (folder / "sitecustomize.py").write_text(code)
-    return {"PYTHONPATH": str(folder)}
 
 
 def test_search_prints_proved_hits_in_every_form(tmp_path: Path) -> None:
@@ -268,49 +183,6 @@ def test_a_term_that_excludes_is_no_option_whatever_it_begins_with(tmp_path: Pat
     scenario(tmp_path, act)
 
 
-@dataclass
-class Receiver:
-    """A webhook's receiver: refuses what ``refuse`` says, keeps the rest."""
-
-    refuse: list[int] = field(default_factory=list)
-    taken: list[tuple[dict[str, str], bytes]] = field(default_factory=list)
-    asked: int = 0
-    url: str = ""
-    before_answer: Callable[[], object] = field(default=lambda: None)
-
-    @contextlib.contextmanager
-    def listen(self) -> Iterator[Receiver]:
-        receiver = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                body = self.rfile.read(int(self.headers["Content-Length"]))
-                receiver.asked += 1
-                status = receiver.refuse.pop(0) if receiver.refuse else 204
-                if status == 204:
-                    receiver.taken.append((dict(self.headers.items()), body))
-                receiver.before_answer()
-                self.send_response(status)
-                self.end_headers()
-
-            def log_message(self, *_args: object) -> None:
-                pass
-
-        server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{server.server_port}/hook"
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        try:
-            yield self
-        finally:
-            server.shutdown()
-            thread.join()
-            server.server_close()
-
-    def indexes(self) -> list[int]:
-        return [json.loads(body)["index"] for _, body in self.taken]
-
-
 def test_watch_delivers_each_match_once_and_goes_on_from_its_state(tmp_path: Path) -> None:
     async def act(it: Setting) -> None:
         state = tmp_path / "watch.json"
@@ -328,6 +200,89 @@ def test_watch_delivers_each_match_once_and_goes_on_from_its_state(tmp_path: Pat
         other = await it.pyrsia("watch", "zipp", "--state", state, "--until-caught-up")
         assert other.code == INVALID
         assert "the state of another watch" in other.err
+
+    scenario(tmp_path, act)
+
+
+@pytest.mark.parametrize(
+    "term", ["pkg:pypi/watched", 'author:"Grace Hopper"', "dep:wanted", "sha256:{digest}"]
+)
+def test_watch_follows_a_package_an_author_a_dependency_or_a_hash(
+    tmp_path: Path, term: str
+) -> None:
+    async def act(it: Setting) -> None:
+        file, data = make_wheel("watched", "1.0")
+        doc = document("pkg:pypi/watched@1.0", file_entry(file, data))
+        metadata = dataclasses.replace(doc.metadata, author="Grace Hopper", requires=("wanted>=2",))
+        doc = dataclasses.replace(doc, metadata=metadata)
+        words = ["watch", term.format(digest=hashlib.sha256(data).hexdigest())]
+        words += ["--state", str(tmp_path / "state"), "--until-caught-up"]
+        assert (await it.pyrsia(*words)).lines() == []
+        it.accept("other")
+        expected = it.node.log.accept(doc)
+        it.accept("wanted")
+        (event,) = (await it.pyrsia(*words)).lines()
+        assert (event["index"], event["verified"]) == (expected, True)
+        assert event["leaf"]["doc"]["metadata"]["author"] == "Grace Hopper"
+
+    scenario(tmp_path, act)
+
+
+def test_watch_of_a_status_tells_an_old_entry_when_a_statement_makes_it_match(
+    tmp_path: Path,
+) -> None:
+    async def act(it: Setting) -> None:
+        by, nonce = it.node.log.local.members[0].id, "07" * 16
+        data = make_wheel("six", "1.0")[1]
+        six, idna = Purl.parse("pkg:pypi/six@1.0"), Purl.parse("pkg:pypi/idna@1.0")
+        closed = ["watch", "status:revoked", "status:withdrawn", "--until-caught-up"]
+        closed += ["--state", str(tmp_path / "closed")]
+        advised = ["watch", "status:deprecated -author:nobody", "--until-caught-up"]
+        advised += ["--state", str(tmp_path / "advised")]
+        for words in (closed, advised):
+            assert (await it.pyrsia(*words)).lines() == []
+        state = it.node.log.state
+        revoked = state(Revoke(by, six, sha256_of(data), "steals", nonce))
+        withdrawn = state(Withdraw(by, idna, it.leaves["idna"], "mistaken", nonce))
+        project = Purl.parse("pkg:pypi/attrs")
+        advice = state(Deprecate(by, project, "use another", None, nonce))
+        it.accept("zipp")
+        with Receiver(refuse=[204, 503]).listen() as receiver:  # refuses the second once
+            hook = ["--webhook", receiver.url, "--retries", "0"]
+            assert (await it.pyrsia(*closed, *hook)).code == UNAVAILABLE
+            assert receiver.indexes() == [it.leaves["six"]]
+            done = await it.pyrsia(*closed, *hook)
+            assert done.code == 0, done.err
+            names = [headers["X-Pyrsia-Delivery"] for headers, _ in receiver.taken][1:]
+            events = [json.loads(body) for _, body in receiver.taken][1:]
+        told = [(it.leaves["six"], revoked), (it.leaves["idna"], withdrawn)]
+        assert [(event["index"], event["by_statement"]) for event in events] == told
+        assert [event["status"] for event in events] == ["revoked", "withdrawn"]
+        origin = it.node.log.trust.origin
+        assert names == [f"{origin}#{entry}@{statement}" for entry, statement in told]
+        (event,) = (await it.pyrsia(*advised)).lines()
+        assert (event["index"], event["by_statement"]) == (it.leaves["attrs"], advice)
+        for words in (closed, advised):
+            assert (await it.pyrsia(*words)).lines() == []
+        # From the beginning each is told once, in its place, as it stands now.
+        anew = ["watch", *closed[1:4], "--from", "0"]
+        assert [event["index"] for event in (await it.pyrsia(*anew)).lines()] == [
+            it.leaves["six"],
+            it.leaves["idna"],
+        ]
+
+    scenario(tmp_path, act)
+
+
+def test_watch_refuses_at_once_a_query_that_it_could_not_ask_of_one_block(tmp_path: Path) -> None:
+    async def act(it: Setting) -> None:
+        wrong = await it.pyrsia("watch", "statsu:open", "--until-caught-up")
+        assert (wrong.code, wrong.err.splitlines()[-1]) == (INVALID, "  ^")
+        names = " OR ".join(f"status:open{' ' * 150}" for _ in range(6))
+        assert (await it.pyrsia("search", names)).code == 0
+        long = await it.pyrsia("watch", names, "--until-caught-up", "--from", "0")
+        assert long.code == INVALID
+        assert "a watch of a status has 25 characters less" in long.err
 
     scenario(tmp_path, act)
 
