@@ -300,7 +300,8 @@ def _always_fresh(
 ) -> rules.Fresh | rules.Again | rules.NotYet | None:
     wanted = _propose(at)
     if isinstance(wanted, rules.Again):
-        return rules.Fresh(tuple(at.nullifications[view] for view in sorted(at.nullifications)))
+        newest = sorted(at.nullifications)[-wire.NULLIFICATIONS_MAX :]  # more would fit no frame
+        return rules.Fresh(tuple(at.nullifications[view] for view in newest))
     return wanted
 
 

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 import pytest
 
 from consensus.sim.batch import Job, run_job
 from consensus.sim.clock import MILLISECOND
+from consensus.sim.cluster import Cluster
 from consensus.sim.machine import (
     BUSY_US_MAX,
     JUDGE_US,
     SLOW_US,
     SLOWNESS_MAX,
     TRANSACTIONS_MAX,
+    TransactionKind,
+    transaction,
 )
 from consensus.sim.network import Network
 from consensus.sim.plan import IMPATIENT
+from consensus.sim.schedule import Submission
 from consensus.timing import Timing
 
 JOBS = (Job(164, 4), Job(168, 4), Job(285, 4), Job(68, 7))
@@ -55,6 +60,22 @@ def test_a_view_is_lost_to_a_slow_builder_and_the_log_goes_on(job: Job) -> None:
 
 def test_the_slowest_builder_outlasts_any_patience_with_a_first_view() -> None:
     assert 3 * Timing().delta_start_ms * MILLISECOND < BUSY_US_MAX
+
+
+@pytest.mark.timeout(240)
+@pytest.mark.parametrize("n", [4, 7])
+def test_a_block_full_of_slow_transactions_is_built_and_decided_by_the_least_patient(
+    n: int,
+) -> None:
+    for seed in range(4, 10):
+        drawn = Job(seed, n).schedule()
+        asked = tuple(
+            Submission(drawn.gst_us, drawn.sets[0][0], transaction(TransactionKind.SLOW, number))
+            for number in range(TRANSACTIONS_MAX)
+        )
+        outcome = Cluster(replace(drawn, timing=IMPATIENT, work=asked)).run()
+        assert outcome.violation is None, f"seed {seed}: {outcome.violation}"
+        assert outcome.recovery_us > 2 * TRANSACTIONS_MAX * SLOW_US
 
 
 def test_a_settled_leader_builds_and_is_judged_within_the_shortest_patience() -> None:
