@@ -151,3 +151,13 @@ def test_what_cannot_be_read_is_no_contradiction(tmp_path: Path, address: str) -
     assert run("http://127.0.0.1:9/").returncode == UNAVAILABLE
     assert run(address, "--network-id", "xyz").returncode == INVALID
     assert run("http://").returncode == INVALID
+
+
+def test_what_is_handed_on_is_taught_by_the_name_that_was_typed() -> None:
+    shown = " ".join(run("-h").stdout.split())
+    assert shown.startswith("Usage: pyrsia audit [OPTIONS] URL|DIR Derive")
+    assert "`pyrsia audit` takes that of `pyrsia config trust`" in shown
+    own = subprocess.run(
+        [PYRSIA.with_name("pyrsia-node"), "audit", "-h"], capture_output=True, text=True, check=True
+    )
+    assert own.stdout.startswith("Usage: pyrsia-node audit [OPTIONS] URL|DIR\n")

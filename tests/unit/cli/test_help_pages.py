@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import shlex
-import subprocess
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 import click
 import pytest
@@ -15,7 +12,6 @@ from click.testing import CliRunner
 from pyrsia_cli.main import cli
 from pyrsia_node.ledger.query import parse_query
 
-PYRSIA = Path(sys.executable).with_name("pyrsia")
 DEFERRED = {"audit", "devnet", "network"}
 """Commands whose pages are those of ``pyrsia-node``."""
 
@@ -77,9 +73,3 @@ def test_every_query_that_a_page_teaches_is_understood(path: tuple[str, ...]) ->
 def test_pages_of_reading_commands_have_examples_and_exit_codes(path: tuple[str, ...]) -> None:
     assert f"  pyrsia {path[0]}" in page(*path).replace("Usage: ", "")
     assert "Exit codes: 0 " in page(*path)
-
-
-def test_what_is_handed_on_is_taught_by_the_name_that_was_typed() -> None:
-    done = subprocess.run([PYRSIA, "audit", "-h"], capture_output=True, text=True, check=True)
-    assert done.stdout.startswith("Usage: pyrsia audit [OPTIONS] URL|DIR\n")
-    assert "pyrsia config trust" in " ".join(done.stdout.split())
