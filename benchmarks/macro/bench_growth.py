@@ -5,7 +5,7 @@ regular node follows: it executes every block and derives files and index. Its m
 of the authorized one, is taken at equal distances. What counts is what the processes made
 themselves (anonymous pages), and how that changes in the second half, when caches are full.
 
-    python -m benchmarks.macro.bench_growth [--entries 30000] [--out FILE.json]
+    python -m benchmarks.macro.bench_growth [--entries 150000] [--out FILE.json]
 """
 
 from __future__ import annotations
@@ -84,9 +84,11 @@ async def grow(cluster: Cluster, entries: int) -> list[dict[str, Any]]:
         samples = [await sample(cluster, member.link, follower)]
         while samples[-1]["entries"] < entries:
             requests = [bench.request(member) for _ in range(BATCH_ITEMS_MAX)]
+            async with trio.open_nursery() as senders:
+                for each in requests:
+                    senders.start_soon(submit, member, each)
             for each in requests:
-                await submit(member, each)
-            await committed(member, requests[-1])
+                await committed(member, each)
             seq += 1
             batch = failed(bench, member, seq, requests)
             await submit(member, batch)
@@ -132,7 +134,7 @@ def run(folder: Path, entries: int) -> dict[str, Any]:
 def main() -> int:
     """Measure, print, write; exit 1 if a target is missed."""
     parser = argparse.ArgumentParser(prog="bench_growth")
-    parser.add_argument("--entries", type=int, default=30_000)
+    parser.add_argument("--entries", type=int, default=150_000)
     parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="bench-growth-") as folder:
