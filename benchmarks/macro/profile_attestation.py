@@ -15,9 +15,7 @@ quarters: what it does as leader and as follower alone is told for one item, too
 from __future__ import annotations
 
 import argparse
-import json
 import sys
-import tempfile
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -25,18 +23,17 @@ from typing import Any, Final
 
 import trio
 
-from benchmarks.macro.bench_consensus import MEMBERS, Bench, all_at_once, network
+from benchmarks.macro.bench_consensus import MEMBERS, Bench, all_at_once
 from benchmarks.macro.index_lag import NodeLag, watched
 from benchmarks.macro.processes import ProcessorTime, database_s
 from benchmarks.macro.stacks import (
     SCHEDULER,
     Marks,
-    add_arguments,
     first_in,
     layer_of,
     read_stacks,
+    run_profile,
     sampled,
-    sampler_of,
     shares,
 )
 from pyrsia_node.devnet.cluster import Cluster
@@ -92,8 +89,9 @@ def by_role(tasks: Mapping[str, float]) -> dict[str, float]:
     }
 
 
-async def measure(cluster: Cluster, *, requests: int, sampler: str, folder: Path) -> dict[str, Any]:
+async def measure(cluster: Cluster, options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     """Sample one core while the items are ordered and until all are derived."""
+    requests, sampler = options.requests, options.sampler
     pid = cluster.pids(next(iter(cluster.nodes)))["core"]
     async with trio.open_nursery() as nursery:
         bench = Bench(cluster, nursery)
@@ -149,20 +147,7 @@ def main() -> int:
     """Profile, print, write."""
     parser = argparse.ArgumentParser(prog="profile_attestation")
     parser.add_argument("--requests", type=int, default=3300)
-    add_arguments(parser)
-    arguments = parser.parse_args()
-    sampler = sampler_of(arguments, parser)
-    with tempfile.TemporaryDirectory(prefix="profile-attestation-") as name:
-        folder = arguments.keep or Path(name)
-        with network(folder / "net") as cluster:
-            profile = partial(
-                measure, cluster, requests=arguments.requests, sampler=sampler, folder=folder
-            )
-            told = trio.run(profile)
-    show(told)
-    if arguments.out is not None:
-        arguments.out.write_text(json.dumps(told, indent=2) + "\n")
-    return 0
+    return run_profile(parser, measure, show)
 
 
 if __name__ == "__main__":

@@ -12,10 +12,8 @@ counted, are milliseconds.
 from __future__ import annotations
 
 import argparse
-import json
 import statistics
 import sys
-import tempfile
 import time
 from collections import Counter
 from collections.abc import Mapping
@@ -24,17 +22,16 @@ from typing import Any, Final
 
 import trio
 
-from benchmarks.macro.bench_consensus import MEMBERS, Bench, network, singles
+from benchmarks.macro.bench_consensus import MEMBERS, Bench, singles
 from benchmarks.macro.processes import ProcessorTime
 from benchmarks.macro.stacks import (
     SCHEDULER,
     Marks,
-    add_arguments,
     first_in,
     layer_of,
     read_stacks,
+    run_profile,
     sampled,
-    sampler_of,
     shares,
 )
 from pyrsia_node.devnet.cluster import Cluster
@@ -70,10 +67,9 @@ def above_idle(busy: Counter[str], idle: Counter[str], ratio: float) -> list[tup
     return shares({name: max(0.0, count - ratio * idle[name]) for name, count in busy.items()})
 
 
-async def measure(
-    cluster: Cluster, *, commits: int, idle_s: float, sampler: str, folder: Path
-) -> dict[str, Any]:
-    """Sample one core, idle and while it commits."""
+async def measure(cluster: Cluster, options: argparse.Namespace, folder: Path) -> dict[str, Any]:
+    """Sample one core, idle and while it commits; the stacks stay in ``folder``."""
+    commits, idle_s, sampler = options.singles, options.idle_s, options.sampler
     pid = cluster.pids(next(iter(cluster.nodes)))["core"]
     async with trio.open_nursery() as nursery:
         bench = Bench(cluster, nursery)
@@ -121,27 +117,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="profile_commit")
     parser.add_argument("--singles", type=int, default=120)
     parser.add_argument("--idle-s", type=float, default=15.0)
-    add_arguments(parser)
-    arguments = parser.parse_args()
-    sampler = sampler_of(arguments, parser)
-    with tempfile.TemporaryDirectory(prefix="profile-commit-") as name:
-        folder = arguments.keep or Path(name)
-        with network(folder / "net") as cluster:
-
-            async def run() -> dict[str, Any]:
-                return await measure(
-                    cluster,
-                    commits=arguments.singles,
-                    idle_s=arguments.idle_s,
-                    sampler=sampler,
-                    folder=folder,
-                )
-
-            told = trio.run(run)
-    show(told)
-    if arguments.out is not None:
-        arguments.out.write_text(json.dumps(told, indent=2) + "\n")
-    return 0
+    return run_profile(parser, measure, show)
 
 
 if __name__ == "__main__":

@@ -8,16 +8,21 @@ What counts as a share, and of what, is the business of the two profiles that us
 from __future__ import annotations
 
 import argparse
+import json
 import shutil
 import signal
+import tempfile
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import trio
+
+from benchmarks.macro.bench_consensus import network
+from pyrsia_node.devnet.cluster import Cluster
 
 SAMPLES_PER_S: Final = 250
 SAMPLER_S: Final = 30.0
@@ -28,6 +33,9 @@ SCHEDULER: Final = "trio's scheduler, the interpreter"
 
 Marks = Sequence[tuple[str, Sequence[str]]]
 """Names, and the parts of a frame's text by which a stack gets the name: the first that fits."""
+
+Measure = Callable[[Cluster, argparse.Namespace, Path], Awaitable[dict[str, Any]]]
+"""Measures a network by the options of the command line; stacks go into the folder."""
 
 LAYERS: Final[Marks] = (
     ("Noise: encrypting, decrypting", ("security/noise", "/noise/", "cryptography/")),
@@ -113,21 +121,32 @@ async def sampled(
     with trio.fail_after(SAMPLER_S):
         while not said.stat().st_size:
             await trio.sleep(0.05)
-    yield
-    process.send_signal(signal.SIGINT)
-    with trio.fail_after(SAMPLER_S):
-        await process.wait()
+    try:
+        yield
+    finally:
+        process.send_signal(signal.SIGINT)
+        with trio.fail_after(SAMPLER_S):
+            await process.wait()
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add what every profile takes."""
+def run_profile(
+    parser: argparse.ArgumentParser, measure: Measure, show: Callable[[Mapping[str, Any]], None]
+) -> int:
+    """Profile a network of four as the command line says, print, write; return the exit code.
+
+    Ends the program with a hint where there is no sampler.
+    """
     parser.add_argument("--sampler", default=shutil.which("py-spy"))
     parser.add_argument("--keep", type=Path, metavar="FOLDER", help="for stacks and the network")
     parser.add_argument("--out", type=Path, metavar="FILE.json")
-
-
-def sampler_of(arguments: argparse.Namespace, parser: argparse.ArgumentParser) -> str:
-    """Return the sampler's program; ends the program with a hint where there is none."""
+    arguments = parser.parse_args()
     if arguments.sampler is None:
         parser.error("no sampler: `pip install py-spy`, or --sampler PATH")
-    return str(arguments.sampler)
+    with tempfile.TemporaryDirectory(prefix=f"{parser.prog}-") as name:
+        folder = arguments.keep or Path(name)
+        with network(folder / "net") as cluster:
+            told = trio.run(measure, cluster, arguments, folder)
+    show(told)
+    if arguments.out is not None:
+        arguments.out.write_text(json.dumps(told, indent=2) + "\n")
+    return 0

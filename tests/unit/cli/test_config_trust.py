@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
@@ -14,6 +12,7 @@ from pyrsia_cli.main import cli
 from pyrsia_cli.settings import load_settings
 from pyrsia_node.model.errors import InvalidInputError, VerificationError
 from pyrsia_node.tlog.trust import TrustFile
+from tests.fakes.node_that_answers import Said, node_that_answers
 from tests.strategies.identities import genesis_of, identities
 
 GENESIS = genesis_of(identities(4))
@@ -21,29 +20,15 @@ TRUST = TrustFile(GENESIS.encode()).encode()
 NETWORK_ID = GENESIS.network_id.hex()
 
 
-class _Node(BaseHTTPRequestHandler):
-    def do_GET(self) -> None:
-        found = self.path == "/api/v1/trust"
-        self.send_response(200 if found else 404)
-        self.send_header("content-length", str(len(TRUST) if found else 0))
-        self.end_headers()
-        self.wfile.write(TRUST if found else b"")
-
-    def log_message(self, *_args: object) -> None:
-        """Say nothing: the tests' output is not the place."""
-
-
 @pytest.fixture
 def settings(tmp_path: Path) -> Iterator[Path]:
     """Run a node that gives its trust file; yield the path of settings that name it."""
-    with HTTPServer(("127.0.0.1", 0), _Node) as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-        thread.start()
-        path = tmp_path / "pyrsia.toml"
-        path.write_text(f"port = {server.server_port}\n")
+
+    def answer(_method: str, path: str, _body: bytes) -> Said:
+        return (200, TRUST) if path == "/api/v1/trust" else (404, b"")
+
+    with node_that_answers(tmp_path, answer) as path:
         yield path
-        server.shutdown()
-        thread.join()
 
 
 def trust(settings: Path, *words: str) -> Result:

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-import json
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import click
@@ -17,6 +14,7 @@ from click.testing import CliRunner
 from pyrsia_cli.commands import members
 from pyrsia_cli.main import cli
 from pyrsia_node.schema.motions import Members
+from tests.fakes.node_that_answers import node_that_answers, said
 
 NORTH, WEST = f"12D3KooW{'N' * 44}", f"12D3KooW{'W' * 44}"
 
@@ -69,30 +67,12 @@ def test_a_motion_shows_when_it_lapses_and_why_it_waits() -> None:
     assert shown["subject"] == "9d41000000000000"
 
 
-class _Node(BaseHTTPRequestHandler):
-    def do_GET(self) -> None:
-        body = json.dumps(ANSWER).encode()
-        self.send_response(200)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *_: object) -> None:
-        pass
-
-
 @pytest.fixture
-def node(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[HTTPServer]:
+def node(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """A node that answers, and settings that name it."""
-    with HTTPServer(("127.0.0.1", 0), _Node) as server:
-        settings = tmp_path / "pyrsia.toml"
-        settings.write_text(f"port = {server.server_port}\n")
+    with node_that_answers(tmp_path, lambda *_: said(ANSWER)) as settings:
         monkeypatch.setenv("PYRSIA_CONFIG", str(settings))
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        yield server
-        server.shutdown()
-        thread.join()
+        yield
 
 
 def shown(form: str) -> str:
@@ -121,7 +101,8 @@ def completed(command: click.Command, name: str, incomplete: str) -> list[str]:
     return [each.value for each in parameter.shell_complete(context, incomplete)]
 
 
-def test_labels_subjects_and_parameters_are_completed_from_the_node(node: HTTPServer) -> None:
+@pytest.mark.usefixtures("node")
+def test_labels_subjects_and_parameters_are_completed_from_the_node() -> None:
     assert completed(members.remove, "peer", "n") == ["north"]
     assert completed(members.approve, "subject", "9d") == ["9d41000000000000"]
     assert completed(members.set_param, "name", "") == ["burst", "min_authorized"]

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
@@ -13,6 +11,7 @@ from click.testing import CliRunner, Result
 
 from pyrsia_cli.main import cli
 from pyrsia_node.model.errors import InvalidInputError, UnavailableError
+from tests.fakes.node_that_answers import Said, node_that_answers, said
 
 NORTH = f"12D3KooW{'N' * 44}"
 SUBJECT, TRANSACTION = "9d" * 32, "ab" * 32
@@ -48,43 +47,25 @@ def bring(tmp_path: Path) -> Iterator[Bring]:
     """Yield what brings a motion at a node that gives this detail for it."""
     detail = [""]
 
-    class Node(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            is_members = self.path == "/api/v1/members"
-            self._say(members(detail[0]) if is_members else {"committed": True, "height": 12})
+    def answer(method: str, path: str, body: bytes) -> Said:
+        if method == "POST" and json.loads(body)["content"].get("sha256") == CLOSED:
+            why = "leaf 7 says revoke already"
+            return said({"error": {"kind": "invalid", "message": why}}, code=400)
+        if method == "POST":
+            return said(TAKEN)
+        is_members = path == "/api/v1/members"
+        return said(members(detail[0]) if is_members else {"committed": True, "height": 12})
 
-        def do_POST(self) -> None:
-            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            if body["content"].get("sha256") == CLOSED:
-                why = "leaf 7 says revoke already"
-                self._say({"error": {"kind": "invalid", "message": why}}, code=400)
-            else:
-                self._say(TAKEN)
+    token = tmp_path / "admin.token"
+    token.write_text("of this test\n")
+    with node_that_answers(tmp_path, answer) as settings:
+        settings.write_text(f'{settings.read_text()}token_file = "{token}"\n')
 
-        def _say(self, answer: object, *, code: int = 200) -> None:
-            body = json.dumps(answer).encode()
-            self.send_response(code)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
+        def run(why: str, *words: str) -> Result:
+            detail[0] = why
+            return CliRunner(env={"PYRSIA_CONFIG": str(settings)}).invoke(cli, words)
 
-        def log_message(self, *_: object) -> None:
-            """Say nothing: the tests' output is not the place."""
-
-    def run(said: str, *words: str) -> Result:
-        detail[0] = said
-        return CliRunner(env={"PYRSIA_CONFIG": str(settings)}).invoke(cli, words)
-
-    with HTTPServer(("127.0.0.1", 0), Node) as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-        thread.start()
-        settings = tmp_path / "pyrsia.toml"
-        token = tmp_path / "admin.token"
-        token.write_text("of this test\n")
-        settings.write_text(f'port = {server.server_port}\ntoken_file = "{token}"\n')
         yield run
-        server.shutdown()
-        thread.join()
 
 
 def test_a_motion_that_the_nodes_carry_out_is_said_to_be(bring: Bring) -> None:

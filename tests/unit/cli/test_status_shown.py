@@ -4,10 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
@@ -16,6 +12,7 @@ from click.testing import CliRunner, Result
 from pyrsia_cli.main import cli
 from pyrsia_node.core.member_methods import note_on
 from pyrsia_node.model.errors import UnavailableError
+from tests.fakes.node_that_answers import node_that_answers, said
 
 PEER = f"12D3KooW{'N' * 44}"
 COUNTS = dict.fromkeys(
@@ -49,35 +46,8 @@ WHOLE: dict[str, object] = {
 HALF: dict[str, object] = {"core": "down", "reason": "no answer within 5 s", "gateway": {}}
 
 
-@contextmanager
-def node(answer: dict[str, object]) -> Iterator[int]:
-    """A node that gives this answer to everything; its port."""
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            body = json.dumps(answer).encode()
-            self.send_response(200)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    with HTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        try:
-            yield server.server_port
-        finally:
-            server.shutdown()
-            thread.join()
-
-
 def status(folder: Path, answer: dict[str, object], *options: str) -> Result:
-    settings = folder / "pyrsia.toml"
-    with node(answer) as port:
-        settings.write_text(f"port = {port}\n")
+    with node_that_answers(folder, lambda *_: said(answer)) as settings:
         return CliRunner(env={"PYRSIA_CONFIG": str(settings)}).invoke(cli, ["status", *options])
 
 
