@@ -20,14 +20,17 @@ from pyrsia_node.schema.sections import (
     BuildSection,
     CacheSection,
     DataSection,
+    DockerSection,
     FaultSection,
     HttpSection,
     LogSection,
     NodeSection,
     P2pSection,
     PypiSection,
+    RegistrySection,
     Section,
 )
+from pyrsia_node.schema.upstreams import RegistryUpstream
 
 CONFIG_BYTES_MAX: Final = 256 * 1024
 """Largest configuration file, in bytes."""
@@ -48,6 +51,8 @@ class Config:
     p2p: P2pSection = field(default_factory=P2pSection)
     cache: CacheSection = field(default_factory=CacheSection)
     pypi: PypiSection = field(default_factory=PypiSection)
+    docker: DockerSection = field(default_factory=DockerSection)
+    registry: RegistrySection = field(default_factory=RegistrySection)
     build: BuildSection = field(default_factory=BuildSection)
     fault: FaultSection = field(default_factory=FaultSection)
     log: LogSection = field(default_factory=LogSection)
@@ -60,6 +65,8 @@ SECTIONS: Final[Mapping[str, type[Section]]] = {
     "p2p": P2pSection,
     "cache": CacheSection,
     "pypi": PypiSection,
+    "docker": DockerSection,
+    "registry": RegistrySection,
     "build": BuildSection,
     "fault": FaultSection,
     "log": LogSection,
@@ -103,7 +110,7 @@ def parse_config(text: str, *, source: str = "node.toml") -> Config:
         found = list(_section_problems(name, kind, values))
         problems += found
         if not found:
-            sections[name] = kind(**{key: _frozen(value) for key, value in values.items()})
+            sections[name] = kind(**_read(kind, values))
     if not problems:
         config = Config(**sections)
         problems += _contradictions(config)
@@ -188,6 +195,8 @@ def _contradictions(config: Config) -> Iterator[str]:
             f"data.url = {_show(config.data.url)}; allowed: {scheme}://…, because "
             f"data.tls = {_toml(config.data.tls)}"
         )
+    if bool(config.http.tls_certificate) != bool(config.http.tls_key):
+        yield "http.tls_certificate and http.tls_key: give both, or none"
     if config.http.port and (config.http.port, config.http.host) == (
         config.data.port,
         config.data.host,
@@ -199,8 +208,9 @@ def _is_required(declared: Field[Any]) -> bool:
     return declared.default is MISSING
 
 
-def _frozen(value: Any) -> Any:
-    return tuple(value) if isinstance(value, list) else value
+def _read(kind: type[Section], values: Mapping[str, object]) -> dict[str, Any]:
+    rules = {declared.name: declared.metadata["rule"] for declared in fields(kind)}
+    return {key: rules[key].read(value) for key, value in values.items()}
 
 
 def _suggest(name: str, known: Mapping[str, object]) -> str:
@@ -228,5 +238,9 @@ def _toml(value: object) -> str:
             return json.dumps(value, ensure_ascii=False)
         case tuple():
             return "[" + ", ".join(_toml(item) for item in value) + "]"
+        case RegistryUpstream():
+            url = f", url = {_toml(value.url)}" if value.url else ""
+            private = ", allow_private = true" if value.allow_private else ""
+            return f"{{ host = {_toml(value.host)}{url}{private} }}"
         case _:
             raise AssertionError(f"no configuration value: {value!r}")

@@ -1,6 +1,6 @@
 """What a value in the configuration may be: one rule per key, used to check, explain and document.
 
-A rule never changes a value; it says whether it fits and, in words, what would. Pure.
+A rule says whether a value fits and, in words, what would. Pure.
 """
 
 from __future__ import annotations
@@ -12,6 +12,9 @@ from dataclasses import dataclass
 from typing import Final
 from urllib.parse import urlsplit
 
+from pyrsia_node.model.errors import InvalidInputError
+from pyrsia_node.model.oci import check_host
+
 INTEGER_MAX: Final = 2**53 - 1
 
 _LABEL = re.compile(r"[a-z0-9.-]{1,64}\Z")
@@ -20,6 +23,7 @@ _HOST_NAME = re.compile(
     r"(?=.{1,253}\Z)[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9])?(\.[A-Za-z0-9_-]+)*\Z"
 )
 _RESERVED = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*-?\*?\Z")
+_REPOSITORY = re.compile(r"[a-z0-9]+([._-]+[a-z0-9]+)*(/[a-z0-9]+([._-]+[a-z0-9]+)*)*\Z")
 _USER = re.compile(r"([a-z_][a-z0-9_-]{0,31}|[0-9]{1,9})\Z")
 _TEXT_CHARACTERS_MAX: Final = 1024
 _LIST_ITEMS_MAX: Final = 256
@@ -32,10 +36,14 @@ class Rule:
     Attributes:
         allowed: the rule in words, to stand after "allowed: ".
         fits: whether a value parsed from TOML obeys the rule.
+        read: the value that the configuration holds for one that fits; lists become tuples.
     """
 
     allowed: str
     fits: Callable[[object], bool]
+    read: Callable[[object], object] = lambda value: (
+        tuple(value) if isinstance(value, list) else value
+    )
 
 
 def boolean() -> Rule:
@@ -71,6 +79,11 @@ def file_path() -> Rule:
     )
 
 
+def optional_path() -> Rule:
+    """Return the rule of a path that may be left empty."""
+    return _text('"", or a path, relative to the data directory or absolute', str.isprintable)
+
+
 def url(*schemes: str, may_be_empty: bool = True) -> Rule:
     """Return the rule of a URL without query and fragment."""
     words = " or ".join(f"{scheme}://HOST[:PORT][/PATH]" for scheme in schemes)
@@ -90,6 +103,26 @@ def peer_ids(*, may_be_star: bool = False) -> Rule:
     return _list(words, lambda v: bool(_PEER_ID.match(v)) or (may_be_star and v == "*"))
 
 
+def registry_host() -> Rule:
+    """Return the rule of a container registry's name."""
+    return _text("HOST[:PORT] in lower case", is_registry_host)
+
+
+def repository_prefixes() -> Rule:
+    """Return the rule of paths that repositories may begin with."""
+    return _list(
+        'a list of repository paths ("team", "team/tools")', lambda v: bool(_REPOSITORY.match(v))
+    )
+
+
+def origins() -> Rule:
+    """Return the rule of web origins, "*" meaning any."""
+    return _list(
+        'a list of origins ("https://ui.example"), or ["*"] for any',
+        lambda v: v == "*" or (is_url(v, ("https", "http")) and v.count("/") == 2),
+    )
+
+
 def reserved_names() -> Rule:
     """Return the rule of package names in normal form (PEP 503), "*" at the end for a prefix."""
     return _list(
@@ -102,6 +135,15 @@ def multiaddrs(*, with_peer: bool) -> Rule:
     """Return the rule of a list of TCP multiaddrs; ``with_peer`` demands /p2p/PEER at the end."""
     words = "a list of multiaddrs like /ip4/192.0.2.1/tcp/44000" + "/p2p/PEER" * with_peer
     return _list(words, lambda v: is_multiaddr(v, with_peer=with_peer))
+
+
+def is_registry_host(value: str) -> bool:
+    """Tell whether ``value`` is HOST[:PORT] in lower case."""
+    try:
+        check_host(value)
+    except InvalidInputError:
+        return False
+    return True
 
 
 def is_host(value: str) -> bool:

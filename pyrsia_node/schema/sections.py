@@ -10,6 +10,7 @@ from typing import Any, Final, TypeVar
 
 from pyrsia_node.schema import rules
 from pyrsia_node.schema.rules import Rule
+from pyrsia_node.schema.upstreams import DEFAULT_UPSTREAMS, RegistryUpstream, upstream_tables
 
 WORKER_UID_DEFAULT: Final = 64000
 """The build worker's user id when the node runs as root and build.user is empty: above what
@@ -49,6 +50,15 @@ class HttpSection:
     port: int = _key(7888, rules.integer(0, 65535), "0 lets the system choose.")
     admin_token_file: str = _key(
         "admin.token", rules.file_path(), "Holds the token that calls which change something need."
+    )
+    tls_certificate: str = _key(
+        "",
+        rules.optional_path(),
+        'PEM file with the certificate chain for clients; "" speaks plain HTTP.',
+    )
+    tls_key: str = _key("", rules.optional_path(), "PEM file with the certificate's key.")
+    cors_origins: tuple[str, ...] = _key(
+        (), rules.origins(), "Web pages of these origins may read what the node serves."
     )
 
 
@@ -107,6 +117,11 @@ class CacheSection:
         rules.integer(16 * 1024**2, rules.INTEGER_MAX, "bytes"),
         "Space for artifacts that this node did not build; least recently used goes first.",
     )
+    low_percent: int = _key(
+        90,
+        rules.integer(10, 100, "percent"),
+        "Once the space is exceeded, the cache shrinks to this share of it.",
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +160,91 @@ class PypiSection:
         default=False,
         rule=rules.boolean(),
         about="The upstream may live at a loopback, link-local or private address.",
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class DockerSection:
+    """[docker] Images of the network and of other registries."""
+
+    default_registry: str = _key(
+        "docker.io", rules.registry_host(), "The registry of images that are named without one."
+    )
+    upstreams: tuple[RegistryUpstream, ...] = _key(
+        DEFAULT_UPSTREAMS,
+        upstream_tables(),
+        "Registries that this node may ask: for imports, and for clients where policy allows.",
+    )
+    policy: str = _key(
+        "deny",
+        rules.one_of("deny", "upstream"),
+        "What happens to images that the log does not know.",
+    )
+    strict: bool = _key(
+        default=False,
+        rule=rules.boolean(),
+        about="One logged tag shuts the whole repository off from the upstream.",
+    )
+    fresh_seconds: int = _key(
+        60,
+        rules.integer(0, 30 * 86_400, "seconds"),
+        "How long an upstream's tag is believed without asking again.",
+    )
+    offline: bool = _key(
+        default=False, rule=rules.boolean(), about="Serve what is here, ask no upstream."
+    )
+    auth_file: str = _key(
+        "",
+        rules.optional_path(),
+        "Credentials for upstreams, in the format of containers-auth.json(5).",
+    )
+    request_on_miss: bool = _key(
+        default=False,
+        rule=rules.boolean(),
+        about="A pull of an unknown image asks the authorized nodes to import it.",
+    )
+    requests_per_hour: int = _key(
+        20, rules.integer(1, 1000), "Imports that pulls may ask for, in all."
+    )
+    serve_revoked: bool = _key(
+        default=False, rule=rules.boolean(), about="Serve what the network withdrew or revoked."
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class RegistrySection:
+    """[registry] Repositories of this node alone: what is pushed to it."""
+
+    enabled: bool = _key(
+        default=True, rule=rules.boolean(), about="Whether clients may push to this node."
+    )
+    anonymous: str = _key(
+        "auto",
+        rules.one_of("auto", "push", "pull", "none"),
+        "What clients without an account may do; auto is push on a loopback address, else pull.",
+    )
+    local_prefixes: tuple[str, ...] = _key(
+        (),
+        rules.repository_prefixes(),
+        "Repositories that are always this node's own: no upstream is asked about them.",
+    )
+    upload_days: int = _key(
+        1, rules.integer(1, 365, "days"), "An upload not touched for so long is dropped."
+    )
+    grace_minutes: int = _key(
+        60,
+        rules.integer(0, 365 * 1440, "minutes"),
+        "How long content stays that nothing needs any more.",
+    )
+    collect_minutes: int = _key(
+        10,
+        rules.integer(0, 1440, "minutes"),
+        "Pause between garbage collections; 0 leaves them to `pyrsia gc run`.",
+    )
+    validation_file: str = _key(
+        "",
+        rules.optional_path(),
+        'Rules for `pyrsia validate` and the admission webhook; "" allows everything.',
     )
 
 
@@ -206,6 +306,8 @@ Section = (
     | P2pSection
     | CacheSection
     | PypiSection
+    | DockerSection
+    | RegistrySection
     | BuildSection
     | FaultSection
     | LogSection

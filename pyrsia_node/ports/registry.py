@@ -1,0 +1,391 @@
+"""What the node-local registry stands on: a database of names, and space for uploads.
+
+``RegistryDb`` is files' names, never bytes; ``BlobUploads`` is bytes on their way to a digest.
+Embedded here are SQLite and files; PostgreSQL and an object store can take their places, with
+several gateways before them, because no state is kept in a gateway (docs/ARCHITECTURE.md 8). Both
+have a conformance suite in tests/conformance that any implementation must pass unchanged.
+
+Every method of ``RegistryDb`` is one transaction: durable on return, or nothing happened. It may be
+called from any thread and may block on the disk. Times are Unix milliseconds and come from the
+caller. Names were checked before (``model.oci``); digests are texts like ``sha256:…``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from pyrsia_node.model.errors import InvalidInputError
+from pyrsia_node.ports import BlobInfo
+
+
+class QuotaExceededError(InvalidInputError):
+    """A namespace would hold more than its settings allow; the text names both numbers."""
+
+
+class ImmutableTagError(InvalidInputError):
+    """A tag that may never move points elsewhere already; the text names where."""
+
+
+@dataclass(frozen=True, slots=True)
+class RepositoryBlob:
+    """A blob as a repository names it. ``digest`` is how it was pushed, ``sha256`` where it is."""
+
+    digest: str
+    sha256: str
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class StoredManifest:
+    """A manifest of a repository; its bytes are the blob ``sha256``.
+
+    ``needs`` are the digests of config, layers and manifests that must be there while it is;
+    ``annotations`` is canonical JSON text, for the referrers list.
+    """
+
+    digest: str
+    sha256: str
+    size: int
+    media: str
+    needs: tuple[str, ...] = ()
+    subject: str | None = None
+    artifact_type: str = ""
+    annotations: str = "{}"
+
+
+@dataclass(frozen=True, slots=True)
+class TagChange:
+    """A step in a tag's history; ``digest`` is empty where the tag was deleted.
+
+    ``number`` orders all changes of a registry.
+    """
+
+    number: int
+    tag: str
+    digest: str
+    media: str
+    size: int
+    actor: str
+    time_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """An upload session. ``offset`` is what the client was last told to be durable."""
+
+    id: str
+    repository: str
+    offset: int
+    started_ms: int
+    touched_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """A right on every repository whose path begins with ``prefix``, at a boundary; "" is all."""
+
+    prefix: str
+    may_push: bool
+
+
+@dataclass(frozen=True, slots=True)
+class User:
+    """An account. ``password`` is a hash that says its own algorithm (Argon2id, PyNaCl)."""
+
+    name: str
+    password: str
+    grants: tuple[Grant, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Namespace:
+    """Settings of all repositories under a prefix; the longest prefix that fits holds.
+
+    ``quota_bytes`` bounds the distinct blobs linked from it; None is no bound. ``is_private``:
+    who has no right to pull gets nothing, whatever anonymous clients may do elsewhere.
+    """
+
+    prefix: str
+    immutable_tags: bool = False
+    quota_bytes: int | None = None
+    is_private: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class UpstreamTag:
+    """What a tag meant at an upstream when it was last asked."""
+
+    host: str
+    repository: str
+    tag: str
+    digest: str
+    media: str
+    size: int
+    checked_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Proxied:
+    """A blob that came through an upstream proxy with credentials: kept locally, evictable."""
+
+    sha256: str
+    size: int
+    image: str
+    used_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """Why a blob is kept. ``kind``: blob, manifest, tag, subject, upload, proxied, grace."""
+
+    kind: str
+    repository: str
+    name: str
+    until_ms: int | None = field(default=None)
+
+
+class RegistryDb(Protocol):
+    """Repositories, tags and their history, uploads, users, namespaces, upstream tags."""
+
+    # ---------------------------------------------------------------- blobs and manifests
+
+    def add_blob(self, repository: str, blob: RepositoryBlob, *, now_ms: int) -> None:
+        """Make a blob part of a repository; again is a use of it, which renews its grace.
+
+        Raises:
+            QuotaExceededError: The namespace would hold more than it may; nothing changed.
+            UnavailableError: The blob is just being removed; try again.
+        """
+        ...
+
+    def blob(self, repository: str, digest: str) -> RepositoryBlob | None:
+        """Return a blob that is part of the repository."""
+        ...
+
+    def find_blob(self, digest: str) -> list[tuple[str, RepositoryBlob]]:
+        """Return (repository, blob) of every repository that has it, for a mount."""
+        ...
+
+    def remove_blob(self, repository: str, digest: str) -> bool:
+        """Take a blob out of a repository; tells whether it was there."""
+        ...
+
+    def put_manifest(
+        self,
+        repository: str,
+        manifest: StoredManifest,
+        tags: Sequence[str],
+        *,
+        actor: str,
+        now_ms: int,
+    ) -> None:
+        """Make a manifest part of a repository and let ``tags`` point to it, with history.
+
+        A tag that points there already makes no history.
+
+        Raises:
+            NotFoundError: Something it needs is not part of the repository; names all of it.
+            ImmutableTagError: A tag points elsewhere and may not move; nothing changed.
+            QuotaExceededError, UnavailableError: As ``add_blob``.
+        """
+        ...
+
+    def manifest(self, repository: str, reference: str) -> StoredManifest | None:
+        """Return the manifest that a tag or digest names."""
+        ...
+
+    def remove_manifest(self, repository: str, digest: str, *, actor: str, now_ms: int) -> bool:
+        """Take a manifest and every tag on it away; tells whether it was there.
+
+        Raises:
+            ImmutableTagError: A tag on it may not be deleted.
+        """
+        ...
+
+    def remove_tag(self, repository: str, tag: str, *, actor: str, now_ms: int) -> bool:
+        """Delete a tag; its history stays. Raises ImmutableTagError."""
+        ...
+
+    # ---------------------------------------------------------------- lists
+
+    def has_repository(self, repository: str) -> bool:
+        """Tell whether anything was ever pushed to it and is still there."""
+        ...
+
+    def repositories(self, *, after: str, limit: int) -> list[str]:
+        """Return names of repositories that hold a manifest, sorted bytewise, > ``after``."""
+        ...
+
+    def tags(self, repository: str, *, after: str, limit: int) -> list[str]:
+        """Return tags, sorted bytewise, > ``after``."""
+        ...
+
+    def referrers(self, repository: str, subject: str) -> list[StoredManifest]:
+        """Return the manifests whose subject is that digest, in order of digest."""
+        ...
+
+    def tag_history(
+        self, repository: str, tag: str, *, before: int | None, limit: int
+    ) -> list[TagChange]:
+        """Return changes of a tag, newest first, with numbers < ``before``."""
+        ...
+
+    # ---------------------------------------------------------------- uploads
+
+    def begin_upload(self, upload: Upload) -> None:
+        """Remember a new upload."""
+        ...
+
+    def upload(self, upload_id: str) -> Upload | None:
+        """Return an upload under way."""
+        ...
+
+    def advance_upload(self, upload_id: str, *, offset: int, now_ms: int) -> None:
+        """Remember how much is durable; raises NotFoundError."""
+        ...
+
+    def end_upload(self, upload_id: str) -> bool:
+        """Forget an upload; tells whether it was there."""
+        ...
+
+    def stale_uploads(self, *, before_ms: int, limit: int) -> list[Upload]:
+        """Return uploads not touched since; one that was only begun was touched then."""
+        ...
+
+    # ---------------------------------------------------------------- settings
+
+    def put_user(self, user: User) -> None:
+        """Add or replace an account."""
+        ...
+
+    def user(self, name: str) -> User | None:
+        """Return an account."""
+        ...
+
+    def users(self) -> list[User]:
+        """Return all accounts, by name."""
+        ...
+
+    def remove_user(self, name: str) -> bool:
+        """Delete an account; tells whether it was there."""
+        ...
+
+    def put_namespace(self, namespace: Namespace) -> None:
+        """Add or replace the settings of a prefix."""
+        ...
+
+    def namespaces(self) -> list[Namespace]:
+        """Return all settings, by prefix."""
+        ...
+
+    def remove_namespace(self, prefix: str) -> bool:
+        """Delete settings; tells whether they were there."""
+        ...
+
+    def usage(self, prefix: str) -> int:
+        """Return the bytes of the distinct blobs and manifests under a prefix."""
+        ...
+
+    # ---------------------------------------------------------------- upstreams
+
+    def note_upstream_tag(self, seen: UpstreamTag) -> None:
+        """Remember what a tag means at its upstream."""
+        ...
+
+    def upstream_tag(self, host: str, repository: str, tag: str) -> UpstreamTag | None:
+        """Return what a tag meant when it was last asked."""
+        ...
+
+    def note_proxied(self, proxied: Iterable[Proxied]) -> None:
+        """Remember local blobs that came through a proxy, or their newest uses."""
+        ...
+
+    def proxied(self, *, limit: int) -> list[Proxied]:
+        """Return them, least recently used first, without those that a repository holds."""
+        ...
+
+    # ---------------------------------------------------------------- garbage collection
+
+    def removable(self, *, before_ms: int, limit: int) -> list[RepositoryBlob]:
+        """Return blobs that nothing needs and that were last used before; also half removed ones.
+
+        Links of repositories to blobs that no manifest of theirs needs, last used before, do not
+        keep a blob.
+        """
+        ...
+
+    def begin_removal(self, sha256: str, *, before_ms: int) -> bool:
+        """Close a blob, if it is still removable: from now on ``add_blob`` waits for its end.
+
+        A crash after this leaves a row that ``removable`` gives again; the bytes may be gone.
+        """
+        ...
+
+    def end_removal(self, sha256: str) -> None:
+        """Forget a blob whose bytes are gone."""
+        ...
+
+    def reasons(self, digest: str, *, now_ms: int) -> list[Reason]:
+        """Return why a blob or manifest is kept; empty if nothing keeps it."""
+        ...
+
+    def known(self, sha256: Sequence[str]) -> set[str]:
+        """Return which of these bytes the registry knows at all, to find orphans."""
+        ...
+
+
+class UploadWriter(Protocol):
+    """The bytes of one upload, open for appending by one client at a time."""
+
+    @property
+    def offset(self) -> int:
+        """How many bytes there are."""
+        ...
+
+    def append(self, data: bytes | bytearray | memoryview) -> None:
+        """Add bytes; raises UnavailableError (disk full) and then takes no more."""
+        ...
+
+    def sync(self) -> None:
+        """Return when everything appended is durable."""
+        ...
+
+
+class BlobUploads(Protocol):
+    """Space for uploads, which survive a restart. Names were made by ``begin``, never by clients.
+
+    May be called from any thread and may block on the disk.
+    """
+
+    def begin(self) -> str:
+        """Return the name of a new, empty upload (22 characters of base64url, unguessable)."""
+        ...
+
+    def open(self, name: str, *, offset: int | None = None) -> AbstractContextManager[UploadWriter]:
+        """Open an upload for appending, dropping bytes beyond ``offset``, that were never told.
+
+        Raises:
+            NotFoundError: There is none.
+            UnavailableError: Another request is writing to it.
+        """
+        ...
+
+    def commit(self, name: str, digest: str) -> BlobInfo:
+        """Move a finished upload into the blob store, as local content; durable on return.
+
+        Raises:
+            NotFoundError: There is none.
+            VerificationError: The bytes hash to something else; the upload stays.
+        """
+        ...
+
+    def cancel(self, name: str) -> None:
+        """Drop an upload; absent is no error."""
+        ...
+
+    def names(self) -> list[str]:
+        """Return every upload that has bytes here, for garbage collection."""
+        ...
