@@ -86,7 +86,7 @@ class Fetcher:
             UnavailableError: Nobody who can be reached has it, or the disk is full.
             VerificationError: The store has another size under this digest than the log says.
         """
-        info = self._stored(artifact)
+        info = await self._stored(artifact)
         if info is None:
             info = await asyncio.shield(self._download(artifact).finished)
         if pin:
@@ -102,7 +102,7 @@ class Fetcher:
         for _ in range(3):
             # Blobs are evicted and downloads end between two calls: then ask the other one.
             with contextlib.suppress(NotFoundError, FileNotFoundError):
-                if self._stored(artifact) is not None:
+                if await self._stored(artifact) is not None:
                     return BlobReader(self._store, artifact.sha256)
                 return await self._download(artifact).open()
         raise UnavailableError(f"artifact {artifact.sha256} comes and goes; try again")
@@ -132,8 +132,12 @@ class Fetcher:
             await download.cancel()
         self._executor.shutdown(wait=True)
 
-    def _stored(self, artifact: Artifact) -> BlobInfo | None:
+    async def _stored(self, artifact: Artifact) -> BlobInfo | None:
         info = self._store.stat(artifact.sha256)
+        if info is not None and not self._store.is_shared(artifact.sha256):
+            # It was pushed here before; now the log vouches for it, and peers may have it.
+            await asyncio.to_thread(self._store.share, artifact.sha256)
+            info = self._store.stat(artifact.sha256)
         if info is not None and (info.size, info.pieces) != (artifact.size, artifact.pieces):
             raise VerificationError(
                 f"blob {artifact.sha256} has {info.size} bytes and piece root {info.pieces}; "

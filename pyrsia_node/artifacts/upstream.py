@@ -34,7 +34,7 @@ from pyrsia_node.model.errors import (
     VerificationError,
 )
 from pyrsia_node.ports import BlobInfo, BlobStore
-from pyrsia_node.store.blobs import reserve
+from pyrsia_node.store.blob_files import reserve
 
 PAGE_BYTES_MAX: Final = 32 * 1024 * 1024
 FILE_BYTES_MAX: Final = 16 * 1024**3

@@ -138,7 +138,11 @@ def _open_storage(
         if not folder.is_dir():
             raise NotFoundError(f"{folder} is missing; `pyrsia-node init` makes it")
     _clean_partial(layout.partial)
-    store = FileBlobStore(layout.blobs, cached_bytes_max=config.cache.bytes_max)
+    store = FileBlobStore(
+        layout.blobs,
+        cached_bytes_max=config.cache.bytes_max,
+        low_percent=config.cache.low_percent,
+    )
     direct = HttpsPieceSource(allow_plain=not config.data.tls)
     stack.push_async_callback(direct.close)
     source = FallbackPieceSource(direct, RelayPieceSource(layout.relay_socket))

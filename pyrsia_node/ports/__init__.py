@@ -70,7 +70,10 @@ PIECE_SIZE_BYTES = 4 * 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class BlobInfo:
-    """A stored blob. ``sha256`` is lowercase hex; ``pieces`` the hex piece root, if computed."""
+    """A stored blob. ``sha256`` is lowercase hex; ``pieces`` the hex piece root, if computed.
+
+    It always is for shared blobs.
+    """
 
     sha256: str
     size: int
@@ -80,6 +83,9 @@ class BlobInfo:
 class BlobStore(Protocol):
     """Content-addressed immutable files. A digest that is present is complete and verified.
 
+    A blob is *shared* (public: the log or a public upstream vouches for it, peers may have it, and
+    it may be evicted unless pinned), *local* (pushed, or fetched with credentials: never offered
+    to peers, never evicted, removed by the registry's garbage collection alone), or both.
     Every method may be called from any thread and may block on the disk.
     """
 
@@ -95,12 +101,39 @@ class BlobStore(Protocol):
         """Return the concatenated 32-byte piece hashes; raises NotFoundError."""
         ...
 
-    def adopt(self, path: str, sha256: str) -> BlobInfo:
-        """Re-hash a local file and move it in; raises VerificationError on another digest."""
+    def adopt(self, path: str, sha256: str, *, local: bool = False) -> BlobInfo:
+        """Re-hash a file and move it in; raises VerificationError on another digest."""
         ...
 
-    def adopt_pieces(self, path: str, sha256: str, piece_hashes: bytes) -> BlobInfo:
-        """Move in a file of ours whose every piece was checked already; nothing is re-hashed."""
+    def adopt_pieces(
+        self, path: str, sha256: str, piece_hashes: bytes, *, local: bool = False
+    ) -> BlobInfo:
+        """Move in a file of ours whose every piece was checked already; nothing is re-hashed.
+
+        A local blob may come with b"" for its piece hashes: they are computed when it is shared.
+        """
+        ...
+
+    def share(self, sha256: str) -> None:
+        """Make a local blob shared as well: somebody vouches for it; raises NotFoundError.
+
+        May read the whole blob, to compute its piece hashes.
+        """
+        ...
+
+    def keep_local(self, sha256: str) -> None:
+        """Make a shared blob local as well: a repository holds it; raises NotFoundError."""
+        ...
+
+    def drop_local(self, sha256: str) -> None:
+        """End that a blob is local; it goes unless it is shared. Absent is no error.
+
+        A leased digest raises UnavailableError.
+        """
+        ...
+
+    def is_shared(self, sha256: str) -> bool:
+        """Tell whether peers may have the blob; False if it is absent."""
         ...
 
     def lease(self, sha256: str) -> AbstractContextManager[str]:
@@ -115,7 +148,7 @@ class BlobStore(Protocol):
         ...
 
     def remove(self, sha256: str) -> None:
-        """Forget a blob; absent is no error. A leased digest raises UnavailableError."""
+        """Forget a shared blob; absent is no error. A leased digest raises UnavailableError."""
         ...
 
 

@@ -3,88 +3,108 @@
 A digest that is present is complete and was verified: bytes come in through :meth:`adopt`, which
 re-hashes them, or :meth:`adopt_pieces`, whose caller checked every piece. Layout under the root:
 
-* ``sha256/ab/<hex>``: the blobs, immutable;
-* ``pieces/ab/<hex>``: their concatenated piece hashes, derived;
+* ``sha256/ab/<hex>``: shared blobs, immutable; peers may have them, the cache may drop them;
+* ``local/ab/<hex>``: local blobs, the same way; a blob that is both is one file with two names;
+* ``pieces/ab/<hex>``: concatenated piece hashes, derived; every shared blob has them;
 * ``pins/<hex>``: empty files that name blobs which are never evicted;
 * ``incoming/``: temporary files, emptied at start.
 
 The store does not decide what a name means and takes no name from outside but a checked digest.
 One process opens it. Crash order of an adoption: temporary file synced, piece list written, blob
 renamed, folder synced. A crash in between leaves a temporary file (emptied at the next start) or a
-piece list without a blob (deleted by the scrub): never a digest with wrong or missing bytes.
-Format: docs/design/storage.md.
+piece list without a blob (deleted by the scrub): never a digest with wrong or missing bytes, and
+never a local blob under a shared name. Format: docs/design/storage.md.
 """
 
 from __future__ import annotations
 
 import contextlib
-import errno
-import hashlib
 import os
-import stat
-import tempfile
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
 
-from pyrsia_node.model.digest import is_hex
-from pyrsia_node.model.errors import (
-    InvalidInputError,
-    NotFoundError,
-    UnavailableError,
-    VerificationError,
-)
+from pyrsia_node.model.errors import NotFoundError, UnavailableError, VerificationError
 from pyrsia_node.ports import BlobInfo
+from pyrsia_node.store.blob_files import (
+    BlobFiles,
+    check_digest,
+    hash_stream,
+    sync_file,
+    unavailable,
+)
 from pyrsia_node.store.files import sync_directory
-from pyrsia_node.store.pieces import PIECE_HASH_BYTES, PieceHasher, piece_count, piece_root
-
-_COPY_BYTES: Final = 1024 * 1024
-_FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+from pyrsia_node.store.pieces import PIECE_HASH_BYTES, piece_count, piece_root
 
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What the store holds. ``cached_bytes`` counts evictable blobs alone."""
+    """What the store holds; a blob that is shared and local counts once.
+
+    ``cached_bytes`` counts evictable blobs alone, ``local_bytes`` all that are local.
+    """
 
     blobs: int
     bytes: int
     cached_bytes: int
     cached_bytes_max: int
+    local_bytes: int
     pinned: int
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """A blob as the cache sees it; ``used_ms`` is when it was last read or written."""
+
+    sha256: str
+    size: int
+    used_ms: int
+    is_shared: bool
+    is_local: bool
+    is_pinned: bool
+    is_leased: bool
+
+    @property
+    def is_evictable(self) -> bool:
+        """Whether the cache may drop it once nobody reads it."""
+        return self.is_shared and not self.is_local and not self.is_pinned
 
 
 @dataclass(slots=True)
 class _Entry:
     size: int
-    pinned: bool
+    pinned: bool = False
+    shared: bool = False
+    local: bool = False
     leases: int = 0
     root: str | None = None
     """The piece root, once somebody asked for it."""
+
+    @property
+    def is_evictable(self) -> bool:
+        return self.shared and not self.local and not self.pinned
 
 
 class FileBlobStore:
     """Implements ``ports.BlobStore``; see there for the contract of each method."""
 
-    def __init__(self, root: Path, *, cached_bytes_max: int) -> None:
+    def __init__(self, root: Path, *, cached_bytes_max: int, low_percent: int = 100) -> None:
         """Open the store at ``root``, creating its folders.
 
         Args:
             root: The ``blobs`` folder of a data directory.
-            cached_bytes_max: Evict the least recently used unpinned blobs above this many bytes.
+            cached_bytes_max: Above this many bytes of evictable blobs the least recently used go.
+            low_percent: Down to this share of it, so that not every new blob costs an old one.
         """
-        self._root = root
+        self._files = BlobFiles(root)
         self._cached_bytes_max = cached_bytes_max
+        self._cached_bytes_low = cached_bytes_max * low_percent // 100
         self._lock = threading.RLock()
         # Least recently used first. The only index; the files are the truth.
         self._entries: OrderedDict[str, _Entry] = OrderedDict()
         self._cached_bytes = 0
-        for folder in ("sha256", "pieces", "pins", "incoming"):
-            (root / folder).mkdir(parents=True, exist_ok=True)
-        for leftover in (root / "incoming").iterdir():
-            leftover.unlink()
         self._load()
 
     # ------------------------------------------------------------ reading
@@ -95,7 +115,7 @@ class FileBlobStore:
             entry = self._entries.get(sha256)
             if entry is None:
                 return None
-            if entry.root is None:
+            if entry.root is None and (entry.shared or self._files.pieces(sha256).exists()):
                 entry.root = piece_root(self.piece_hashes(sha256))
             return BlobInfo(sha256, entry.size, entry.root)
 
@@ -103,25 +123,36 @@ class FileBlobStore:
         """Tell whether the blob is stored; cheaper than :meth:`stat`."""
         return sha256 in self._entries
 
+    def is_shared(self, sha256: str) -> bool:
+        """Tell whether peers may have the blob; False if it is absent."""
+        entry = self._entries.get(sha256)
+        return entry is not None and entry.shared
+
+    def is_local(self, sha256: str) -> bool:
+        """Tell whether a repository holds the blob; False if it is absent."""
+        entry = self._entries.get(sha256)
+        return entry is not None and entry.local
+
     def path(self, sha256: str) -> str:
         """Return the file's path; raises NotFoundError."""
         with self._lock:
-            self._present(sha256)
-            return str(self._blob(sha256))
+            return str(self._path(sha256, self._present(sha256)))
 
     def piece_hashes(self, sha256: str) -> bytes:
         """Return the concatenated piece hashes, computing them anew if their file is damaged."""
         with self._lock:
-            size = self._present(sha256).size
+            entry = self._present(sha256)
+            path = self._path(sha256, entry)
+        listed = self._files.pieces(sha256)
         try:
-            hashes = self._list(sha256).read_bytes()
+            hashes = listed.read_bytes()
         except FileNotFoundError:
             hashes = b""
-        if len(hashes) == piece_count(size) * PIECE_HASH_BYTES:
+        if len(hashes) == piece_count(entry.size) * PIECE_HASH_BYTES:
             return hashes
-        with self._blob(sha256).open("rb") as blob:
-            _, hashes = _hash_stream(blob.fileno(), None)
-        self._write_small(self._list(sha256), hashes)
+        with path.open("rb") as blob:
+            _, hashes = hash_stream(blob.fileno(), None)
+        self._files.write_small(listed, hashes)
         return hashes
 
     @contextlib.contextmanager
@@ -131,7 +162,7 @@ class FileBlobStore:
             entry = self._present(sha256)
             entry.leases += 1
             self._entries.move_to_end(sha256)
-            path = self._blob(sha256)
+            path = self._path(sha256, entry)
         # The file's time carries the order of use over a restart; losing it costs nothing.
         with contextlib.suppress(OSError):
             os.utime(path)
@@ -146,22 +177,35 @@ class FileBlobStore:
         with self._lock:
             return list(self._entries)
 
+    def standing(self, sha256: str) -> Standing | None:
+        """Return how the cache sees a blob, or None."""
+        with self._lock:
+            entry = self._entries.get(sha256)
+            return None if entry is None else self._standing(sha256, entry)
+
+    def evictable(self) -> list[Standing]:
+        """Return the blobs that the cache may drop, least recently used first."""
+        with self._lock:
+            entries = [item for item in self._entries.items() if item[1].is_evictable]
+        return [self._standing(sha256, entry) for sha256, entry in entries]
+
     def usage(self) -> Usage:
         """Return what the store holds now."""
         with self._lock:
-            sizes = [entry.size for entry in self._entries.values()]
+            entries = list(self._entries.values())
             return Usage(
-                blobs=len(sizes),
-                bytes=sum(sizes),
+                blobs=len(entries),
+                bytes=sum(entry.size for entry in entries),
                 cached_bytes=self._cached_bytes,
                 cached_bytes_max=self._cached_bytes_max,
-                pinned=sum(entry.pinned for entry in self._entries.values()),
+                local_bytes=sum(entry.size for entry in entries if entry.local),
+                pinned=sum(entry.pinned for entry in entries),
             )
 
     # ------------------------------------------------------------ writing
 
-    def adopt(self, path: str, sha256: str) -> BlobInfo:
-        """Copy a local file in while hashing it, then delete the original.
+    def adopt(self, path: str, sha256: str, *, local: bool = False) -> BlobInfo:
+        """Copy a file in while hashing it, then delete the original.
 
         It is copied, not renamed: whoever made the file may still hold it open for writing.
 
@@ -170,77 +214,110 @@ class FileBlobStore:
             VerificationError: The file hashes to something else; the original stays.
             UnavailableError: The disk is full; the text names the path.
         """
-        _checked(sha256)
-        temporary, found, hashes = self._copy_in(path)
+        check_digest(sha256)
+        temporary, found, hashes = self._files.copy_in(path)
         try:
             if found != sha256:
                 raise VerificationError(f"{path} hashes to {found}, not {sha256}")
-            info = self.adopt_pieces(temporary, sha256, hashes)
+            info = self.adopt_pieces(temporary, sha256, hashes, local=local)
         finally:
             Path(temporary).unlink(missing_ok=True)
         with contextlib.suppress(OSError):
             Path(path).unlink()
         return info
 
-    def adopt_pieces(self, path: str, sha256: str, piece_hashes: bytes) -> BlobInfo:
+    def adopt_pieces(
+        self, path: str, sha256: str, piece_hashes: bytes, *, local: bool = False
+    ) -> BlobInfo:
         """Move in a file on the same file system whose every piece the caller has checked.
+
+        A local blob may come with no piece hashes: they are computed when it becomes shared.
 
         Raises:
             UnavailableError: The disk is full or failed; the text names the path.
         """
-        _checked(sha256)
-        target = self._blob(sha256)
+        check_digest(sha256)
+        target = self._files.blob(sha256, local=local)
         try:
-            size = _sync_file(path)
-            self._write_small(self._list(sha256), piece_hashes)
+            size = sync_file(path)
+            root = piece_root(piece_hashes) if piece_hashes or not local else None
+            if root is not None:
+                self._files.write_small(self._files.pieces(sha256), piece_hashes)
             target.parent.mkdir(exist_ok=True)
             with self._lock:
                 # A rename over an equal blob is harmless: open readers keep the old file.
                 Path(path).rename(target)
-                self._add(sha256, _Entry(size=size, pinned=False))
+                entry = self._add(sha256, size, local=local)
+                entry.root = root or entry.root
+                if entry.shared and entry.local:
+                    self._files.link(target, self._files.blob(sha256, local=not local))
             sync_directory(target.parent)
         except OSError as error:
-            raise _unavailable(error, str(target)) from error
+            raise unavailable(error, str(target)) from error
         self.evict()
-        return BlobInfo(sha256, size, piece_root(piece_hashes))
+        return BlobInfo(sha256, size, entry.root)
+
+    def share(self, sha256: str) -> None:
+        """Make a local blob shared as well; reads it once if its pieces are not known.
+
+        Raises:
+            NotFoundError: It is not stored here.
+            UnavailableError: The disk is full or failed; the text names the path.
+        """
+        self.piece_hashes(sha256)  # first: a shared blob always has its list
+        self._add_class(sha256, local=False)
+        self.evict()
+
+    def keep_local(self, sha256: str) -> None:
+        """Make a shared blob local as well.
+
+        Raises:
+            NotFoundError: It is not stored here.
+            UnavailableError: The disk is full or failed; the text names the path.
+        """
+        self._add_class(sha256, local=True)
+
+    def drop_local(self, sha256: str) -> None:
+        """End that a blob is local; it goes unless it is shared. Absent is no error.
+
+        Raises:
+            UnavailableError: It is being read.
+        """
+        self._drop_class(sha256, local=True)
+        self.evict()
 
     def pin(self, sha256: str) -> None:
         """Never evict this blob, across restarts; raises NotFoundError."""
         with self._lock:
             entry = self._present(sha256)
             if not entry.pinned:
-                self._write_small(self._root / "pins" / sha256, b"")
-                sync_directory(self._root / "pins")  # else a power cut could still lose the pin
-                entry.pinned = True
-                self._cached_bytes -= entry.size
+                pin = self._files.pin(sha256)
+                self._files.write_small(pin, b"")
+                sync_directory(pin.parent)  # else a power cut could still lose the pin
+                with self._changing(entry):
+                    entry.pinned = True
 
     def remove(self, sha256: str) -> None:
-        """Forget a blob; absent is no error. A leased digest raises UnavailableError."""
-        with self._lock:
-            entry = self._entries.get(sha256)
-            if entry is None:
-                return
-            if entry.leases:
-                raise UnavailableError(f"blob {sha256} is being read")
-            self._drop(sha256)
+        """Forget a shared blob; absent is no error. A leased digest raises UnavailableError."""
+        self._drop_class(sha256, local=False)
 
     def evict(self) -> list[str]:
-        """Remove unpinned, unleased blobs, least recently used first, down to the limit.
+        """Drop evictable blobs that nobody reads, least recently used first.
 
-        The most recently used blob always stays: an artifact larger than the whole limit is
-        served to whom asked for it and goes when the next one comes.
+        Starts above the limit and ends at the low mark. The most recently used one always stays:
+        an artifact larger than the whole limit is served to whom asked for it and goes when the
+        next one comes.
         """
         evicted: list[str] = []
         with self._lock:
             if self._cached_bytes <= self._cached_bytes_max:
                 return evicted
-            for sha256 in list(self._entries)[:-1]:
-                entry = self._entries[sha256]
-                if entry.pinned or entry.leases:
+            for sha256 in [key for key, entry in self._entries.items() if entry.is_evictable][:-1]:
+                if self._entries[sha256].leases:
                     continue
-                self._drop(sha256)
+                self._forget(sha256)
                 evicted.append(sha256)
-                if self._cached_bytes <= self._cached_bytes_max:
+                if self._cached_bytes <= self._cached_bytes_low:
                     break
         return evicted
 
@@ -251,41 +328,45 @@ class FileBlobStore:
         """
         for sha256 in self.digests():
             try:
-                with self.lease(sha256) as path, Path(path).open("rb") as blob:
-                    found, hashes = _hash_stream(blob.fileno(), None)
+                with self.lease(sha256) as path:
+                    found, hashes = _hash_file(path)
             except NotFoundError:
                 continue  # evicted meanwhile
-            except OSError as error:
-                found, hashes = str(error), b""
+            listed = self._files.pieces(sha256)
             if found != sha256:
                 with self._lock:
-                    self._drop(sha256)
-                yield sha256, f"{self._blob(sha256)}: {found}"
-            elif self.piece_hashes(sha256) != hashes:
-                self._write_small(self._list(sha256), hashes)
-                yield sha256, f"{self._list(sha256)}: did not match the blob; written anew"
-        for listed in (self._root / "pieces").glob("??/*"):
+                    self._forget(sha256)
+                yield sha256, f"{path}: {found}"
+            elif listed.exists() and self.piece_hashes(sha256) != hashes:
+                self._files.write_small(listed, hashes)
+                yield sha256, f"{listed}: did not match the blob; written anew"
+        for listed in self._files.piece_lists():
             if listed.name not in self._entries:
                 listed.unlink(missing_ok=True)
 
     # ------------------------------------------------------------ inside
 
     def _load(self) -> None:
-        pins = {pin.name for pin in (self._root / "pins").iterdir()}
-        found: list[tuple[int, str, int]] = []
-        for folder in (self._root / "sha256").iterdir():
-            for file in folder.iterdir():
-                if is_hex(file.name, size=32):
-                    status = file.stat()
-                    found.append((status.st_mtime_ns, file.name, status.st_size))
-        for _, name, size in sorted(found):
-            self._add(name, _Entry(size=size, pinned=name in pins))
+        pinned = self._files.pinned()
+        found: dict[str, tuple[os.stat_result, _Entry]] = {}
+        for file in self._files.blobs(local=False):
+            status = file.stat()
+            entry = _Entry(size=status.st_size, pinned=file.name in pinned, shared=True)
+            found[file.name] = status, entry
+        for file in self._files.blobs(local=True):
+            status = file.stat()
+            entry = _Entry(size=status.st_size, pinned=file.name in pinned)
+            shared, entry = found.setdefault(file.name, (status, entry))
+            entry.local = True
+            if shared.st_ino != status.st_ino:
+                # A crash in the middle of adopting it again: both are whole; one is enough.
+                self._files.link(self._files.blob(file.name, local=False), file)
+        for name, (_, entry) in sorted(found.items(), key=lambda it: (it[1][0].st_mtime_ns, it[0])):
+            self._entries[name] = entry
+            self._cached_bytes += entry.size if entry.is_evictable else 0
 
-    def _blob(self, sha256: str) -> Path:
-        return self._root / "sha256" / sha256[:2] / sha256
-
-    def _list(self, sha256: str) -> Path:
-        return self._root / "pieces" / sha256[:2] / sha256
+    def _path(self, sha256: str, entry: _Entry) -> Path:
+        return self._files.blob(sha256, local=not entry.shared)
 
     def _present(self, sha256: str) -> _Entry:
         entry = self._entries.get(sha256)
@@ -293,106 +374,70 @@ class FileBlobStore:
             raise NotFoundError(f"blob {sha256[:64]} is not stored here")
         return entry
 
-    def _add(self, sha256: str, entry: _Entry) -> None:
-        if self._entries.setdefault(sha256, entry) is entry and not entry.pinned:
-            self._cached_bytes += entry.size
-        self._entries.move_to_end(sha256)
+    def _standing(self, sha256: str, entry: _Entry) -> Standing:
+        try:
+            used_ms = self._path(sha256, entry).stat().st_mtime_ns // 1_000_000
+        except OSError:
+            used_ms = 0  # dropped meanwhile
+        return Standing(
+            sha256, entry.size, used_ms, entry.shared, entry.local, entry.pinned, entry.leases > 0
+        )
 
-    def _drop(self, sha256: str) -> None:
+    @contextlib.contextmanager
+    def _changing(self, entry: _Entry) -> Iterator[None]:
+        """Keep the count of cached bytes right over a change of what the entry is."""
+        before = entry.size if entry.is_evictable else 0
+        yield
+        self._cached_bytes += (entry.size if entry.is_evictable else 0) - before
+
+    def _add(self, sha256: str, size: int, *, local: bool) -> _Entry:
+        entry = self._entries.setdefault(sha256, _Entry(size=size))
+        self._entries.move_to_end(sha256)
+        with self._changing(entry):
+            entry.local, entry.shared = entry.local or local, entry.shared or not local
+        return entry
+
+    def _add_class(self, sha256: str, *, local: bool) -> None:
+        target = self._files.blob(sha256, local=local)
+        try:
+            with self._lock:
+                entry = self._present(sha256)
+                if not (entry.local if local else entry.shared):
+                    self._files.link(self._path(sha256, entry), target)
+                self._add(sha256, entry.size, local=local)
+            sync_directory(target.parent)
+        except OSError as error:
+            raise unavailable(error, str(target)) from error
+
+    def _drop_class(self, sha256: str, *, local: bool) -> None:
+        with self._lock:
+            entry = self._entries.get(sha256)
+            if entry is None or not (entry.local if local else entry.shared):
+                return
+            if entry.leases:
+                raise UnavailableError(f"blob {sha256} is being read")
+            if not (entry.local and entry.shared):
+                self._forget(sha256)
+                return
+            self._files.blob(sha256, local=local).unlink(missing_ok=True)
+            with self._changing(entry):
+                entry.local, entry.shared = not local, local
+
+    def _forget(self, sha256: str) -> None:
         # The blob goes first: without it, list and pin mean nothing.
-        for path in (self._blob(sha256), self._list(sha256), self._root / "pins" / sha256):
-            path.unlink(missing_ok=True)
+        for local in (False, True):
+            self._files.blob(sha256, local=local).unlink(missing_ok=True)
+        self._files.pieces(sha256).unlink(missing_ok=True)
+        self._files.pin(sha256).unlink(missing_ok=True)
         entry = self._entries.pop(sha256, None)
-        if entry is not None and not entry.pinned:
+        if entry is not None and entry.is_evictable:
             self._cached_bytes -= entry.size
 
-    def _copy_in(self, path: str) -> tuple[str, str, bytes]:
-        source = _open_regular(path)
-        target, temporary = tempfile.mkstemp(dir=self._root / "incoming")
-        try:
-            reserve(target, os.fstat(source).st_size, temporary)
-            found, hashes = _hash_stream(source, target)
-            # The file may have shrunk since: drop what was reserved beyond its end.
-            os.ftruncate(target, os.lseek(target, 0, os.SEEK_CUR))
-            os.fchmod(target, 0o644)
-        except OSError as error:
-            Path(temporary).unlink()
-            raise _unavailable(error, f"{temporary} from {path}") from error
-        except UnavailableError:
-            Path(temporary).unlink()
-            raise
-        finally:
-            os.close(source)
-            os.close(target)
-        return temporary, found, hashes
 
-    def _write_small(self, path: Path, data: bytes) -> None:
-        path.parent.mkdir(exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=self._root / "incoming")
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(temporary).rename(path)
-
-
-def reserve(handle: int, size: int, path: str) -> None:
-    """Reserve ``size`` bytes of disk for an open file.
-
-    Raises:
-        UnavailableError: There is no room; the text names ``path``.
-    """
-    if size == 0:
-        return
+def _hash_file(path: str) -> tuple[str, bytes]:
+    """Return SHA-256 and piece hashes of a file; why it cannot be read in place of the first."""
     try:
-        os.posix_fallocate(handle, 0, size)
+        with Path(path).open("rb") as blob:
+            return hash_stream(blob.fileno(), None)
     except OSError as error:
-        if error.errno not in _FULL:
-            raise
-        raise _unavailable(error, path, needed=size) from error
-
-
-def _hash_stream(source: int, target: int | None) -> tuple[str, bytes]:
-    """Return SHA-256 and piece hashes of the rest of ``source``, copying it to ``target``."""
-    whole, pieces = hashlib.sha256(), PieceHasher()
-    buffer = bytearray(_COPY_BYTES)
-    view = memoryview(buffer)
-    while count := os.readv(source, [buffer]):
-        whole.update(view[:count])
-        pieces.update(view[:count])
-        written = 0
-        while target is not None and written < count:
-            written += os.write(target, view[written:count])
-    return whole.hexdigest(), pieces.finish()
-
-
-def _open_regular(path: str) -> int:
-    # Not through a link, and never waiting for the other end of a pipe: builds are hostile.
-    try:
-        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    except OSError as error:
-        raise InvalidInputError(f"cannot adopt {path}: {error.strerror}") from error
-    if not stat.S_ISREG(os.fstat(handle).st_mode):
-        os.close(handle)
-        raise InvalidInputError(f"cannot adopt {path}: not a regular file")
-    return handle
-
-
-def _sync_file(path: str) -> int:
-    handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    try:
-        os.fsync(handle)
-        return os.fstat(handle).st_size
-    finally:
-        os.close(handle)
-
-
-def _checked(sha256: str) -> None:
-    # The digest becomes a path: nothing but 64 lowercase hex digits may pass.
-    if not is_hex(sha256, size=32):
-        raise InvalidInputError(f"digest {sha256!r:.80} is not 64 lowercase hex digits")
-
-
-def _unavailable(error: OSError, path: str, needed: int = 0) -> UnavailableError:
-    wanted = f" ({needed} bytes needed)" if needed else ""
-    return UnavailableError(f"cannot write {path}{wanted}: {error.strerror}")
+        return str(error), b""

@@ -28,7 +28,7 @@ from pyrsia_node.model.errors import (
     VerificationError,
 )
 from pyrsia_node.ports import PIECE_SIZE_BYTES
-from pyrsia_node.store.blobs import reserve
+from pyrsia_node.store.blob_files import reserve
 from pyrsia_node.store.pieces import (
     ARTIFACT_BYTES_MAX,
     PIECE_LIST_BYTES_MAX,

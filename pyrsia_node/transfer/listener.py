@@ -3,8 +3,9 @@
 ``GET|HEAD /blobs/{sha256}`` with ranges, ``GET|HEAD /blobs/{sha256}/pieces``. A download that is
 still in progress is offered, too: ``X-Pyrsia-Have`` shows its bitmap of checked pieces (base64),
 and ranges that lie within checked pieces are answered. That is what helps when many nodes fetch a
-new artifact at once. Nothing here is secret: what is stored was logged or published, and whoever
-knows a digest may have the bytes. Contract: docs/spec/http-api.md.
+new artifact at once. Only shared blobs are here: what was logged or published, and whoever knows a
+digest may have the bytes. A blob that is merely local (pushed, or fetched with credentials) is not
+found, its piece list neither. Contract: docs/spec/http-api.md.
 """
 
 from __future__ import annotations
@@ -91,6 +92,7 @@ class BlobListener:
         if partial is not None and partial.pieces.hashes is not None:
             hashes = partial.pieces.hashes
         else:
+            self._check_shared(sha256)
             hashes = self._store.piece_hashes(sha256)
         await answer(scope, send, 200, hashes, media=_MEDIA)
 
@@ -99,6 +101,7 @@ class BlobListener:
         if partial is not None:
             await self._send_partial(scope, receive, send, partial)
             return
+        self._check_shared(sha256)
         reader = BlobReader(self._store, sha256)
         try:
             await send_reader(
@@ -106,6 +109,11 @@ class BlobListener:
             )
         finally:
             reader.close()
+
+    def _check_shared(self, sha256: str) -> None:
+        # The same words as for a blob that is absent: nobody learns what was pushed here.
+        if not self._store.is_shared(sha256):
+            raise NotFoundError(f"blob {sha256} is not stored here")
 
     async def _send_partial(
         self, scope: Scope, receive: Receive, send: Send, partial: Partial

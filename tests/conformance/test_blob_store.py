@@ -126,10 +126,83 @@ def test_leased_blob_is_not_removed(store: BlobStore, tmp_path: Path) -> None:
     assert store.stat(sha256) is None
 
 
+@pytest.mark.parametrize("local", [False, True])
+def test_blob_is_shared_unless_it_was_adopted_as_local(
+    store: BlobStore,
+    tmp_path: Path,
+    local: bool,  # noqa: FBT001 - pytest gives parameters by name
+) -> None:
+    path, sha256 = _outside(tmp_path, b"mine or everybody's")
+    store.adopt(path, sha256, local=local)
+    assert store.is_shared(sha256) is not local
+    assert Path(store.path(sha256)).read_bytes() == b"mine or everybody's"
+
+
+def test_local_pieces_are_adopted_without_hashes_that_nobody_needs_yet(
+    store: BlobStore, tmp_path: Path
+) -> None:
+    path, sha256 = _outside(tmp_path, b"pushed")
+    info = store.adopt_pieces(path, sha256, b"", local=True)
+    assert (info.sha256, info.size, info.pieces) == (sha256, 6, None)
+    assert store.stat(sha256) == info
+    store.share(sha256)
+    shared = store.stat(sha256)
+    assert shared is not None
+    assert shared.pieces == piece_root(piece_hash(b"pushed"))
+    assert store.piece_hashes(sha256) == piece_hash(b"pushed")
+
+
+def test_blob_of_both_classes_stays_until_the_last_one_ends(
+    store: BlobStore, tmp_path: Path
+) -> None:
+    for first_local in (False, True):
+        path, sha256 = _outside(tmp_path, b"both %d" % first_local)
+        store.adopt(path, sha256, local=first_local)
+        (store.share if first_local else store.keep_local)(sha256)
+        assert store.is_shared(sha256)
+        (store.remove if first_local else store.drop_local)(sha256)
+        assert store.is_shared(sha256) is not first_local
+        assert Path(store.path(sha256)).read_bytes() == b"both %d" % first_local
+        (store.drop_local if first_local else store.remove)(sha256)
+        assert store.stat(sha256) is None
+        assert not store.is_shared(sha256)
+
+
+def test_adopting_again_in_the_other_class_makes_it_both(store: BlobStore, tmp_path: Path) -> None:
+    sha256 = hashlib.sha256(b"again").hexdigest()
+    for local in (True, False, True):
+        path, _ = _outside(tmp_path, b"again")
+        store.adopt(path, sha256, local=local)
+    store.drop_local(sha256)
+    assert store.is_shared(sha256)
+    assert Path(store.path(sha256)).read_bytes() == b"again"
+
+
+def test_ending_one_class_never_ends_the_other(store: BlobStore, tmp_path: Path) -> None:
+    path, sha256 = _outside(tmp_path, b"local alone")
+    store.adopt(path, sha256, local=True)
+    store.remove(sha256)
+    assert store.stat(sha256) is not None
+    path, sha256 = _outside(tmp_path, b"shared alone")
+    store.adopt(path, sha256)
+    store.drop_local(sha256)
+    assert store.is_shared(sha256)
+
+
+def test_leased_local_blob_does_not_go(store: BlobStore, tmp_path: Path) -> None:
+    path, sha256 = _outside(tmp_path, b"being pulled")
+    store.adopt(path, sha256, local=True)
+    with store.lease(sha256), pytest.raises(UnavailableError):
+        store.drop_local(sha256)
+    store.drop_local(sha256)
+    store.drop_local(sha256)
+    assert store.stat(sha256) is None
+
+
 def test_absent_blob_is_not_found(store: BlobStore) -> None:
     absent = "0" * 64
     assert store.stat(absent) is None
-    for ask in (store.path, store.piece_hashes, store.pin):
+    for ask in (store.path, store.piece_hashes, store.pin, store.share, store.keep_local):
         with pytest.raises(NotFoundError):
             ask(absent)
     with pytest.raises(NotFoundError), store.lease(absent):

@@ -25,13 +25,19 @@ class MemoryBlobStore:
         self._folder = folder
         self._blobs: dict[str, bytes] = {}
         self._leases: dict[str, int] = {}
+        self._shared: set[str] = set()
+        self._local: set[str] = set()
         self.pinned: set[str] = set()
 
     def stat(self, sha256: str) -> BlobInfo | None:
         data = self._blobs.get(sha256)
         if data is None:
             return None
-        return BlobInfo(sha256, len(data), piece_root(self.piece_hashes(sha256)))
+        root = piece_root(self.piece_hashes(sha256)) if self.is_shared(sha256) else None
+        return BlobInfo(sha256, len(data), root)
+
+    def is_shared(self, sha256: str) -> bool:
+        return sha256 in self._shared
 
     def path(self, sha256: str) -> str:
         path = self._folder / sha256
@@ -43,7 +49,7 @@ class MemoryBlobStore:
         starts = range(0, len(data), PIECE_SIZE_BYTES)
         return b"".join(piece_hash(data[start : start + PIECE_SIZE_BYTES]) for start in starts)
 
-    def adopt(self, path: str, sha256: str) -> BlobInfo:
+    def adopt(self, path: str, sha256: str, *, local: bool = False) -> BlobInfo:
         source = Path(path)
         if not is_hex(sha256, size=32) or source.is_symlink() or not source.is_file():
             raise InvalidInputError(f"cannot adopt {path} as {sha256}")
@@ -51,11 +57,24 @@ class MemoryBlobStore:
         found = hashlib.sha256(data).hexdigest()
         if found != sha256:
             raise VerificationError(f"{path} hashes to {found}, not {sha256}")
-        return self._keep(source, sha256, data)
+        return self._keep(source, sha256, data, local=local)
 
-    def adopt_pieces(self, path: str, sha256: str, piece_hashes: bytes) -> BlobInfo:
+    def adopt_pieces(
+        self, path: str, sha256: str, piece_hashes: bytes, *, local: bool = False
+    ) -> BlobInfo:
         source = Path(path)
-        return self._keep(source, sha256, source.read_bytes())
+        return self._keep(source, sha256, source.read_bytes(), local=local)
+
+    def share(self, sha256: str) -> None:
+        self._data(sha256)
+        self._shared.add(sha256)
+
+    def keep_local(self, sha256: str) -> None:
+        self._data(sha256)
+        self._local.add(sha256)
+
+    def drop_local(self, sha256: str) -> None:
+        self._drop(sha256, self._local)
 
     @contextlib.contextmanager
     def lease(self, sha256: str) -> Iterator[str]:
@@ -71,12 +90,19 @@ class MemoryBlobStore:
         self.pinned.add(sha256)
 
     def remove(self, sha256: str) -> None:
-        if self._leases.get(sha256):
-            raise UnavailableError(f"blob {sha256} is being read")
-        self._blobs.pop(sha256, None)
+        self._drop(sha256, self._shared)
 
-    def _keep(self, source: Path, sha256: str, data: bytes) -> BlobInfo:
+    def _drop(self, sha256: str, kind: set[str]) -> None:
+        if sha256 in kind and self._leases.get(sha256):
+            raise UnavailableError(f"blob {sha256} is being read")
+        kind.discard(sha256)
+        if sha256 not in self._shared | self._local:
+            self._blobs.pop(sha256, None)
+            self.pinned.discard(sha256)
+
+    def _keep(self, source: Path, sha256: str, data: bytes, *, local: bool) -> BlobInfo:
         self._blobs[sha256] = data
+        (self._local if local else self._shared).add(sha256)
         source.unlink()
         info = self.stat(sha256)
         assert info is not None

@@ -11,15 +11,20 @@ from pathlib import Path
 import pytest
 
 from pyrsia_node.model.errors import UnavailableError
-from pyrsia_node.store.blobs import FileBlobStore, reserve
+from pyrsia_node.store.blob_files import reserve
+from pyrsia_node.store.blobs import FileBlobStore
 
 
-def _put(store: FileBlobStore, folder: Path, data: bytes) -> str:
+def _put(store: FileBlobStore, folder: Path, data: bytes, *, local: bool = False) -> str:
     path = folder / "outside"
     path.write_bytes(data)
     sha256 = hashlib.sha256(data).hexdigest()
-    store.adopt(str(path), sha256)
+    store.adopt(str(path), sha256, local=local)
     return sha256
+
+
+def _names(folder: Path, sha256: str) -> list[str]:
+    return sorted(path.parts[-3] for path in (folder / "blobs").glob(f"*/??/{sha256}"))
 
 
 def test_least_recently_used_goes_first(tmp_path: Path) -> None:
@@ -76,6 +81,122 @@ def test_artifact_larger_than_the_cache_stays_until_the_next(tmp_path: Path) -> 
     assert store.has(large)
     _put(store, tmp_path, b"y")
     assert not store.has(large)
+
+
+def test_cache_shrinks_to_its_low_mark(tmp_path: Path) -> None:
+    store = FileBlobStore(tmp_path / "blobs", cached_bytes_max=50, low_percent=60)
+    digests = [_put(store, tmp_path, bytes([number]) * 10) for number in range(5)]
+    assert store.digests() == digests
+    digests.append(_put(store, tmp_path, b"6" * 10))
+    assert store.digests() == digests[3:]
+    assert store.usage().cached_bytes == 30
+
+
+def test_local_blobs_are_never_evicted_and_not_counted(tmp_path: Path) -> None:
+    store = FileBlobStore(tmp_path / "blobs", cached_bytes_max=15)
+    local = _put(store, tmp_path, b"l" * 100, local=True)
+    both = _put(store, tmp_path, b"b" * 100)
+    store.keep_local(both)
+    _put(store, tmp_path, b"1" * 10)
+    last = _put(store, tmp_path, b"2" * 10)
+    assert store.digests() == [local, both, last]
+    assert (store.usage().cached_bytes, store.usage().local_bytes) == (10, 200)
+    store.drop_local(both)
+    assert store.digests() == [local, last]
+
+
+def test_newest_cached_blob_stays_though_a_push_came_after_it(tmp_path: Path) -> None:
+    store = FileBlobStore(tmp_path / "blobs", cached_bytes_max=5)
+    large = _put(store, tmp_path, b"x" * 10)
+    _put(store, tmp_path, b"pushed", local=True)
+    assert store.has(large)
+
+
+def test_bytes_of_both_classes_are_one_file_and_count_once(tmp_path: Path) -> None:
+    store = FileBlobStore(tmp_path / "blobs", cached_bytes_max=100)
+    sha256 = _put(store, tmp_path, b"both")
+    store.keep_local(sha256)
+    names = list((tmp_path / "blobs").glob(f"*/??/{sha256}"))
+    assert _names(tmp_path, sha256) == ["local", "pieces", "sha256"]
+    assert len({path.stat().st_ino for path in names if path.parts[-3] != "pieces"}) == 1
+    assert store.usage().bytes == 4
+    _put(store, tmp_path, b"both", local=True)
+    inodes = {path.stat().st_ino for path in names if path.parts[-3] != "pieces"}
+    assert len(inodes) == 1
+    assert list((tmp_path / "blobs" / "incoming").iterdir()) == []
+
+
+def test_restart_knows_which_blobs_are_local(tmp_path: Path) -> None:
+    store = FileBlobStore(tmp_path / "blobs", cached_bytes_max=100)
+    local = _put(store, tmp_path, b"local", local=True)
+    shared = _put(store, tmp_path, b"shared")
+    both = _put(store, tmp_path, b"both", local=True)
+    store.share(both)
+    again = FileBlobStore(tmp_path / "blobs", cached_bytes_max=100)
+    known = {
+        sha256: (again.is_shared(sha256), again.is_local(sha256)) for sha256 in again.digests()
+    }
+    assert known == {local: (False, True), shared: (True, False), both: (True, True)}
+    assert again.usage() == store.usage()
+
+
+def test_restart_makes_two_files_of_one_blob_one_again(tmp_path: Path) -> None:
+    # What a crash leaves in the middle of adopting a blob of both classes once more.
+    store = FileBlobStore(tmp_path / "blobs", cached_bytes_max=100)
+    sha256 = _put(store, tmp_path, b"both")
+    store.keep_local(sha256)
+    local = tmp_path / "blobs" / "local" / sha256[:2] / sha256
+    local.unlink()
+    local.write_bytes(b"both")
+    FileBlobStore(tmp_path / "blobs", cached_bytes_max=100)
+    assert local.samefile(store.path(sha256))
+
+
+def test_scrub_looks_at_local_blobs_too(tmp_path: Path) -> None:
+    store = FileBlobStore(tmp_path / "blobs", cached_bytes_max=100)
+    bad = _put(store, tmp_path, b"fine", local=True)
+    both = _put(store, tmp_path, b"also fine", local=True)
+    store.share(both)
+    good = _put(store, tmp_path, b"good", local=True)
+    for sha256 in (bad, both):
+        Path(store.path(sha256)).write_bytes(b"evil")
+    assert {sha256 for sha256, _ in store.scrub()} == {bad, both}
+    assert store.digests() == [good]
+    assert _names(tmp_path, both) == _names(tmp_path, bad) == []
+
+
+def test_class_comes_into_being_with_the_rename_that_makes_the_blob_visible(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = FileBlobStore(tmp_path / "blobs", cached_bytes_max=100)
+    seen: list[list[str]] = []
+    rename, sha256 = Path.rename, hashlib.sha256(b"private").hexdigest()
+
+    def noted(self: Path, target: Path) -> Path:
+        seen.append(_names(tmp_path, sha256))
+        moved = rename(self, target)
+        seen.append(_names(tmp_path, sha256))
+        return moved
+
+    monkeypatch.setattr(Path, "rename", noted)
+    _put(store, tmp_path, b"private", local=True)
+    assert not any("sha256" in names for names in seen)
+    assert seen[-1] == ["local", "pieces"]
+
+
+def test_standing_says_how_the_cache_sees_a_blob(tmp_path: Path) -> None:
+    store = FileBlobStore(tmp_path / "blobs", cached_bytes_max=100)
+    first, second = _put(store, tmp_path, b"first"), _put(store, tmp_path, b"second")
+    pinned, local = _put(store, tmp_path, b"pinned"), _put(store, tmp_path, b"local", local=True)
+    store.pin(pinned)
+    os.utime(store.path(first), (7, 7))
+    assert [each.sha256 for each in store.evictable()] == [first, second]
+    assert store.evictable()[0].used_ms == 7000
+    with store.lease(local):
+        standing = store.standing(local)
+    assert standing is not None
+    assert (standing.is_leased, standing.is_local, standing.is_evictable) == (True, True, False)
+    assert store.standing("0" * 64) is None
 
 
 def test_restart_keeps_blobs_pins_and_the_order_of_use(tmp_path: Path) -> None:

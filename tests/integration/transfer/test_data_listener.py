@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import ssl
 from pathlib import Path
 
@@ -59,6 +60,27 @@ def test_piece_list_is_served(tmp_path: Path) -> None:
             sha256 = peer.put(tmp_path, DATA).sha256
             status, _, body = await ask(peer, f"/blobs/{sha256}/pieces")
             assert (status, body) == (200, peer.store.piece_hashes(sha256))
+
+    asyncio.run(scenario())
+
+
+def test_peer_gets_nothing_of_a_blob_that_was_pushed_here(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with data_peer(tmp_path, "peer") as peer:
+            source = tmp_path / "pushed"
+            source.write_bytes(DATA)
+            sha256 = hashlib.sha256(DATA).hexdigest()
+            peer.store.adopt(str(source), sha256, local=True)
+            for path in (f"/blobs/{sha256}", f"/blobs/{sha256}/pieces"):
+                for method in ("GET", "HEAD"):
+                    status, _, body = await ask(peer, path, method)
+                    absent = await ask(peer, path.replace(sha256, "0" * 64), method)
+                    assert (status, body.replace(sha256.encode(), b"0" * 64)) == (404, absent[2])
+            peer.store.share(sha256)
+            assert (await ask(peer, f"/blobs/{sha256}"))[2] == DATA
+            assert (await ask(peer, f"/blobs/{sha256}/pieces"))[0] == 200
+            peer.store.remove(sha256)
+            assert (await ask(peer, f"/blobs/{sha256}"))[0] == 404
 
     asyncio.run(scenario())
 
