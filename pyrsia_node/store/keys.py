@@ -44,6 +44,7 @@ SEED_SIZE: Final = 32
 _FORMAT: Final = "pyrsia-node-key/v1"
 _FILE_BYTES_MAX: Final = 1024
 _DERIVATION_TAG: Final = b"pyrsia/key/1\0"
+_LABEL_OF_TOKENS: Final = b"registry-token"
 _MEMORY_BYTES_MAX: Final = 1 << 30
 _PASSES_MAX: Final = 16
 # A certificate that is pinned by its hash needs no real dates: those of RFC 5280, 4.1.2.5, for
@@ -102,7 +103,8 @@ class NodeKeys:
     def __init__(self, seed: bytes) -> None:
         """Derive all keys from the 32-byte ``seed``."""
         assert len(seed) == SEED_SIZE
-        self._seeds = {use: _derive(seed, use) for use in KeyUse}
+        self._seeds = {use: _derive(seed, use.value.encode("ascii")) for use in KeyUse}
+        self._token_key = _derive(seed, _LABEL_OF_TOKENS)
 
     def public(self, use: KeyUse) -> bytes:
         """Return the 32-byte Ed25519 public key."""
@@ -123,6 +125,10 @@ class NodeKeys:
     def p2p_seed(self) -> bytes:
         """Return the private seed of the ``p2p`` key, which libp2p wants in its own form."""
         return self._seeds[KeyUse.P2P]
+
+    def token_key(self) -> bytes:
+        """Return the 32-byte key of the registry's tokens: symmetric, and no Ed25519 seed."""
+        return self._token_key
 
     def tls(self) -> TlsIdentity:
         """Return the TLS identity; the same seed gives the same certificate, bit for bit."""
@@ -212,8 +218,8 @@ def is_sealed(path: Path) -> bool:
     return _read_private(path).split(" ")[1:2] == ["argon2id"]
 
 
-def _derive(seed: bytes, use: KeyUse) -> bytes:
-    info = _DERIVATION_TAG + use.value.encode("ascii")
+def _derive(seed: bytes, label: bytes) -> bytes:
+    info = _DERIVATION_TAG + label
     return HKDF(hashes.SHA256(), SEED_SIZE, salt=None, info=info).derive(seed)
 
 

@@ -37,6 +37,15 @@ GOLDEN_KEYS = {
 GOLDEN_FINGERPRINT = "ed9c4f6187d36a9bfabdf5e3ea48c82ebae9b48624ac2ca53030562c65199297"
 
 
+GOLDEN_TOKEN_KEY = "e2ef7be686dd25a9684dca2994edefaea1e6f3ed5ff80465d137f43a4ff3c68a"
+
+
+def test_key_of_registry_tokens_never_changes_and_is_no_other_key() -> None:
+    keys = NodeKeys(SEED)
+    assert keys.token_key().hex() == GOLDEN_TOKEN_KEY
+    assert keys.token_key() != keys.p2p_seed()
+
+
 def test_derived_keys_and_certificate_never_change() -> None:
     keys = NodeKeys(SEED)
     assert {use: keys.public(use).hex() for use in KeyUse} == GOLDEN_KEYS
