@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Protocol
 
-from pyrsia_node.artifacts.resolver import Resolver
-from pyrsia_node.artifacts.verified_log import Head, ProvedEntry, ProvedLeaf, as_accepted
+from pyrsia_node.artifacts.resolver import EntryIndex, Resolver
+from pyrsia_node.artifacts.verified_log import Head, ProvedEntry, ProvedLeaf, ProvedLog, as_accepted
 from pyrsia_node.model.errors import (
     InvalidInputError,
     NotFoundError,
@@ -149,6 +149,23 @@ class JoiningLog:
             UnavailableError: This node does not join, or no peer helps now.
             VerificationError: What the core shows does not hold.
         """
+        part, index = await self.part(name)
+        contradicting, revoked = self._options
+        return Resolver(
+            part,
+            index,
+            ecosystem=self._ecosystem,
+            serve_contradicting=contradicting,
+            serve_revoked=revoked,
+        )
+
+    async def part(self, name: str) -> tuple[ProvedLog, EntryIndex]:
+        """Return a log of exactly the leaves that were proved for one package, and its index.
+
+        Raises:
+            UnavailableError: This node does not join, or no peer helps now.
+            VerificationError: What the core shows does not hold.
+        """
         head = await self._believed()
         found = await self._core.find(self._ecosystem, name)
         await self._prove(head, [*found.entries, *found.statements])
@@ -158,14 +175,7 @@ class JoiningLog:
         part = _Part(head, self._network_id, dict(self._leaves))
         while len(self._leaves) > LEAVES_KEPT:
             self._leaves.popitem(last=False)
-        contradicting, revoked = self._options
-        return Resolver(
-            part,
-            index,
-            ecosystem=self._ecosystem,
-            serve_contradicting=contradicting,
-            serve_revoked=revoked,
-        )
+        return part, index
 
     async def _believed(self) -> Head:
         """Return the head that the core shows, checked, with all that the snapshot closed."""

@@ -87,16 +87,17 @@ class Statements:
         self._ecosystem = ecosystem
 
     def about(self, name: str, *, size: int) -> PackageStatements:
-        """Return what a log of ``size`` says of a package.
+        """Return what a log of ``size`` says of a package, named with its namespace if it has any.
 
         Raises:
             UnavailableError: The log cannot be read now.
         """
         withdrawn: dict[int, ProvedStatement] = {}
         advice: list[ProvedStatement] = []
+        project = f"pkg:{self._ecosystem}/{name}"
         for found in self._proved(self._index.statements(self._ecosystem, name, as_of=size)):
             purl = found.body.purl
-            if (purl.type, purl.namespace, purl.name) != (self._ecosystem, "", name):
+            if str(purl.without_version()) != project:
                 _log.warning("row about %s passed over: entry %d is of %s", name, found.index, purl)
             elif isinstance(found.body, Withdraw):
                 withdrawn.setdefault(found.body.entry, found)

@@ -14,10 +14,11 @@ from pyrsia_node.ledger.index import IndexWriter
 from pyrsia_node.ledger.tiles import TileWriter
 from pyrsia_node.model.digest import sha256_of
 from pyrsia_node.model.documents import Contradiction, Document, FileEntry, Metadata
+from pyrsia_node.model.genesis import DEFAULT_PARAMS, Params
 from pyrsia_node.model.leaves import Accepted, encode_outcome
 from pyrsia_node.model.purl import Purl
 from pyrsia_node.model.statements import Revoke, Statement, Withdraw
-from pyrsia_node.model.transactions import Transaction
+from pyrsia_node.model.transactions import Source, Transaction
 from pyrsia_node.store.files import write_atomic
 from pyrsia_node.store.pieces import PieceHasher, piece_root
 from pyrsia_node.tlog.checkpoint import Checkpoint, SignedCheckpoint
@@ -74,9 +75,9 @@ def document(
 class PublishedLog:
     """Writes ``log/``, ``index-1.sqlite`` and ``genesis.json`` under a data directory."""
 
-    def __init__(self, root: Path, n: int = 4) -> None:
+    def __init__(self, root: Path, n: int = 4, *, params: Params = DEFAULT_PARAMS) -> None:
         self.root = root
-        self.local = LocalChain(n)
+        self.local = LocalChain(n, params=params)
         self.trust_file = TrustFile(self.local.genesis.encode())
         self.trust = Trust.establish(self.trust_file)
         self._requests = 0
@@ -95,8 +96,12 @@ class PublishedLog:
         """Take a document through request, batches and result; return the leaf of its outcome."""
         members = [one.id for one in self.local.members]
         self._requests += 1
-        wish = request(members[0], purl=doc.purl, lock=f"lock {self._requests}")
-        wish = dataclasses.replace(wish, nonce=f"{self._requests:032x}")
+        is_rebuilt = any(file.claim == "rebuilt" for file in doc.files)
+        claim = "rebuilt" if is_rebuilt else "mirrored"
+        lock = f"lock {self._requests}"
+        wish = request(members[0], purl=doc.purl, lock=lock, claim=claim)
+        source = _image_source(doc) if doc.purl.type == "docker" else wish.source
+        wish = dataclasses.replace(wish, nonce=f"{self._requests:032x}", source=source)
         (wish_id,) = self._commit(wish).transaction_ids
         voters = members[:3]
         seqs = [self.local.chain.last_seq(member) + 1 for member in voters]
@@ -143,3 +148,8 @@ class PublishedLog:
     def _commit(self, *bodies: Transaction) -> Committed:
         self.local.now_ms += 1000
         return self.local.commit(*bodies)
+
+
+def _image_source(doc: Document) -> Source:
+    root = next(file for file in doc.files if file.name.startswith("root-"))
+    return Source("image", root.name, root.sha256, root.size)
