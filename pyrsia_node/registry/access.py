@@ -35,7 +35,8 @@ GRANTS_MAX: Final = 256
 AnonymousMode = Literal["push", "pull", "none"]
 
 _USER: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@+-]{0,63}")
-_UPSTREAM: Final = "f/"
+_UPSTREAM: Final = re.compile(r"f/(?P<host>localhost|[^/]*[.:][^/]*)(?:/(?P<rest>.*))?", re.DOTALL)
+"""``f`` and a registry's host, which is told from a part of a name as in ``model.oci``."""
 
 
 class Action(StrEnum):
@@ -95,7 +96,7 @@ def may(rules: AccessRules, user: User | None, action: Action, repository: str) 
 def _anonymous_may(rules: AccessRules, action: Action, repository: str) -> bool:
     if rules.is_private(repository):
         return False
-    if repository.startswith(_UPSTREAM):
+    if _UPSTREAM.fullmatch(repository):
         # The operator's credentials bought it: for those alone who are trusted with pushes.
         return action is Action.PULL and rules.anonymous == "push"
     if action is Action.PULL:
@@ -146,15 +147,15 @@ def check_prefix(prefix: str) -> str:
     Raises:
         InvalidInputError: It is none of them.
     """
-    if prefix.startswith(_UPSTREAM):
-        host, _, rest = prefix.removeprefix(_UPSTREAM).partition("/")
-        check_host(host)
-        if rest:
-            check_repository(rest)
-        if len(prefix) > NAME_LENGTH_MAX:
-            raise InvalidInputError(f"prefix of {len(prefix)} characters exceeds {NAME_LENGTH_MAX}")
-        return prefix
-    return check_repository(prefix) if prefix else prefix
+    upstream = _UPSTREAM.fullmatch(prefix)
+    if upstream is None:
+        return check_repository(prefix) if prefix else prefix
+    if len(prefix) > NAME_LENGTH_MAX:
+        raise InvalidInputError(f"prefix of {len(prefix)} characters exceeds {NAME_LENGTH_MAX}")
+    check_host(upstream["host"])
+    if upstream["rest"] is not None:
+        check_repository(upstream["rest"])
+    return prefix
 
 
 def with_grant(user: User, grant: Grant) -> User:

@@ -102,6 +102,11 @@ def test_what_credentials_bought_is_for_accounts_or_for_trusted_clients_alone() 
     assert not may(rules("none"), granted, Action.PULL, "f/registry.example/acme/app")
 
 
+def test_repository_of_this_node_may_begin_with_f() -> None:
+    assert may(rules("pull"), None, Action.PULL, "f/team/app")
+    assert may(rules("push"), None, Action.PUSH, "f/team/app")
+
+
 @pytest.mark.parametrize("name", ["alice", "A", "ci+bot", "a.b@c.example", "x" * 64])
 def test_names_of_accounts(name: str) -> None:
     assert check_user_name(name) == name
@@ -113,12 +118,27 @@ def test_names_that_no_account_may_have(name: str) -> None:
         check_user_name(name)
 
 
-@pytest.mark.parametrize("prefix", ["", "team", "team/app", "f/localhost:5000", "f/r.example/a/b"])
+@pytest.mark.parametrize(
+    "prefix", ["", "team", "f", "f/app", "f/localhost:5000", "f/r.example/a/b"]
+)
 def test_prefixes_that_rights_hang_on(prefix: str) -> None:
     assert check_prefix(prefix) == prefix
 
 
-@pytest.mark.parametrize("prefix", ["/", "team/", "Team", "f/", "f/host/..", "a" * 256, "a//b"])
+@pytest.mark.parametrize(
+    "prefix",
+    [
+        "/",
+        "team/",
+        "Team",
+        "f/",
+        "f/h.example/",
+        "f/H.example",
+        "f/h.example/..",
+        "a" * 256,
+        "a//b",
+    ],
+)
 def test_prefixes_that_are_refused(prefix: str) -> None:
     with pytest.raises(InvalidInputError):
         check_prefix(prefix)
