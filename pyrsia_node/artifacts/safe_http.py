@@ -17,7 +17,7 @@ import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Literal
 
 import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
@@ -31,23 +31,40 @@ READ_SECONDS_MAX: Final = 30.0
 """Silence that is waited for, not the length of the whole transfer."""
 
 CONNECTIONS_MAX: Final = 16
+READ_BUFFER_BYTES: Final = 512 * 1024
+"""What a connection takes in before its reader looks: fewer, larger chunks of large files."""
+
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 
 
+_NAT64: Final = ipaddress.IPv6Network("64:ff9b::/96")
+
+
 def is_public(address: str) -> bool:
-    """Tell whether an IP address is one of the public Internet."""
+    """Tell whether an IP address is one of the public Internet.
+
+    An IPv6 address that carries an IPv4 one (mapped, 6to4, Teredo, NAT64) is judged by both: a
+    gateway on the way would unwrap it.
+    """
     parsed = ipaddress.ip_address(address)
-    if isinstance(parsed, ipaddress.IPv6Address) and parsed.ipv4_mapped is not None:
-        parsed = parsed.ipv4_mapped
+    if isinstance(parsed, ipaddress.IPv6Address):
+        if parsed.ipv4_mapped is not None:
+            return is_public(str(parsed.ipv4_mapped))
+        inner = [parsed.sixtofour, *(parsed.teredo or ())]
+        if parsed in _NAT64:
+            inner.append(ipaddress.IPv4Address(int(parsed) & 0xFFFF_FFFF))
+        if not all(is_public(str(each)) for each in inner if each is not None):
+            return False
     return parsed.is_global and not parsed.is_multicast
 
 
 class PublicResolver(AbstractResolver):
     """Resolves names and gives only public addresses: what is checked is what is connected to."""
 
-    def __init__(self) -> None:
-        """Resolve through the system, in threads."""
+    def __init__(self, setting: str) -> None:
+        """Resolve through the system, in threads; errors name the ``setting`` that allows more."""
         self._system = aiohttp.ThreadedResolver()
+        self._setting = setting
 
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
@@ -56,7 +73,7 @@ class PublicResolver(AbstractResolver):
         found = await self._system.resolve(host, port, family)
         public = [each for each in found if is_public(each["host"])]
         if not public:
-            message = f"{host} has no public address (see pypi.allow_private)"
+            message = f"{host} has no public address (see {self._setting})"
             raise OSError(errno.EACCES, message)
         return public
 
@@ -79,12 +96,15 @@ class Answer:
 class SafeHttp:
     """A client for one configured upstream."""
 
-    def __init__(self, base_url: str, *, allow_private: bool) -> None:
+    def __init__(
+        self, base_url: str, *, allow_private: bool, setting: str = "pypi.allow_private"
+    ) -> None:
         """Make a client; use it inside a running event loop.
 
         Args:
             base_url: The configured address; user and password in it go to its origin alone.
             allow_private: Let it live at a loopback, link-local or private address.
+            setting: What the operator sets to allow that, for error messages.
 
         Raises:
             InvalidInputError: Not an HTTP address.
@@ -93,6 +113,7 @@ class SafeHttp:
         self._authorization = _basic(base)
         self._origin = base.with_user(None).origin()
         self._allow_private = allow_private
+        self._setting = setting
         self._session: aiohttp.ClientSession | None = None
 
     async def get(
@@ -125,13 +146,38 @@ class SafeHttp:
         self, url: str, *, headers: dict[str, str] | None = None
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         """Yield a good answer (200 or 304), following redirects; errors as :meth:`get`."""
+        async with self.send("GET", url, headers=headers) as response:
+            if response.status in {404, 410}:
+                raise NotFoundError(f"the upstream has no {_shown(url)}")
+            if response.status not in {200, 304}:
+                raise UnavailableError(f"{_shown(url)} answered {response.status}")
+            yield response
+
+    @asynccontextmanager
+    async def send(
+        self,
+        method: Literal["GET", "HEAD"],
+        url: str,
+        *,
+        headers: dict[str, str] | None = None,
+        authorization: str | None = None,
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
+        """Yield the answer, whatever its status, following redirects.
+
+        Args:
+            method: What to do.
+            url: Where.
+            headers: What else is sent, also to where a redirect leads: nothing secret.
+            authorization: Credentials for the origin of ``url`` alone.
+
+        Raises:
+            UnavailableError: It cannot be reached, or the address is one that may not be asked.
+        """
         try:
-            response = await self._follow(parse_url(url), headers or {})
+            target = parse_url(url)
+            secrets = {target.origin(): {"authorization": authorization}} if authorization else {}
+            response = await self._follow(method, target, headers or {}, secrets)
             async with response:
-                if response.status in {404, 410}:
-                    raise NotFoundError(f"the upstream has no {_shown(url)}")
-                if response.status not in {200, 304}:
-                    raise UnavailableError(f"{_shown(url)} answered {response.status}")
                 yield response
         except TimeoutError as error:
             raise UnavailableError(f"{_shown(url)} does not answer in time") from error
@@ -147,13 +193,21 @@ class SafeHttp:
 
     # ------------------------------------------------------------ inside
 
-    async def _follow(self, url: URL, headers: dict[str, str]) -> aiohttp.ClientResponse:
+    async def _follow(
+        self,
+        method: Literal["GET", "HEAD"],
+        url: URL,
+        headers: dict[str, str],
+        secrets: dict[URL, dict[str, str]],
+    ) -> aiohttp.ClientResponse:
+        secrets = secrets or {self._origin: self._authorization}
         for _ in range(REDIRECTS_MAX + 1):
             self._check(url)
-            is_home = url.with_user(None).origin() == self._origin
-            response = await self._open_session().get(
-                url.with_user(None),
-                headers=headers | (self._authorization if is_home else {}),
+            bare = url.with_user(None)
+            response = await self._open_session().request(
+                method,
+                bare,
+                headers=headers | secrets.get(bare.origin(), {}),
                 allow_redirects=False,
             )
             if response.status not in _REDIRECTS:
@@ -167,21 +221,29 @@ class SafeHttp:
         raise UnavailableError(f"{_shown(str(url))}: more than {REDIRECTS_MAX} redirects")
 
     def _check(self, url: URL) -> None:
-        """Refuse what a resolver does not see: addresses written as numbers."""
+        """Refuse what a resolver does not see: addresses written as numbers.
+
+        Whatever the HTTP client takes for a number it hands to the system without resolving it,
+        and the system reads 127.1 and 2130706433 as addresses, too: only full forms may pass.
+        """
         if self._allow_private or url.host is None:
             return
-        try:
-            literal = is_public(url.host)
-        except ValueError:
+        looks_numeric = ":" in url.host or url.host.replace(".", "").isdigit()
+        if not looks_numeric:
             return
+        try:
+            # A zone ("fe80::1%eth0") makes an address of this link, whatever else it says.
+            literal = "%" not in url.host and is_public(url.host)
+        except ValueError:
+            literal = False
         if not literal:
-            raise UnavailableError(
-                f"{_shown(str(url))} is no public address (see pypi.allow_private)"
-            )
+            raise UnavailableError(f"{_shown(str(url))} is no public address (see {self._setting})")
 
     def _open_session(self) -> aiohttp.ClientSession:
         if self._session is None:
-            resolver = aiohttp.ThreadedResolver() if self._allow_private else PublicResolver()
+            resolver: AbstractResolver = PublicResolver(self._setting)
+            if self._allow_private:
+                resolver = aiohttp.ThreadedResolver()
             self._session = aiohttp.ClientSession(
                 connector=aiohttp.TCPConnector(limit=CONNECTIONS_MAX, resolver=resolver),
                 timeout=aiohttp.ClientTimeout(
@@ -189,6 +251,7 @@ class SafeHttp:
                 ),
                 cookie_jar=aiohttp.DummyCookieJar(),
                 headers={"user-agent": "pyrsia-node"},
+                read_bufsize=READ_BUFFER_BYTES,
                 trust_env=False,
             )
         return self._session
