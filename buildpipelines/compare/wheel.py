@@ -9,26 +9,15 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import Final
 
+from buildpipelines.compare.verdict import Comparison, bounded
 from buildpipelines.errors import ArchiveError
 from buildpipelines.extract.wheel import Wheel
 from buildpipelines.extract.zip import ZipEntry
 from buildpipelines.stabilize import wheel as stabilize
 
-DIFFERENCES_MAX: Final = 64
-DIFFERENCE_CHARACTERS_MAX: Final = 320
 _TEXT_BYTES_MAX = 256 * 1024
 _VALUE_CHARACTERS = 100
-
-
-@dataclass(frozen=True, slots=True)
-class Comparison:
-    """The level of equality (0 to 3) and what differs, most important first, bounded."""
-
-    level: int
-    differences: tuple[str, ...]
 
 
 def compare(built: Wheel, published: Wheel, *, is_identical: bool) -> Comparison:
@@ -43,16 +32,11 @@ def compare(built: Wheel, published: Wheel, *, is_identical: bool) -> Comparison
         return Comparison(0, ())
     built1, published1 = stabilize.level1(built), stabilize.level1(published)
     if built1 == published1:
-        return Comparison(1, _bounded(_container_differences(built, published)))
+        return Comparison(1, bounded(_container_differences(built, published)))
     built2, published2 = stabilize.level2(built), stabilize.level2(published)
     level = 2 if built2 == published2 else 3
     contents = _content_differences(built, published, built1, published1)
-    return Comparison(level, _bounded(contents))
-
-
-def _bounded(lines: Iterator[str]) -> tuple[str, ...]:
-    cut = (line[:DIFFERENCE_CHARACTERS_MAX] for line in lines)
-    return tuple(itertools.islice(cut, DIFFERENCES_MAX))
+    return Comparison(level, bounded(contents))
 
 
 def _content_differences(

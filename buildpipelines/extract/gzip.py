@@ -23,7 +23,13 @@ _GZIP = 31  # zlib's window bits for "a gzip header and trailer, checked"
 class GzipReader:
     """Reads the unpacked bytes of a gzip file."""
 
-    def __init__(self, read: Callable[[int], bytes], budget: Budget) -> None:
+    def __init__(
+        self,
+        read: Callable[[int], bytes],
+        budget: Budget,
+        *,
+        members_max: int = MEMBERS_MAX,
+    ) -> None:
         """Read packed bytes by ``read(n)``, which returns b"" at the end."""
         self._read = read
         self._budget = budget
@@ -31,6 +37,7 @@ class GzipReader:
         self._pending = b""
         self._buffer = bytearray()
         self._members = 1
+        self._members_max = members_max
         self._packed = 0
         self._unpacked = 0
         self._is_at_end = False
@@ -75,7 +82,7 @@ class GzipReader:
         if stripped[:1] != b"\x1f":
             raise ArchiveError("data after archive", "bytes follow the last gzip member")
         self._members += 1
-        if self._members > MEMBERS_MAX:
-            raise ArchiveError("too many entries", f"more than {MEMBERS_MAX} gzip members")
+        if self._members > self._members_max:
+            raise ArchiveError("too many entries", f"more than {self._members_max} gzip members")
         self._member = zlib.decompressobj(_GZIP)
         self._pending = stripped

@@ -13,6 +13,16 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from buildpipelines.errors import ArchiveError
+from buildpipelines.extract.headers import (
+    BLOCK,
+    EXTENDED_BYTES_MAX,
+    GLOBALS_MAX,
+    Header,
+    decimal,
+    parse_header,
+    parse_pax,
+    text,
+)
 from buildpipelines.extract.limits import (
     ArchiveLimits,
     Budget,
@@ -21,10 +31,7 @@ from buildpipelines.extract.limits import (
     check_path,
 )
 
-BLOCK: Final = 512
 CHUNK_BYTES: Final = 256 * 1024
-_EXTENDED_BYTES_MAX = 64 * 1024
-_GLOBALS_MAX = 16
 _MTIME_MAX = 2**33
 
 MemberKind = Literal["file", "dir", "symlink", "hardlink"]
@@ -50,16 +57,6 @@ class Member:
     link: str
 
 
-@dataclass(frozen=True, slots=True)
-class _Header:
-    name: bytes
-    mode: int
-    size: int
-    mtime: int
-    kind: bytes
-    link: bytes
-
-
 class TarReader:
     """Yields the members of a tar stream; read a file's content before asking for the next."""
 
@@ -82,13 +79,13 @@ class TarReader:
         """
         while (block := self._block()) is not None:
             extended: dict[str, bytes] = {}
-            header = _parse_header(block)
+            header = parse_header(block)
             while header.kind in (b"x", b"g", b"L", b"K"):
                 self._take_extension(header, extended)
                 block = self._block()
                 if block is None:
                     raise ArchiveError("archive cut", "the archive ends after an extended header")
-                header = _parse_header(block)
+                header = parse_header(block)
             member = self._member(header, self._globals | extended)
             if member is None:
                 continue
@@ -122,8 +119,8 @@ class TarReader:
             raise ArchiveError("archive cut", f"{count} bytes were due, {len(data)} came")
         return data
 
-    def _take_extension(self, header: _Header, extended: dict[str, bytes]) -> None:
-        if header.size > _EXTENDED_BYTES_MAX:
+    def _take_extension(self, header: Header, extended: dict[str, bytes]) -> None:
+        if header.size > EXTENDED_BYTES_MAX:
             raise ArchiveError("entry name", f"an extended header of {header.size} bytes")
         data = self._exact(header.size)
         self._exact(-header.size % BLOCK)
@@ -131,10 +128,10 @@ class TarReader:
             key = "path" if header.kind == b"L" else "linkpath"
             found = {key: data.removesuffix(b"\0")}
         else:
-            found = dict(_parse_pax(data))
+            found = dict(parse_pax(data))
         if header.kind == b"g":
             self._global_headers += 1
-            if self._global_headers > _GLOBALS_MAX:
+            if self._global_headers > GLOBALS_MAX:
                 raise ArchiveError("too many entries", "too many global headers")
             self._globals |= found
         elif extended.keys() & found.keys():
@@ -142,10 +139,10 @@ class TarReader:
         else:
             extended |= found
 
-    def _member(self, header: _Header, pax: dict[str, bytes]) -> Member | None:
+    def _member(self, header: Header, pax: dict[str, bytes]) -> Member | None:
         if any(key.startswith("GNU.sparse") for key in pax):
             raise ArchiveError("entry type", "sparse files are not read")
-        name = _text(pax.get("path", header.name))
+        name = text(pax.get("path", header.name))
         kind = _KINDS.get(header.kind)
         if kind is None:
             cause = "device entry" if header.kind in b"346" else "entry type"
@@ -157,16 +154,16 @@ class TarReader:
             if kind == "dir":
                 return None  # "./", which tar writers put first
             raise ArchiveError("entry name", f"{name!r} is no name of a file")
-        size = _decimal(pax["size"]) if "size" in pax else header.size
+        size = decimal(pax["size"]) if "size" in pax else header.size
         if kind != "file" and size:
             raise ArchiveError("entry type", f"{name!r} is a {kind} with content")
-        link = _text(pax.get("linkpath", header.link)) if kind in ("symlink", "hardlink") else ""
+        link = text(pax.get("linkpath", header.link)) if kind in ("symlink", "hardlink") else ""
         if kind == "symlink":
             check_link(path, link, self._limits)
         elif kind == "hardlink":
             link = "/".join(self._hardlink_target(path, link))
         self._seen.add(path, kind)
-        mtime = _seconds(pax["mtime"]) if "mtime" in pax else header.mtime
+        mtime = _seconds(pax["mtime"]) if "mtime" in pax else min(header.mtime, _MTIME_MAX)
         return Member(kind, path, header.mode & 0o777, mtime, size, link)
 
     def _hardlink_target(self, path: tuple[str, ...], link: str) -> tuple[str, ...]:
@@ -182,62 +179,7 @@ class TarReader:
                 raise ArchiveError("data after archive", "bytes follow the end of the tar file")
 
 
-def _parse_header(block: bytes) -> _Header:
-    stored = _number(block[148:156])
-    if sum(block) - sum(block[148:156]) + 8 * 0x20 != stored:
-        raise ArchiveError("archive damaged", "a tar header's checksum is wrong")
-    name = block[:100].split(b"\0", 1)[0]
-    if block[257:263] == b"ustar\0" and block[345]:
-        name = block[345:500].split(b"\0", 1)[0] + b"/" + name
-    return _Header(
-        name=name,
-        mode=_number(block[100:108]),
-        size=_number(block[124:136]),
-        mtime=min(_number(block[136:148]), _MTIME_MAX),
-        kind=block[156:157],
-        link=block[157:257].split(b"\0", 1)[0],
-    )
-
-
-def _number(field: bytes) -> int:
-    """Read a header number: octal text, or GNU's base 256 when the top bit is set."""
-    if field[0] == 0x80:
-        return int.from_bytes(field[1:], "big")
-    text = field.split(b"\0", 1)[0].strip(b" ")
-    if not text:
-        return 0
-    if text.strip(b"01234567"):
-        raise ArchiveError("archive damaged", f"a tar header holds the number {field!r}")
-    return int(text, 8)
-
-
-def _parse_pax(data: bytes) -> Iterator[tuple[str, bytes]]:
-    while data:
-        length_text, space, _ = data.partition(b" ")
-        length = _decimal(length_text) if space else 0
-        record, data = data[:length], data[length:]
-        key, equals, value = record[len(length_text) + 1 : -1].partition(b"=")
-        if not equals or len(record) != length or record[-1:] != b"\n":
-            raise ArchiveError("archive damaged", "a pax header does not parse")
-        if key == b"hdrcharset" and value != b"ISO-IR 10646 2000 UTF-8":
-            raise ArchiveError("entry name", f"pax names are in {value!r}")
-        yield _text(key), value
-
-
-def _decimal(text: bytes) -> int:
-    if not 1 <= len(text) <= 15 or not text.isdigit():
-        raise ArchiveError("archive damaged", f"a pax header holds the number {text[:40]!r}")
-    return int(text)
-
-
-def _seconds(text: bytes) -> int:
+def _seconds(value: bytes) -> int:
     """Read a pax time; the fraction is dropped, and times before 1970 are 1970."""
-    whole = text.partition(b".")[0]
-    return 0 if whole.startswith(b"-") else min(_decimal(whole), _MTIME_MAX)
-
-
-def _text(name: bytes) -> str:
-    try:
-        return name.decode()
-    except UnicodeDecodeError as error:
-        raise ArchiveError("entry name", f"{name!r} is not UTF-8") from error
+    whole = value.partition(b".")[0]
+    return 0 if whole.startswith(b"-") else min(decimal(whole), _MTIME_MAX)

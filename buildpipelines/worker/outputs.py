@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from buildpipelines.compare.wheel import Comparison, compare
+from buildpipelines.compare.verdict import Comparison
+from buildpipelines.compare.wheel import compare
 from buildpipelines.errors import ArchiveError, BuildFailure, FormatError
 from buildpipelines.extract.limits import ArchiveLimits
 from buildpipelines.extract.wheel import Wheel, read_wheel
