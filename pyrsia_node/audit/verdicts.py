@@ -65,6 +65,7 @@ class Open:
     k: int
     deadline: int
     class_ms: int
+    root: str = ""
     said: dict[str, Word] = field(default_factory=dict)
     slots_end: int | None = None
     seal: Seal | None = None
@@ -169,6 +170,7 @@ class VerdictAudit:
             k=self._rules.k(purl, len(voters)),
             deadline=block.header.time_ms + class_ms,
             class_ms=class_ms,
+            root=_root_of(value),
         )
         if self._rules.values.get("sealed"):
             self._open[request].seal = Seal(block.header.time_ms, class_ms)
@@ -313,7 +315,9 @@ class VerdictAudit:
             return False
         files = cast("list[JsonObject]", document["files"])
         has_rebuilt = any(each["claim"] == "rebuilt" for each in files)
-        return document["purl"] == about.purl and has_rebuilt == (about.claim == "rebuilt")
+        has_root = not about.root or about.root in _roots(files)
+        fits = document["purl"] == about.purl and has_rebuilt == (about.claim == "rebuilt")
+        return fits and has_root
 
 
 def _accepted(
@@ -368,11 +372,28 @@ def _classes(built: dict[str, Word]) -> list[JsonValue]:
 
 
 def _causes(said: dict[str, Word]) -> list[JsonValue]:
+    told = ("cause", "outcome", "moved", "seen")
     return [
-        {"id": member, "outcome": word.item["outcome"], "cause": word.item["cause"]}
+        {"id": member, **{name: word.item[name] for name in told if _is_told(word.item, name)}}
         for member, word in said.items()
         if not word.is_built
     ]
+
+
+def _is_told(item: JsonObject, name: str) -> bool:
+    """Tell whether a cause repeats a member of its item: when a tag was seen, only if it moved."""
+    return name in item and (name != "seen" or "moved" in item)
+
+
+def _root_of(request: JsonObject) -> str:
+    """Return the digest of the root manifest that a mirrored image must have, or nothing."""
+    source = cast("JsonObject", request["source"])
+    return str(source["sha256"]) if source["kind"] == "image" else ""
+
+
+def _roots(files: list[JsonObject]) -> list[str]:
+    """Return the digests of the files of an image that are called roots."""
+    return [str(each["sha256"]) for each in files if str(each["name"]).startswith("root-")]
 
 
 def _told(outcome: JsonObject | None) -> str:

@@ -15,11 +15,11 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from pyrsia_node.model import canonical
-from pyrsia_node.model.builds import SALT_BYTES
 from pyrsia_node.model.canonical import JsonObject, JsonValue
 from pyrsia_node.model.digest import Sha256, sha256_of
 from pyrsia_node.model.documents import Document
 from pyrsia_node.model.errors import CorruptStateError, InvalidInputError, NotFoundError
+from pyrsia_node.model.items import SALT_BYTES
 from pyrsia_node.ports import KeyValueStore
 
 DOCUMENT_BYTES_MAX: Final = 1024 * 1024

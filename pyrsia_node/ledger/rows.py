@@ -126,11 +126,13 @@ def rows_of(
 
 
 def dependency_project(requirement: str) -> str | None:
-    """Return the ``pkg:pypi/...`` of the project that a requirement names; None if it names none.
+    """Return the ``pkg:...`` of the project that a requirement names; None if it names none.
 
-    Source: PEP 508, whose every form begins with the name. So a requirement that no parser takes
-    any more still counts by its name.
+    What an image is based on is named by its purl. Everything else is Python's, by PEP 508, whose
+    every form begins with the name; so a requirement that no parser takes any more still counts.
     """
+    if requirement.startswith("pkg:"):
+        return _project_of_purl(requirement)
     match = _REQUIREMENT_NAME.match(requirement)
     return None if match is None else _pypi_project(match[1])
 
@@ -139,6 +141,14 @@ def dependency_project(requirement: str) -> str | None:
 def _pypi_project(name: str) -> str | None:
     try:
         return str(Purl.pypi(name))
+    except InvalidInputError:
+        return None
+
+
+@functools.lru_cache(maxsize=4096)
+def _project_of_purl(text: str) -> str | None:
+    try:
+        return str(Purl.parse(text).without_version())
     except InvalidInputError:
         return None
 

@@ -18,40 +18,30 @@ from pyrsia_node.model import canonical
 from pyrsia_node.model.canonical import INTEGER_MAX, JsonObject, JsonValue
 from pyrsia_node.model.digest import Sha256
 from pyrsia_node.model.documents import CLAIMS, Document
+from pyrsia_node.model.errors import InvalidInputError
 from pyrsia_node.model.fields import Fields
 from pyrsia_node.model.genesis import CLASSES
-from pyrsia_node.model.limits import (
-    BATCH_ITEMS_MAX,
-    CAUSE_LENGTH_MAX,
-    ENVIRONMENT_BYTES_MAX,
-)
+from pyrsia_node.model.image_files import ROOT, named_digest, role_of
+from pyrsia_node.model.items import Item, parse_item
+from pyrsia_node.model.limits import BATCH_ITEMS_MAX, ENVIRONMENT_BYTES_MAX
 from pyrsia_node.model.members import parse_member_id
+from pyrsia_node.model.oci_terms import is_digest
 from pyrsia_node.model.purl import PURL_LENGTH_MAX, Purl
 
-LEVELS: Final = (0, 1, 2)
-"""Equality levels: same bytes; same after container rules; same after named metadata rules."""
-
-BUILT: Final = "BUILT"
-"""Outcome of an item that names a result."""
-
-FAILURES: Final = ("BUILD_FAILED", "REFUSED", "SOURCE_UNAVAILABLE", "TIMEOUT")
-"""Outcomes of an item without a result."""
-
-SALT_BYTES: Final = 16
-"""Length of the salt that hides an item until it is shown."""
+IMAGE: Final = "image"
+"""Kind of the source of a mirrored image: its root manifest."""
 
 RecipeValue = str | int | bool | tuple[str, ...]
 """A recipe field: text, integer, boolean or a list of texts."""
 
 _KEY: Final = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,63}")
-_CAUSE: Final = re.compile(rf"[A-Za-z0-9 ._:/()+,=-]{{0,{CAUSE_LENGTH_MAX}}}")
 _FIELDS_MAX: Final = 64
 _TEXT_LENGTH_MAX: Final = 4_000
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """The file that a rebuild starts from. ``kind`` is ``sdist`` in rules 1."""
+    """The file that a build starts from: an ``sdist``, or the root manifest of an ``image``."""
 
     kind: str
     file: str
@@ -67,7 +57,7 @@ class Source:
         """Return the source that the object spells; raises InvalidInputError."""
         got = Fields(value, "build_request.source", _SOURCE_MEMBERS)
         return cls(
-            kind=got.one_of("kind", ("sdist",)),
+            kind=got.one_of("kind", ("sdist", IMAGE)),
             file=got.file_name("file"),
             sha256=got.sha256("sha256"),
             size=got.integer("size", low=0, high=INTEGER_MAX),
@@ -163,11 +153,14 @@ class BuildRequest:
         purl = Purl.parse(got.text("purl", length_max=PURL_LENGTH_MAX))
         if purl.version is None:
             raise got.refused("purl", "names no version")
+        source = Source.from_json(got.value("source"))
+        claim = got.one_of("claim", CLAIMS)
+        _check_image_source(source, purl, claim)
         return cls(
             sponsor=parse_member_id(got, "sponsor"),
             purl=purl,
-            claim=got.one_of("claim", CLAIMS),
-            source=Source.from_json(got.value("source")),
+            claim=claim,
+            source=source,
             pipeline=Pipeline.from_json(got.value("pipeline")),
             toolchain=got.sha256("toolchain"),
             lock=got.sha256("lock"),
@@ -176,57 +169,6 @@ class BuildRequest:
             until=got.integer("until", low=0, high=INTEGER_MAX),
             nonce=got.hex("nonce", size=16),
         )
-
-
-@dataclass(frozen=True, slots=True)
-class BuiltItem:
-    """A member built the request: ``result`` names the doc whose files are equal at ``level``.
-
-    ``own`` are the roots of its own build at the three levels. ``salt``, in hex, stands in the item
-    that opens a commit, and is empty in every other.
-    """
-
-    request: Sha256
-    result: Sha256
-    level: int
-    own: tuple[Sha256, Sha256, Sha256]
-    salt: str = ""
-
-    def to_json(self) -> JsonObject:
-        """Return the item."""
-        return {
-            **_salt_member(self.salt),
-            "level": self.level,
-            "outcome": BUILT,
-            "own": list(self.own),
-            "req": self.request,
-            "result": self.result,
-        }
-
-
-@dataclass(frozen=True, slots=True)
-class FailedItem:
-    """A member got no result. ``outcome`` is one of ``FAILURES``; ``cause`` a few words.
-
-    ``salt`` as in ``BuiltItem``.
-    """
-
-    request: Sha256
-    outcome: str
-    cause: str
-    salt: str = ""
-
-    def to_json(self) -> JsonObject:
-        """Return the item."""
-        return {
-            **_salt_member(self.salt),
-            "cause": self.cause,
-            "outcome": self.outcome,
-            "req": self.request,
-        }
-
-
-Item = BuiltItem | FailedItem
 
 
 @dataclass(frozen=True, slots=True)
@@ -363,35 +305,25 @@ class AttestCommit:
         )
 
 
-def parse_item(value: JsonValue) -> Item:
-    """Return the item that the object spells.
+def _check_image_source(source: Source, purl: Purl, claim: str) -> None:
+    """Check that exactly a mirrored image starts from its root manifest, called as one.
 
     Raises:
-        InvalidInputError: Not a legal item.
+        InvalidInputError: It does not, or the purl names another digest.
     """
-    found = value if isinstance(value, dict) else {}
-    optional = {"salt"} & found.keys()
-    if found.get("outcome") != BUILT:
-        got = Fields(value, "attest_batch.items", _FAILED_MEMBERS | optional)
-        return FailedItem(
-            request=got.sha256("req"),
-            outcome=got.one_of("outcome", FAILURES),
-            cause=got.matching("cause", _CAUSE, "up to 32 plain ASCII characters"),
-            salt=got.hex("salt", size=SALT_BYTES) if optional else "",
+    is_image = purl.type == "docker" and claim == "mirrored"
+    if is_image != (source.kind == IMAGE):
+        raise InvalidInputError(
+            f"build_request.source: kind {source.kind} does not fit a {claim} {purl.type} package"
         )
-    got = Fields(value, "attest_batch.items", _BUILT_MEMBERS | optional)
-    level0, level1, level2 = got.digests("own", count=len(LEVELS))
-    return BuiltItem(
-        request=got.sha256("req"),
-        result=got.sha256("result"),
-        level=got.integer("level", low=min(LEVELS), high=max(LEVELS)),
-        own=(level0, level1, level2),
-        salt=got.hex("salt", size=SALT_BYTES) if optional else "",
-    )
-
-
-def _salt_member(salt: str) -> JsonObject:
-    return {"salt": salt} if salt else {}
+    if not is_image:
+        return
+    digest = str(named_digest(source.file, source.sha256))
+    if role_of(source.file) != ROOT:
+        raise InvalidInputError(f"build_request.source: {source.file} is not the root of an image")
+    assert purl.version is not None
+    if is_digest(purl.version) and purl.version != digest:
+        raise InvalidInputError(f"build_request.source: {digest} is not what {purl} names")
 
 
 def _recipe(got: Fields) -> dict[str, RecipeValue]:
@@ -434,7 +366,5 @@ _REQUEST_MEMBERS: Final = frozenset(
     }
 )
 _BATCH_MEMBERS: Final = frozenset({"env", "items", "seq", "t", "v", "voter"})
-_BUILT_MEMBERS: Final = frozenset({"level", "outcome", "own", "req", "result"})
-_FAILED_MEMBERS: Final = frozenset({"cause", "outcome", "req"})
 _COMMIT_MEMBERS: Final = frozenset({"commit", "req", "t", "v", "voter"})
 _RESULT_MEMBERS: Final = frozenset({"doc", "req", "t", "v", "voter"})

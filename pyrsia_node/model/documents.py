@@ -16,6 +16,7 @@ from pyrsia_node.model.canonical import INTEGER_MAX, JsonObject, JsonValue
 from pyrsia_node.model.digest import Sha256, sha256_of
 from pyrsia_node.model.errors import InvalidInputError
 from pyrsia_node.model.fields import Fields, check_sorted
+from pyrsia_node.model.image_files import check_image_files
 from pyrsia_node.model.limits import DOC_BYTES_MAX
 from pyrsia_node.model.purl import PURL_LENGTH_MAX, Purl
 
@@ -210,7 +211,8 @@ class Document:
 
         Raises:
             InvalidInputError: Not a legal DOC. Files and contradictions are sorted by name and
-                distinct; each contradiction names a built file with another digest.
+                distinct; each contradiction names a built file with another digest; an image
+                has exactly one root, and its files are called as ``image_files`` says.
         """
         got = Fields(value, where, _DOC_MEMBERS)
         purl = Purl.parse(got.text("purl", length_max=PURL_LENGTH_MAX))
@@ -229,6 +231,8 @@ class Document:
             metadata=Metadata.from_json(got.value("metadata"), f"{where}.metadata"),
         )
         document._check_names(where)
+        if purl.type == "docker":
+            check_image_files(document.files, version=purl.version)
         document.encode()
         return document
 

@@ -18,6 +18,7 @@ from pyrsia_node.model.documents import Document
 from pyrsia_node.model.errors import InvalidInputError
 from pyrsia_node.model.fields import Fields, schema_of
 from pyrsia_node.model.genesis import RULES
+from pyrsia_node.model.items import MOVED, moved_member, parse_moved
 from pyrsia_node.model.limits import CAUSE_LENGTH_MAX, LEAF_BYTES_MAX, MEMBERS_MAX
 from pyrsia_node.model.members import parse_member_id
 from pyrsia_node.model.purl import PURL_LENGTH_MAX, Purl
@@ -148,11 +149,24 @@ class ResultClass:
 
 @dataclass(frozen=True, slots=True)
 class Cause:
-    """Why a member got no result."""
+    """Why a member got no result; of MOVED the digest that it saw instead, and when (Unix ms)."""
 
     id: NodeId
     outcome: str
     cause: str
+    moved: str = ""
+    seen_ms: int | None = None
+
+    def to_json(self) -> JsonObject:
+        """Return the element of ``causes``."""
+        seen: JsonObject = {} if self.seen_ms is None else {"seen": self.seen_ms}
+        return {
+            **moved_member(self.moved),
+            **seen,
+            "cause": self.cause,
+            "id": self.id,
+            "outcome": self.outcome,
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,7 +226,7 @@ class Failed:
     def to_json(self) -> JsonObject:
         """Return the leaf's object."""
         return {
-            "causes": [{"cause": c.cause, "id": c.id, "outcome": c.outcome} for c in self.causes],
+            "causes": [each.to_json() for each in self.causes],
             "purl": str(self.purl),
             "req": self.request,
             "t": "failed",
@@ -355,11 +369,15 @@ def _class(value: JsonValue) -> ResultClass:
 
 
 def _cause(value: JsonValue) -> Cause:
-    got = Fields(value, "failed.causes", frozenset({"cause", "id", "outcome"}))
+    has_moved = isinstance(value, dict) and value.get("outcome") == MOVED
+    moved = frozenset({"moved", "seen"}) if has_moved else frozenset()
+    got = Fields(value, "failed.causes", frozenset({"cause", "id", "outcome"}) | moved)
     return Cause(
         id=parse_member_id(got, "id"),
         outcome=got.one_of("outcome", FAILURES),
         cause=got.text("cause", length_max=CAUSE_LENGTH_MAX),
+        moved=parse_moved(got) if moved else "",
+        seen_ms=got.integer("seen", low=0, high=INTEGER_MAX) if moved else None,
     )
 
 

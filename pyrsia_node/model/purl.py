@@ -5,8 +5,10 @@ is valid depends on it, and a library's next release must not change that. ``fro
 what people type and gives the canonical form, with packageurl-python and packaging.
 
 The canonical form is that of the purl specification, with two additions for ``pypi``: the name is
-normalised as PEP 503 says and the version as PEP 440 says. Qualifiers and subpaths are refused;
-no claim of the log is about a part of a package.
+normalised as PEP 503 says and the version as PEP 440 says. For ``docker`` the namespace begins
+with the registry and the version is a tag or a digest: no default of anybody's configuration is
+part of a name. Qualifiers and subpaths are refused; no claim of the log is about a part of a
+package.
 """
 
 from __future__ import annotations
@@ -20,6 +22,15 @@ from packageurl import PackageURL
 from packaging.utils import canonicalize_name, canonicalize_version
 
 from pyrsia_node.model.errors import InvalidInputError
+from pyrsia_node.model.oci_terms import (
+    NAME_LENGTH_MAX,
+    OciDigest,
+    check_host,
+    check_repository,
+    check_tag,
+    is_digest,
+    is_host,
+)
 
 PURL_LENGTH_MAX: Final = 512
 """Longest canonical text, in characters (all ASCII)."""
@@ -122,8 +133,29 @@ class Purl:
         return Purl(type=self.type, namespace=self.namespace, name=self.name, version=None)
 
     def _check_type_rules(self) -> None:
-        if self.type != "pypi":
-            return
+        if self.type == "pypi":
+            self._check_pypi()
+        elif self.type == "docker":
+            try:
+                self._check_docker()
+            except InvalidInputError as error:
+                raise InvalidInputError(f"purl {self}: {error}") from None
+
+    def _check_docker(self) -> None:
+        host, _, rest = self.namespace.partition("/")
+        if not is_host(host):
+            raise InvalidInputError("names no registry: write pkg:docker/HOST/REPOSITORY[@TAG]")
+        repository = f"{rest}/{self.name}" if rest else self.name
+        check_host(host)
+        check_repository(repository)
+        if len(host) + 1 + len(repository) > NAME_LENGTH_MAX:
+            raise InvalidInputError(f"the image's name exceeds {NAME_LENGTH_MAX} characters")
+        if self.version is not None and is_digest(self.version):
+            OciDigest.parse(self.version)
+        elif self.version is not None:
+            check_tag(self.version)
+
+    def _check_pypi(self) -> None:
         if self.namespace:
             raise InvalidInputError(f"purl {self}: type pypi has no namespace")
         if not _PYPI_NAME.fullmatch(self.name):

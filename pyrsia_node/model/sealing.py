@@ -13,8 +13,8 @@ from typing import Final
 
 from consensus.types import NodeId
 from pyrsia_node.model import canonical
-from pyrsia_node.model.builds import SALT_BYTES, Item
 from pyrsia_node.model.digest import Sha256, sha256_of
+from pyrsia_node.model.items import SALT_BYTES, Item
 
 COMMIT_TAG: Final = b"pyrsia/commit/1\0"
 """Domain of commits."""

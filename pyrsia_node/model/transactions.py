@@ -16,26 +16,28 @@ from typing import Final
 from pyrsia_node.model import canonical
 from pyrsia_node.model.approvals import Approve
 from pyrsia_node.model.builds import (
-    BUILT,
-    FAILURES,
-    LEVELS,
     AttestBatch,
     AttestCommit,
     BuildRequest,
-    BuiltItem,
-    FailedItem,
-    Item,
     Pipeline,
     RecipeValue,
     Result,
     Source,
-    parse_item,
 )
 from pyrsia_node.model.canonical import JsonObject, JsonValue
 from pyrsia_node.model.digest import Sha256, sha256_of
 from pyrsia_node.model.errors import InvalidInputError, VerificationError
 from pyrsia_node.model.evidence import Evidence
 from pyrsia_node.model.fields import Fields, schema_of
+from pyrsia_node.model.items import (
+    BUILT,
+    FAILURES,
+    LEVELS,
+    BuiltItem,
+    FailedItem,
+    Item,
+    parse_item,
+)
 from pyrsia_node.model.limits import LEAF_BYTES_MAX, REQUEST_BYTES_MAX
 from pyrsia_node.model.members import parse_member_id
 from pyrsia_node.model.membership import AddNode, RemoveNode, RotateKey, SetParam

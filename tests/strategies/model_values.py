@@ -14,6 +14,7 @@ from pyrsia_node.model.canonical import JsonObject, JsonValue
 from pyrsia_node.model.digest import Sha256
 from pyrsia_node.model.documents import Contradiction, Document, FileEntry, Metadata
 from pyrsia_node.model.evidence import STATEMENTS, SignedStatement
+from pyrsia_node.model.items import MOVED
 from pyrsia_node.model.purl import Purl
 from pyrsia_node.model.statements import ADVISORY
 from pyrsia_node.model.transactions import (
@@ -36,6 +37,7 @@ from pyrsia_node.model.transactions import (
     Vulnerable,
     Withdraw,
 )
+from tests.strategies import image_bodies as image
 from tests.strategies import member_bodies as change
 from tests.strategies.identities import identities, identity
 from tests.strategies.json_values import texts, values
@@ -107,7 +109,7 @@ recipes = st.dictionaries(
     texts | st.booleans() | st.integers(-9, 9) | st.lists(texts, max_size=3).map(tuple),
     max_size=4,
 )
-requests = st.builds(
+requests = image.requests(member_ids) | st.builds(
     BuildRequest,
     sponsor=member_ids,
     purl=purls,
@@ -121,16 +123,35 @@ requests = st.builds(
     until=counts,
     nonce=st.binary(min_size=16, max_size=16).map(bytes.hex),
 )
+times_seen = st.none() | counts
 salts = st.just("") | st.binary(min_size=16, max_size=16).map(bytes.hex)
-items: st.SearchStrategy[Item] = st.builds(
-    BuiltItem,
-    request=digests,
-    result=digests,
-    level=levels,
-    own=st.tuples(digests, digests, digests),
-    salt=salts,
-) | st.builds(
-    FailedItem, request=digests, outcome=st.sampled_from(FAILURES), cause=names, salt=salts
+items: st.SearchStrategy[Item] = (
+    st.builds(
+        BuiltItem,
+        request=digests,
+        result=digests,
+        level=levels,
+        own=st.tuples(digests, digests, digests),
+        salt=salts,
+        seen_ms=times_seen,
+    )
+    | st.builds(
+        FailedItem,
+        request=digests,
+        outcome=st.sampled_from([each for each in FAILURES if each != MOVED]),
+        cause=names,
+        salt=salts,
+        seen_ms=times_seen,
+    )
+    | st.builds(
+        FailedItem,
+        request=digests,
+        outcome=st.just(MOVED),
+        cause=names,
+        salt=salts,
+        seen_ms=counts,
+        moved=image.digests_of_registries,
+    )
 )
 batches = st.builds(
     AttestBatch,
@@ -141,7 +162,9 @@ batches = st.builds(
         names.map(lambda name: "k" + name), texts | st.integers(-9, 9), max_size=3
     ),
 )
-results = st.builds(Result, voter=member_ids, request=digests, document=documents())
+results = st.builds(
+    Result, voter=member_ids, request=digests, document=documents() | image.documents
+)
 commits = st.builds(AttestCommit, voter=member_ids, request=digests, commit=digests)
 
 # Proofs and records carry signatures that hold, in the network ``NETWORK``.
@@ -242,11 +265,24 @@ headers = st.builds(
     prev_epoch_height=counts,
     parent_cert=digests,
 )
+causes = st.builds(
+    leaves.Cause,
+    id=member_ids,
+    outcome=st.sampled_from([each for each in FAILURES if each != MOVED]),
+    cause=names,
+) | st.builds(
+    leaves.Cause,
+    id=member_ids,
+    outcome=st.just(MOVED),
+    cause=names,
+    moved=image.digests_of_registries,
+    seen_ms=counts,
+)
 outcomes: st.SearchStrategy[leaves.Outcome] = st.one_of(
     st.builds(
         leaves.Accepted,
         request=digests,
-        document=documents(),
+        document=documents() | image.documents,
         k=st.integers(1, 5),
         level=levels,
         attestors=st.lists(
@@ -275,7 +311,7 @@ outcomes: st.SearchStrategy[leaves.Outcome] = st.one_of(
         request=digests,
         purl=purls,
         causes=st.lists(
-            st.builds(leaves.Cause, id=member_ids, outcome=st.sampled_from(FAILURES), cause=names),
+            causes,
             max_size=3,
         ).map(tuple),
     ),

@@ -18,7 +18,15 @@ from pyrsia_node.ledger.machine.records import RequestRecord
 from pyrsia_node.model.digest import Sha256
 from pyrsia_node.model.documents import Document
 from pyrsia_node.model.errors import InvalidInputError
-from pyrsia_node.model.transactions import BUILT, AttestBatch, BuiltItem, Item, Result
+from pyrsia_node.model.image_files import root_of
+from pyrsia_node.model.transactions import (
+    BUILT,
+    AttestBatch,
+    BuiltItem,
+    FailedItem,
+    Item,
+    Result,
+)
 
 
 def apply_batch(
@@ -86,6 +94,8 @@ def why_unfit(record: RequestRecord, document: Document) -> str:
     has_rebuilt = any(entry.claim == "rebuilt" for entry in document.files)
     if has_rebuilt != (record.claim == "rebuilt"):
         return f"the document's claims do not fit the request's claim {record.claim!r}"
+    if record.root and root_of(document.files).sha256 != record.root:
+        return f"the document's root is not the one of the request, {record.root}"
     return ""
 
 
@@ -112,6 +122,7 @@ def _next_item(
     if record.is_sealed or item.salt:
         is_first = before is None
         sealing.check_opening(state, context, record, item, voter=voter, is_first=is_first)
+    _check_sighting(record, item)
     is_open = state.tally(item.request).state == records.OPEN
     if before is None:
         return _first_item(item, at, is_late=not is_open)
@@ -120,6 +131,23 @@ def _next_item(
     if not is_open:
         return _late_item(before, item, at)
     return _revised_item(record, before, item, at)
+
+
+def _check_sighting(record: RequestRecord, item: Item) -> None:
+    """Check that who speaks of a tag says when it saw it, and nobody else speaks of sightings.
+
+    Raises:
+        InvalidInputError: A sighting is missing, or is none.
+    """
+    has_moved = isinstance(item, FailedItem) and bool(item.moved)
+    if item.seen_ms is None:
+        if record.is_sighting and isinstance(item, BuiltItem):
+            raise InvalidInputError(
+                f"request {item.request} is about a tag: a BUILT item says when it was seen"
+            )
+    elif not record.is_sighting:
+        what = "MOVED is no answer" if has_moved else "nothing is seen"
+        raise InvalidInputError(f"request {item.request} is about no tag: {what}")
 
 
 def _first_item(item: Item, at: Position, *, is_late: bool) -> ItemRecord:
@@ -134,7 +162,15 @@ def _first_item(item: Item, at: Position, *, is_late: bool) -> ItemRecord:
             own=item.own,
             is_late=is_late,
         )
-    return ItemRecord(outcome=item.outcome, at=at, first_at=at, cause=item.cause, is_late=is_late)
+    return ItemRecord(
+        outcome=item.outcome,
+        at=at,
+        first_at=at,
+        cause=item.cause,
+        is_late=is_late,
+        moved=item.moved,
+        seen_ms=item.seen_ms if item.moved else None,
+    )
 
 
 def _revised_item(
@@ -162,7 +198,8 @@ def _late_item(before: ItemRecord, item: Item, at: Position) -> ItemRecord:
     if not isinstance(item, BuiltItem):
         if before.is_built:
             raise InvalidInputError(f"request {item.request}: a BUILT item cannot be taken back")
-        return replace(before, at=at, outcome=item.outcome, cause=item.cause, is_late=True)
+        late = _first_item(item, at, is_late=True)
+        return replace(late, first_at=before.first_at, revisions=before.revisions)
     return replace(
         before,
         at=at,
@@ -172,4 +209,6 @@ def _late_item(before: ItemRecord, item: Item, at: Position) -> ItemRecord:
         own=item.own,
         cause="",
         is_late=True,
+        moved="",
+        seen_ms=None,
     )

@@ -23,7 +23,8 @@ class ItemRecord(Record):
 
     ``own`` is fixed by the first BUILT item. ``result`` and ``first_result`` are empty for an
     outcome without result. ``revisions`` counts revisions while OPEN; ``is_late`` says that the
-    one late item was used.
+    one late item was used. ``moved`` and ``seen_ms`` are of a MOVED item alone: its outcome leaf
+    repeats them.
     """
 
     outcome: str
@@ -36,6 +37,8 @@ class ItemRecord(Record):
     cause: str = ""
     revisions: int = 0
     is_late: bool = False
+    moved: str = ""
+    seen_ms: int | None = None
 
     @property
     def is_built(self) -> bool:
@@ -44,7 +47,11 @@ class ItemRecord(Record):
 
     def to_json(self) -> JsonObject:
         """Return the stored form, for people and tests; ``encode`` writes the same."""
+        seen: JsonObject = {}
+        if self.seen_ms is not None:
+            seen = {"moved": self.moved, "seen": self.seen_ms}
         return {
+            **seen,
             "at": list(self.at),
             "cause": self.cause,
             "first_at": list(self.first_at),
@@ -63,14 +70,17 @@ class ItemRecord(Record):
         There is one item for each member and request, so this is the most written record. Its
         texts are digests, names of outcomes and causes, which never need an escape.
         """
+        moved, seen = "", ""
+        if self.seen_ms is not None:
+            moved, seen = f'"moved":"{self.moved}",', f',"seen":{self.seen_ms}'
         own = '"' + '","'.join(self.own) + '"' if self.own else ""
         return (
             f'{{"at":[{self.at[0]},{self.at[1]}],"cause":"{self.cause}",'
             f'"first_at":[{self.first_at[0]},{self.first_at[1]}],'
             f'"first_result":"{self.first_result}",'
             f'"is_late":{"true" if self.is_late else "false"},"level":{self.level},'
-            f'"outcome":"{self.outcome}","own":[{own}],'
-            f'"result":"{self.result}","revisions":{self.revisions}}}'
+            f'{moved}"outcome":"{self.outcome}","own":[{own}],'
+            f'"result":"{self.result}","revisions":{self.revisions}{seen}}}'
         ).encode("ascii")
 
     @classmethod
@@ -92,4 +102,6 @@ class ItemRecord(Record):
             cause=got["cause"],
             revisions=numbers["revisions"],
             is_late=cast("dict[str, bool]", value)["is_late"],
+            moved=got.get("moved", ""),
+            seen_ms=numbers.get("seen"),
         )

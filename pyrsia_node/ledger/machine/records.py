@@ -40,6 +40,7 @@ from consensus.types import NodeId
 from pyrsia_node.model import canonical
 from pyrsia_node.model.canonical import JsonObject, JsonValue
 from pyrsia_node.model.digest import Sha256, sha256_of
+from pyrsia_node.model.oci_terms import is_digest
 
 OPEN: Final = "OPEN"
 ACCEPTED: Final = "ACCEPTED"
@@ -251,6 +252,7 @@ class RequestRecord(Record):
         k: Equal answers that accept.
         members: V_open: the set of that block, sorted; they alone are counted.
         is_sealed: Whether members commit to their items before they show them.
+        root: SHA-256 of the root manifest of a mirrored image; empty for everything else.
     """
 
     purl: str
@@ -263,6 +265,12 @@ class RequestRecord(Record):
     k: int
     members: tuple[NodeId, ...]
     is_sealed: bool = False
+    root: str = ""
+
+    @property
+    def is_sighting(self) -> bool:
+        """Whether an answer says what a tag was, and so must say when."""
+        return bool(self.root) and not is_digest(self.purl.partition("@")[2])
 
     @property
     def deadline_ms(self) -> int:
@@ -270,10 +278,12 @@ class RequestRecord(Record):
         return self.opened_ms + self.class_ms
 
     def to_json(self) -> JsonObject:
-        """Return the stored form; ``sealed`` stands there only if it is."""
-        sealed: JsonObject = {"sealed": 1} if self.is_sealed else {}
+        """Return the stored form; ``sealed`` and ``root`` stand there only if they are."""
+        optional: JsonObject = {"root": self.root} if self.root else {}
+        if self.is_sealed:
+            optional["sealed"] = 1
         return {
-            **sealed,
+            **optional,
             "claim": self.claim,
             "class_ms": self.class_ms,
             "k": self.k,
@@ -301,6 +311,7 @@ class RequestRecord(Record):
             k=numbers["k"],
             members=tuple(cast("dict[str, list[NodeId]]", value)["members"]),
             is_sealed="sealed" in got,
+            root=got.get("root", ""),
         )
 
 

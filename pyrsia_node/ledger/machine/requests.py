@@ -13,6 +13,7 @@ from pyrsia_node.ledger.machine import records
 from pyrsia_node.ledger.machine.context import BlockContext, BlockState, NotYetValidError
 from pyrsia_node.ledger.machine.records import RequestRecord, SponsorRecord, Tally
 from pyrsia_node.model import canonical
+from pyrsia_node.model.builds import IMAGE
 from pyrsia_node.model.digest import Sha256, sha256_of
 from pyrsia_node.model.errors import InvalidInputError
 from pyrsia_node.model.limits import ATTEMPT_WINDOW_MS, ATTEMPTS_MAX, UNTIL_AHEAD_MS_MAX
@@ -63,6 +64,7 @@ def open_request(
         k=k,
         members=context.members,
         is_sealed=context.in_force.sealed == 1,
+        root=request.source.sha256 if request.source.kind == IMAGE else "",
     )
     state.put_request(request_id, record)
     state.put_tally(request_id, Tally(state=records.OPEN, due_ms=record.deadline_ms))

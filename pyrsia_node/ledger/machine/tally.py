@@ -178,7 +178,7 @@ def _classes(built: Mapping[NodeId, ItemRecord]) -> tuple[ResultClass, ...]:
 
 def _causes(count: Count) -> tuple[Cause, ...]:
     return tuple(
-        Cause(id=member, outcome=item.outcome, cause=item.cause)
+        Cause(member, item.outcome, item.cause, moved=item.moved, seen_ms=item.seen_ms)
         for member, item in count.items.items()
         if not item.is_built
     )

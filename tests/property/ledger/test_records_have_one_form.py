@@ -9,7 +9,9 @@ from hypothesis import strategies as st
 
 from pyrsia_node.ledger.machine.items import ItemRecord
 from pyrsia_node.model import canonical
+from pyrsia_node.model.items import MOVED
 from pyrsia_node.model.transactions import BUILT, FAILURES
+from tests.strategies.image_bodies import digests_of_registries
 from tests.strategies.model_values import counts, digests, levels
 
 causes = st.text("ABCxyz019 ._:/()+,=-", max_size=32)
@@ -25,6 +27,14 @@ items = st.builds(
     cause=causes,
     revisions=st.integers(0, 30),
     is_late=st.booleans(),
+) | st.builds(
+    ItemRecord,
+    outcome=st.just(MOVED),
+    at=st.tuples(counts, counts),
+    first_at=st.tuples(counts, counts),
+    cause=causes,
+    moved=digests_of_registries,
+    seen_ms=counts,
 )
 
 

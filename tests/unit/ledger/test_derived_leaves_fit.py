@@ -15,6 +15,7 @@ from consensus.types import NodeId
 from pyrsia_node.model import canonical
 from pyrsia_node.model.digest import sha256_of
 from pyrsia_node.model.documents import Document
+from pyrsia_node.model.items import MOVED
 from pyrsia_node.model.leaves import (
     Accepted,
     Attestor,
@@ -98,6 +99,14 @@ LARGEST_OUTCOMES: list[Outcome] = [
         DIGEST,
         LONGEST_PURL,
         tuple(Cause(each, LONGEST_OUTCOME, "c" * CAUSE_LENGTH_MAX) for each in IDS),
+    ),
+    Failed(
+        DIGEST,
+        LONGEST_PURL,
+        tuple(
+            Cause(each, MOVED, "c" * CAUSE_LENGTH_MAX, f"sha512:{'0' * 128}", LARGEST)
+            for each in IDS
+        ),
     ),
     Expired(DIGEST, LONGEST_PURL, tuple(IDS)),
     Unsealed(DIGEST, tuple(IDS)),

@@ -32,6 +32,7 @@ from pyrsia_node.model.statements import Revoke, Vulnerable, Withdraw
 from pyrsia_node.model.transactions import AttestCommit, Item, Transaction
 from tests.fakes.block_runner import NETWORK, BlockRunner, unsigned
 from tests.strategies import build_bodies as make
+from tests.strategies import image_bodies as image
 from tests.strategies import member_bodies as change
 from tests.strategies.crimes import PAIRS, crime
 from tests.strategies.identities import Identity, identities, identity
@@ -313,6 +314,10 @@ FINAL: dict[str, Make] = {
     "was not authorized when request": after(
         Scene.open, Scene.one_joins, bodies=lambda _: [make.batch(NEW.id, 1, make.built(REQ))]
     ),
+    "about a tag: a BUILT item says when it was seen": lambda s: [
+        make.batch(ME, 1, make.built(s.runner.open(image.request(ME)), image.document()))
+    ],
+    "is about no tag: MOVED is no answer": lambda s: [make.batch(ME, 1, image.moved(s.open()))],
     "the roots of the own build changed": lambda s: said(
         s, make.built(NOWHERE), late=lambda req: make.built(req, own="other")
     ),

@@ -42,6 +42,7 @@ from pyrsia_node.model.transactions import (
 )
 from tests.fakes.local_chain import LocalChain
 from tests.strategies import build_bodies as make
+from tests.strategies import image_bodies as image
 from tests.strategies import member_bodies as change
 from tests.strategies.identities import genesis_of, identities, identity
 
@@ -75,6 +76,8 @@ def leaves() -> dict[str, bytes]:
         "unsealed": Unsealed(D[0], (one, three)),
         "late_divergence": LateDivergence(D[0], four, D[8]),
     }
+    sightings = (image.seen(D[0]), image.moved(D[1]))
+    moved = Cause(two, "MOVED", "tag moved", moved=f"sha256:{D[2]}", seen_ms=image.SEEN_MS)
     genesis = genesis_of(identities(4))
     network, head, nonce = genesis.network_id, Head(40, D[1]), "0f" * 16
     newcomer = identity(100)
@@ -104,6 +107,10 @@ def leaves() -> dict[str, bytes]:
         "build_request": local.sign(make.request(one)).encoded,
         "attest_batch": local.sign(batch).encoded,
         "attest_batch_sealed": local.sign(opening).encoded,
+        "attest_batch_image": local.sign(make.batch(one, 2, *sightings)).encoded,
+        "build_request_image": local.sign(image.request(one)).encoded,
+        "result_image": local.sign(make.result(one, D[0], image.document())).encoded,
+        "failed_moved": encode_outcome(Failed(D[0], image.PURL, (moved,))),
         "result": local.sign(make.result(one, D[0])).encoded,
         **{name: encode_outcome(outcome) for name, outcome in outcomes.items()},
     }
@@ -193,7 +200,28 @@ def sealed() -> dict[str, str]:
     }
 
 
-STORIES = {"story": story, "changes": changes, "sealed": sealed}
+def images() -> dict[str, str]:
+    """Import a tag, fail because it moved, import the new one, and the first one again."""
+    local = LocalChain()
+    members = [member.id for member in local.members]
+    for number, variant in enumerate(("", "moving", "new", "")):
+        body = image.request(members[number], variant=variant)
+        request, doc = local.commit(body).transaction_ids[0], image.document(variant)
+        said = image.moved(request) if variant == "moving" else image.seen(request, doc)
+        local.commit(*(make.batch(m, number + 1, said) for m in members[:3]))
+        if variant not in {"moving", ""} or number == 0:
+            local.commit(make.result(members[0], request, doc))
+    chain = local.chain
+    kinds = [json.loads(leaf)["t"] for leaf in chain.leaves(2, chain.tip.size)]
+    return {
+        "kinds": " ".join(kind for kind in kinds if kind != "block"),
+        "block": chain.tip.block_hash.hex(),
+        "state_root": chain.tip.state_root.hex(),
+        "tree_root": chain.tip.root.hex(),
+    }
+
+
+STORIES = {"story": story, "changes": changes, "sealed": sealed, "images": images}
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,7 @@ from pyrsia_node.model.purl import Purl
         "pkg:pypi/torch@2.4.0%2Bcpu",
         "pkg:pypi/pytz@1%212024.1rc1.post2.dev3",
         "pkg:maven/org.apache.commons/commons-lang3@3.14.0",
-        "pkg:docker/library/alpine@3.20",
+        "pkg:docker/docker.io/library/alpine@3.20",
         "pkg:npm/%40types/node@20.1.0",
     ],
 )
