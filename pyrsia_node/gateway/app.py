@@ -13,6 +13,7 @@ import re
 from collections.abc import Mapping
 from typing import Final
 
+from pyrsia_node.gateway.cors import CorsPolicy
 from pyrsia_node.gateway.errors import headers_of, status_of, text_of
 from pyrsia_node.model.errors import PyrsiaError
 from pyrsia_node.transfer.asgi import (
@@ -32,6 +33,7 @@ BODY_BYTES_MAX: Final = 64 * 1024
 _HOST: Final = re.compile(
     r"(?:\[(?P<six>[0-9A-Fa-f:.]+)\]|(?P<name>[A-Za-z0-9._-]+))(?::[0-9]{1,5})?"
 )
+NO_PAGES: Final = CorsPolicy(())
 _ORIGIN: Final = re.compile(r"https?://(?P<host>[^/@]+)/?")
 _log = logging.getLogger("pyrsia.gateway")
 
@@ -39,19 +41,23 @@ _log = logging.getLogger("pyrsia.gateway")
 class HostCheck:
     """Which names a client may call this node by."""
 
-    def __init__(self, names: frozenset[str]) -> None:
+    def __init__(self, names: frozenset[str], origins: CorsPolicy = NO_PAGES) -> None:
         """Accept ``names`` (lower case), ``localhost``, and any address written as numbers.
 
-        A number cannot be rebound: only names can be made to point elsewhere.
+        A number cannot be rebound: only names can be made to point elsewhere. Pages of ``origins``
+        may call by these names, too.
         """
         self._names = names | {"localhost"}
+        self._origins = origins
 
     def admits(self, host: str | None, origin: str | None) -> bool:
         """Tell whether a request with these headers may be answered."""
         if host is None or not self._is_ours(host):
             return False
-        if origin is None:
-            return True
+        return origin is None or self.is_own_origin(origin) or self._origins.admits(origin)
+
+    def is_own_origin(self, origin: str) -> bool:
+        """Tell whether a page of this origin came from a host that this node may be."""
         match = _ORIGIN.fullmatch(origin)
         return match is not None and self._is_ours(match["host"])
 

@@ -20,7 +20,7 @@ from pyrsia_node.artifacts.resolver import Resolver
 from pyrsia_node.artifacts.upstream_values import UpstreamIndex
 from pyrsia_node.artifacts.verified_log import VerifiedLog
 from pyrsia_node.gateway.admin import AdminGate
-from pyrsia_node.gateway.app import GatewayApp, HostCheck
+from pyrsia_node.gateway.client_front import make_client_front
 from pyrsia_node.gateway.control import ControlParts, make_control_app
 from pyrsia_node.gateway.core_link import CoreLink
 from pyrsia_node.gateway.http_guard import HttpLimits
@@ -105,12 +105,12 @@ async def open_gateway(
         b"pypi": PypiService(catalog, log, parts.store),
         b"log": LogFiles(layout.log, log),
     }
-    hosts = HostCheck(_host_names(config))
-    app = GatewayApp(hosts, services, fallback=make_control_app(control))
-    server = HttpServer(app, limits=_CLIENT_LIMITS)
+    clock = asyncio.get_running_loop().time
+    front = make_client_front(layout, config, services, make_control_app(control), clock)
+    server = HttpServer(front.app, limits=_CLIENT_LIMITS, tls=front.tls)
     await server.start(config.http.host, config.http.port)
     stack.push_async_callback(server.stop, grace_seconds=GRACE_SECONDS)
-    http_url = f"http://{_reachable(config.http.host)}:{server.port}"
+    http_url = f"{front.scheme}://{_reachable(config.http.host)}:{server.port}"
     methods = SocketMethods(parts.store, parts.fetcher, Addresses(http_url, listener))
     link = LinkServer(layout.gateway_socket, methods.table(), timeouts_s=TIMEOUTS_S)
     return Gateway(http_url, listener.url, link)
@@ -231,11 +231,6 @@ def _genesis(layout: Layout) -> bytes:
         raise NotFoundError(
             f"{layout.genesis} cannot be read ({error.strerror}); `pyrsia-node join` brings it"
         ) from error
-
-
-def _host_names(config: Config) -> frozenset[str]:
-    names = {config.http.host, config.node.label, socket.gethostname()}
-    return frozenset(name.lower() for name in names)
 
 
 def _reachable(host: str) -> str:

@@ -58,7 +58,9 @@ class HttpSection:
     )
     tls_key: str = _key("", rules.optional_path(), "PEM file with the certificate's key.")
     cors_origins: tuple[str, ...] = _key(
-        (), rules.origins(), "Web pages of these origins may read what the node serves."
+        (),
+        rules.origins(),
+        'Web pages of these origins may use the node as clients do; "*" lets every page read.',
     )
 
 

@@ -1,0 +1,60 @@
+"""What stands before every service of the client port: names, origins, and TLS where configured."""
+
+from __future__ import annotations
+
+import logging
+import socket
+import ssl
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from pyrsia_node.gateway.app import GatewayApp, HostCheck
+from pyrsia_node.gateway.client_tls import ClientTls
+from pyrsia_node.gateway.cors import CorsApp, CorsPolicy
+from pyrsia_node.schema.config import Config
+from pyrsia_node.schema.layout import Layout
+from pyrsia_node.transfer.asgi import App
+
+_log = logging.getLogger("pyrsia.gateway")
+
+
+@dataclass(frozen=True, slots=True)
+class ClientFront:
+    """What the client listener runs, and how it speaks: ``http`` or ``https``."""
+
+    app: App
+    scheme: str
+    tls: ssl.SSLContext | None
+
+
+def make_client_front(
+    layout: Layout,
+    config: Config,
+    services: Mapping[bytes, App],
+    fallback: App,
+    monotonic_s: Callable[[], float],
+) -> ClientFront:
+    """Put names, origins and TLS before the services.
+
+    Raises:
+        InvalidInputError: Certificate or key cannot be used; the text names the file.
+    """
+    tls = _tls(layout, config, monotonic_s)
+    policy = CorsPolicy(config.http.cors_origins)
+    names = {config.http.host, config.node.label, socket.gethostname()}
+    known = frozenset(name.lower() for name in names) | (tls.names if tls else frozenset())
+    hosts = HostCheck(known, policy)
+    app: App = GatewayApp(hosts, services, fallback)
+    if policy:
+        app = CorsApp(policy, hosts.is_own_origin, app)
+    return ClientFront(app, "https" if tls else "http", tls.context if tls else None)
+
+
+def _tls(layout: Layout, config: Config, monotonic_s: Callable[[], float]) -> ClientTls | None:
+    if not config.http.tls_certificate:
+        return None
+    certificate = layout.root / config.http.tls_certificate
+    key = layout.root / config.http.tls_key
+    if key.is_file() and key.stat().st_mode & 0o007:
+        _log.warning("http.tls_key: %s can be read by every user of this machine", key)
+    return ClientTls(certificate, key, monotonic_s)
