@@ -14,6 +14,7 @@ from pyrsia_cli.commands import (
     auditing,
     building,
     configuring,
+    configuring_images,
     evidence,
     log,
     members,
@@ -45,6 +46,7 @@ def cli() -> None:
       pyrsia inspect-log pypi six                what the log says, proved
       pyrsia search dep:six                      who depends on it; --help teaches the rest
       pyrsia configure pip                       let pip install through the node
+      pyrsia configure docker                    let docker pull through the node
 
     Exit codes: 0 ok, 1 other, 2 invalid input, 3 verification failed, 4 not found,
     5 unavailable. Shell completion: eval "$(pyrsia completion bash)" (zsh, fish).
@@ -81,6 +83,12 @@ for command in (
     trust.trust,
 ):
     cli.add_command(command)
+for command in (
+    configuring_images.docker,
+    configuring_images.containerd,
+    configuring_images.podman,
+):
+    configuring.configure.add_command(command)
 
 
 def main() -> None:

@@ -82,8 +82,13 @@ def save_settings(path: Path, settings: Settings) -> None:
     write_whole(path, "".join(lines))
 
 
-def write_whole(path: Path, text: str) -> None:
+def write_whole(path: Path, text: str, *, mode: int | None = None) -> None:
     """Replace a text file by way of a temporary one beside it.
+
+    Args:
+        path: The file; its folder is made if need be.
+        text: What it shall hold.
+        mode: Its permission bits; None leaves them to the process's mask.
 
     Raises:
         InvalidInputError: the folder or the file cannot be written.
@@ -92,6 +97,8 @@ def write_whole(path: Path, text: str) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
         with temporary.open("w", encoding="utf-8") as file:
+            if mode is not None:
+                os.fchmod(file.fileno(), mode)
             file.write(text)
             file.flush()
             os.fsync(file.fileno())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -10,50 +9,55 @@ from pathlib import Path
 import click
 
 from pyrsia_cli import clients
+from pyrsia_cli.configured_files import apply, read_text
 from pyrsia_cli.output import say
-from pyrsia_cli.settings import load_settings, settings_path, write_whole
+from pyrsia_cli.settings import load_settings, settings_path
 from pyrsia_node.model.errors import InvalidInputError
 
 
 @click.group()
 def configure() -> None:
-    """Let a package client install through the node. Shows a diff, keeps a backup."""
+    """Let a client fetch through the node. Shows a diff, keeps a backup."""
 
 
-def _options(function: Callable[..., None]) -> Callable[..., None]:
+def change_options(function: Callable[..., None]) -> Callable[..., None]:
+    """Add what every ``configure`` command has: ``--remove`` and ``--dry-run``."""
     remove = click.option("--remove", is_flag=True, help="Take the node out again.")
     dry = click.option("--dry-run", is_flag=True, help="Show the diff, write nothing.")
     return remove(dry(function))
 
 
 @configure.command()
-@_options
+@change_options
 def pip(*, remove: bool, dry_run: bool) -> None:
-    """Make the node pip's index (user configuration, or $PIP_CONFIG_FILE)."""
+    """Make the node pip's index (pip.conf of the user).
+
+    $PIP_CONFIG_FILE names another file.
+    """
     path = _pip_path()
-    text = _read(path)
+    text = read_text(path)
     new = clients.pip_without(text) if remove else clients.pip_with(text, _index_url())
-    _apply(path, text, new, dry_run=dry_run)
+    apply(path, text, new, dry_run=dry_run)
     if not remove:
         environment = [
             name for name in ("PIP_EXTRA_INDEX_URL", "PIP_FIND_LINKS") if os.environ.get(name)
         ]
         if os.environ.get("PIP_INDEX_URL"):
             environment.append("PIP_INDEX_URL (overrides this file)")
-        _warn(clients.pip_bypasses(new) + environment)
+        warn(clients.pip_bypasses(new) + environment)
 
 
 @configure.command()
-@_options
+@change_options
 def uv(*, remove: bool, dry_run: bool) -> None:
     """Make the node uv's default index (user configuration)."""
     path = _uv_path()
-    text = _read(path)
+    text = read_text(path)
     new = clients.uv_without(text) if remove else clients.uv_with(text, _index_url())
-    _apply(path, text, new, dry_run=dry_run)
+    apply(path, text, new, dry_run=dry_run)
     if not remove:
         names = ("UV_EXTRA_INDEX_URL", "UV_INDEX", "UV_DEFAULT_INDEX", "UV_FIND_LINKS")
-        _warn(clients.uv_bypasses(new) + [name for name in names if os.environ.get(name)])
+        warn(clients.uv_bypasses(new) + [name for name in names if os.environ.get(name)])
 
 
 def _index_url() -> str:
@@ -76,33 +80,7 @@ def _config_home() -> Path:
     return Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config")
 
 
-def _read(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        return ""
-    except (OSError, UnicodeDecodeError) as error:
-        raise InvalidInputError(f"{path} cannot be read: {error}") from error
-
-
-def _apply(path: Path, old: str, new: str, *, dry_run: bool) -> None:
-    if old == new:
-        say(f"{path}: nothing to change")
-        return
-    diff = difflib.unified_diff(
-        old.splitlines(), new.splitlines(), str(path), str(path), lineterm=""
-    )
-    say(*diff)
-    if dry_run:
-        return
-    backup = path.with_name(path.name + ".before-pyrsia")
-    # Only the first backup is the user's own file; later ones would keep our changes.
-    if old and not backup.exists():
-        write_whole(backup, old)
-    write_whole(path, new)
-    say(f"{path} written" + (f"; backup: {backup}" if backup.exists() else ""))
-
-
-def _warn(bypasses: list[str]) -> None:
+def warn(bypasses: list[str]) -> None:
+    """Name the settings through which a client would fetch past the node."""
     for each in bypasses:
         say(f"warning: this fetches past the node: {each}")
