@@ -11,6 +11,7 @@ import ipaddress
 import logging
 import re
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Final
 
 from pyrsia_node.gateway.cors import CorsPolicy
@@ -28,13 +29,18 @@ from pyrsia_node.transfer.asgi import (
 )
 
 BODY_BYTES_MAX: Final = 64 * 1024
-"""Largest request body; nothing that is posted to this port is larger."""
+"""Largest request body, where a service does not set a limit of its own."""
+
+BodyLimits = Mapping[bytes, int | None]
+"""Bytes by first segment of the path; None: the service bounds its bodies by itself."""
 
 _HOST: Final = re.compile(
     r"(?:\[(?P<six>[0-9A-Fa-f:.]+)\]|(?P<name>[A-Za-z0-9._-]+))(?::[0-9]{1,5})?"
 )
 NO_PAGES: Final = CorsPolicy(())
+NO_LIMITS: Final[BodyLimits] = MappingProxyType({})
 _ORIGIN: Final = re.compile(r"https?://(?P<host>[^/@]+)/?")
+_LENGTH: Final = re.compile(r"[0-9]{1,18}")
 _log = logging.getLogger("pyrsia.gateway")
 
 
@@ -78,11 +84,18 @@ class HostCheck:
 class GatewayApp:
     """Dispatches to services by the first segment of the path."""
 
-    def __init__(self, hosts: HostCheck, services: Mapping[bytes, App], fallback: App) -> None:
+    def __init__(
+        self,
+        hosts: HostCheck,
+        services: Mapping[bytes, App],
+        fallback: App,
+        body_limits: BodyLimits = NO_LIMITS,
+    ) -> None:
         """Give ``/NAME`` and all below to ``services[NAME]``, everything else to ``fallback``."""
         self._hosts = hosts
         self._services = services
         self._fallback = fallback
+        self._body_limits = body_limits
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -92,16 +105,21 @@ class GatewayApp:
                 scope, send, 403, "this node is not to be reached by that name (Host or Origin)"
             )
             return
+        first = b"".join(scope["raw_path"].split(b"/", 2)[1:2])
+        limit = self._body_limits.get(first, BODY_BYTES_MAX)
         length = header(scope, b"content-length")
-        if length is not None and (not length.isdigit() or int(length) > BODY_BYTES_MAX):
-            await answer_text(scope, send, 413, f"bodies are limited to {BODY_BYTES_MAX} bytes")
+        if length is not None and not _LENGTH.fullmatch(length):
+            await answer_text(scope, send, 400, "Content-Length is no number of bytes")
             return
-        first = scope["raw_path"].split(b"/", 2)[1:2]
-        if first == [b""]:
+        if limit is not None and length is not None and int(length) > limit:
+            await answer_text(scope, send, 413, f"bodies are limited to {limit} bytes")
+            return
+        if not first:
             await answer_empty(scope, send, 302, [("location", "/status")])
             return
-        service = self._services.get(b"".join(first), self._fallback)
-        await self._guarded(service, scope, _limited(receive), send)
+        service = self._services.get(first, self._fallback)
+        bounded = receive if limit is None else _limited(receive, limit)
+        await self._guarded(service, scope, bounded, send)
 
     async def _guarded(self, service: App, scope: Scope, receive: Receive, send: Send) -> None:
         """Turn an error that comes too late for an answer into a cut connection."""
@@ -121,7 +139,7 @@ class GatewayApp:
             # Otherwise nothing more is sent: the client sees fewer bytes than were announced.
 
 
-def _limited(receive: Receive) -> Receive:
+def _limited(receive: Receive, limit: int) -> Receive:
     """Stop reading a body without a length once it is too long."""
     taken = 0
 
@@ -129,6 +147,6 @@ def _limited(receive: Receive) -> Receive:
         nonlocal taken
         message = await receive()
         taken += len(message.get("body", b""))
-        return {"type": "http.disconnect"} if taken > BODY_BYTES_MAX else message
+        return {"type": "http.disconnect"} if taken > limit else message
 
     return read

@@ -7,13 +7,18 @@ import socket
 import ssl
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Final
 
-from pyrsia_node.gateway.app import GatewayApp, HostCheck
+from pyrsia_node.gateway.app import BodyLimits, GatewayApp, HostCheck
 from pyrsia_node.gateway.client_tls import ClientTls
 from pyrsia_node.gateway.cors import CorsApp, CorsPolicy
 from pyrsia_node.schema.config import Config
 from pyrsia_node.schema.layout import Layout
 from pyrsia_node.transfer.asgi import App
+
+BODY_LIMITS: Final[BodyLimits] = MappingProxyType({b"v2": None, b"validate-image": 1024 * 1024})
+"""The registry takes layers of any size; an admission review carries a whole workload."""
 
 _log = logging.getLogger("pyrsia.gateway")
 
@@ -44,7 +49,7 @@ def make_client_front(
     names = {config.http.host, config.node.label, socket.gethostname()}
     known = frozenset(name.lower() for name in names) | (tls.names if tls else frozenset())
     hosts = HostCheck(known, policy)
-    app: App = GatewayApp(hosts, services, fallback)
+    app: App = GatewayApp(hosts, services, fallback, BODY_LIMITS)
     if policy:
         app = CorsApp(policy, hosts.is_own_origin, app)
     return ClientFront(app, "https" if tls else "http", tls.context if tls else None)
