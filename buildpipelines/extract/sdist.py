@@ -24,7 +24,7 @@ from buildpipelines.extract.zip import ZipArchive, ZipEntry
 KEPT_FILES: Final = ("pyproject.toml", "PKG-INFO", "setup.py", "setup.cfg")
 _KEPT_BYTES_MAX = 1024 * 1024
 _UNIX = 3
-_TYPES: dict[str, bytes] = {
+TAR_TYPES: dict[str, bytes] = {
     "file": tarfile.REGTYPE,
     "dir": tarfile.DIRTYPE,
     "symlink": tarfile.SYMTYPE,
@@ -114,7 +114,7 @@ def dos_seconds(time: tuple[int, int]) -> int:
 def _write(member: Member, chunks: Iterator[bytes], tar: tarfile.TarFile, tree: SourceTree) -> None:
     _note(member, tree)
     info = tarfile.TarInfo("/".join(member.path))
-    info.type = _TYPES[member.kind]
+    info.type = TAR_TYPES[member.kind]
     info.mode = 0o755 if member.kind == "dir" or member.mode & 0o111 else 0o644
     info.mtime = member.mtime
     info.linkname = member.link
@@ -128,7 +128,7 @@ def _write(member: Member, chunks: Iterator[bytes], tar: tarfile.TarFile, tree: 
             raise ArchiveError("archive too large", f"{member.path[1]} of {member.size} bytes")
         tree.kept[member.path[1]] = content = b"".join(chunks)
         chunks = iter((content,))
-    tar.addfile(info, io.BufferedReader(_ChunkStream(chunks)))
+    tar.addfile(info, io.BufferedReader(ChunkStream(chunks)))
 
 
 def _note(member: Member, tree: SourceTree) -> None:
@@ -141,17 +141,20 @@ def _note(member: Member, tree: SourceTree) -> None:
         tree.newest_mtime = max(tree.newest_mtime, member.mtime)
 
 
-class _ChunkStream(io.RawIOBase):
+class ChunkStream(io.RawIOBase):
     """Chunks as a readable file, for ``tarfile``, which copies from files."""
 
     def __init__(self, chunks: Iterator[bytes]) -> None:
+        """Read these chunks, one after another."""
         self._chunks = chunks
         self._rest = b""
 
     def readable(self) -> bool:
+        """Tell that it can be read."""
         return True
 
     def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]  # Buffer is 3.12's
+        """Fill ``buffer`` as far as the next chunk goes; 0 at the end."""
         while not self._rest:
             chunk = next(self._chunks, None)
             if chunk is None:

@@ -60,8 +60,19 @@ class Member:
 class TarReader:
     """Yields the members of a tar stream; read a file's content before asking for the next."""
 
-    def __init__(self, read: Callable[[int], bytes], limits: ArchiveLimits, budget: Budget) -> None:
-        """Read by ``read(n)``, which returns fewer than n bytes only at the end."""
+    def __init__(
+        self,
+        read: Callable[[int], bytes],
+        limits: ArchiveLimits,
+        budget: Budget,
+        *,
+        top: tuple[str, ...] = (),
+    ) -> None:
+        """Read by ``read(n)``, which returns fewer than n bytes only at the end.
+
+        Paths are told below ``top``, for archives that have no top folder of their own.
+        """
+        self._top = top
         self._read = read
         self._limits = limits
         self._budget = budget
@@ -149,8 +160,9 @@ class TarReader:
             raise ArchiveError(cause, f"{name!r} has type {header.kind!r}")
         if kind == "file" and name.endswith("/"):
             kind = "dir"
-        path = check_path(name, self._limits)
-        if not path:
+        steps = check_path(name, self._limits)
+        path = self._top + steps
+        if not steps:
             if kind == "dir":
                 return None  # "./", which tar writers put first
             raise ArchiveError("entry name", f"{name!r} is no name of a file")
@@ -164,10 +176,10 @@ class TarReader:
             link = "/".join(self._hardlink_target(path, link))
         self._seen.add(path, kind)
         mtime = _seconds(pax["mtime"]) if "mtime" in pax else min(header.mtime, _MTIME_MAX)
-        return Member(kind, path, header.mode & 0o777, mtime, size, link)
+        return Member(kind, path, header.mode & 0o7777, mtime, size, link)
 
     def _hardlink_target(self, path: tuple[str, ...], link: str) -> tuple[str, ...]:
-        target = check_path(link, self._limits)
+        target = self._top + check_path(link, self._limits)
         if self._seen.kind(target) != "file":
             raise ArchiveError("link escapes", f"{'/'.join(path)!r} links to no earlier file")
         return target
