@@ -58,3 +58,17 @@ class LoggedChange:
     index: int
     actor: str
     sightings: tuple[tuple[str, int], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class LogWord:
+    """What the log says of one reference: the manifest that it means, by which entry.
+
+    ``index`` is the entry's leaf, ``claim`` the manifest's class. ``closed`` says why the network
+    wants it served no more, "" if nothing does.
+    """
+
+    digest: str
+    index: int
+    claim: str
+    closed: str = ""
