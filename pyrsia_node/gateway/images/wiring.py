@@ -1,0 +1,100 @@
+"""Puts ``/v2`` together: the registry's database and uploads, the door, the handlers."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+from pyrsia_node.gateway.images.access import AccessGate
+from pyrsia_node.gateway.images.app import ImagesApp
+from pyrsia_node.gateway.images.lists import Lists
+from pyrsia_node.gateway.images.names import Names, NetworkImages
+from pyrsia_node.gateway.images.pulls import Pulls
+from pyrsia_node.gateway.images.pushes import Pushes
+from pyrsia_node.gateway.images.token_endpoint import TokenEndpoint
+from pyrsia_node.ports import BlobStore, Clock
+from pyrsia_node.ports.registry import BlobUploads, RegistryDb
+from pyrsia_node.registry.access import anonymous_mode
+from pyrsia_node.registry.accounts import Accounts
+from pyrsia_node.registry.passwords import PasswordChecker
+from pyrsia_node.registry.service import Registry
+from pyrsia_node.registry.sessions import SessionPorts
+from pyrsia_node.registry.tokens import TokenSigner
+from pyrsia_node.schema.config import Config
+from pyrsia_node.store.registry_db import SqliteRegistryDb
+from pyrsia_node.store.uploads import FileBlobUploads
+
+
+@dataclass(frozen=True, slots=True)
+class RegistryParts:
+    """What is opened for the registry, and what others need of it."""
+
+    db: RegistryDb
+    uploads: BlobUploads
+    store: BlobStore
+    accounts: Accounts
+    app: ImagesApp
+
+
+@dataclass(frozen=True, slots=True)
+class RegistryPlaces:
+    """Where the registry's own files are."""
+
+    database: Path
+    uploads: Path
+
+
+def open_registry(
+    stack: ExitStack,
+    places: RegistryPlaces,
+    config: Config,
+    *,
+    store: BlobStore,
+    images: NetworkImages,
+    token_key: bytes,
+    clock: Clock,
+) -> RegistryParts:
+    """Open the database and put the application together.
+
+    Args:
+        stack: Closes the database.
+        places: The files; made if they are absent, as in a data directory from before there was a
+            registry.
+        config: The node's configuration.
+        store: Where blobs are.
+        images: What the log and upstreams vouch for.
+        token_key: Signs tokens; 32 bytes.
+        clock: The time.
+    """
+    db = SqliteRegistryDb(places.database, create=True)
+    stack.callback(db.close)
+    uploads = FileBlobUploads(places.uploads, store)
+    registry = Registry(SessionPorts(db, uploads, store, clock))
+    names = Names(
+        images,
+        registry,
+        default_host=config.docker.default_registry,
+        local_prefixes=config.registry.local_prefixes,
+        may_push=config.registry.enabled,
+    )
+    mode = anonymous_mode(config.registry.anonymous, config.http.host)
+    accounts = Accounts(db, mode, clock.monotonic_s)
+    gate, token = _make_door(accounts, token_key, clock)
+    app = ImagesApp(
+        Pulls(names, images, registry, store),
+        Pushes(names, registry),
+        Lists(names, images, registry),
+        identify=gate.identify,
+        token=token,
+    )
+    return RegistryParts(db, uploads, store, accounts, app)
+
+
+def _make_door(
+    accounts: Accounts, token_key: bytes, clock: Clock
+) -> tuple[AccessGate, TokenEndpoint]:
+    signer = TokenSigner(token_key)
+    passwords = PasswordChecker(clock.monotonic_s)
+    gate = AccessGate(accounts, passwords, signer, clock.now_ms)
+    return gate, TokenEndpoint(gate, accounts, signer, clock.now_ms)
