@@ -15,16 +15,20 @@ from typing import Final
 
 from pyrsia_node.artifacts.catalog import Catalog, UpstreamPolicy
 from pyrsia_node.artifacts.fetcher import Fetcher
+from pyrsia_node.artifacts.images.images import Images
+from pyrsia_node.artifacts.images.log_side import LoggedImages
 from pyrsia_node.artifacts.joining_log import JoiningLog
 from pyrsia_node.artifacts.resolver import Resolver
 from pyrsia_node.artifacts.upstream_values import UpstreamIndex
 from pyrsia_node.artifacts.verified_log import VerifiedLog
 from pyrsia_node.gateway.admin import AdminGate
 from pyrsia_node.gateway.client_front import make_client_front
+from pyrsia_node.gateway.clock import SystemClock
 from pyrsia_node.gateway.control import ControlParts, make_control_app
 from pyrsia_node.gateway.core_link import CoreLink
 from pyrsia_node.gateway.http_guard import HttpLimits
 from pyrsia_node.gateway.http_server import HttpServer
+from pyrsia_node.gateway.images.wiring import open_registry
 from pyrsia_node.gateway.link import LinkClient, LinkServer
 from pyrsia_node.gateway.log_answers import LogAnswers
 from pyrsia_node.gateway.log_files import LogFiles
@@ -32,6 +36,7 @@ from pyrsia_node.gateway.pypi import PypiService
 from pyrsia_node.gateway.socket_methods import TIMEOUTS_S, Addresses, SocketMethods
 from pyrsia_node.ledger.reader import IndexReader
 from pyrsia_node.model.errors import NotFoundError
+from pyrsia_node.model.oci import PURL_TYPE
 from pyrsia_node.schema.config import Config
 from pyrsia_node.schema.http import GatewayStatus
 from pyrsia_node.schema.layout import Layout
@@ -101,9 +106,19 @@ async def open_gateway(
         version=version,
     )
     catalog = _make_catalog(stack, layout, config, parts, log)
+    registry = open_registry(
+        stack,
+        layout,
+        config,
+        store=parts.store,
+        images=_make_images(stack, layout, config, parts, log),
+        token_key=load_keys(layout.node_key).token_key(),
+        clock=SystemClock(),
+    )
     services: dict[bytes, App] = {
         b"pypi": PypiService(catalog, log, parts.store),
         b"log": LogFiles(layout.log, log),
+        b"v2": registry.app,
     }
     clock = asyncio.get_running_loop().time
     front = make_client_front(layout, config, services, make_control_app(control), clock)
@@ -207,6 +222,22 @@ def _make_catalog(
     return Catalog(
         resolver, parts.fetcher, parts.store, upstream=upstream, policy=policy, joining=joining
     )
+
+
+def _make_images(
+    stack: AsyncExitStack, layout: Layout, config: Config, parts: _Storage, log: VerifiedLog
+) -> Images:
+    index = IndexReader(layout.root)
+    stack.callback(index.close)
+    logged = LoggedImages(log, index, serve_revoked=config.docker.serve_revoked)
+    joining = JoiningLog(
+        parts.core,
+        layout.trust,
+        genesis=_genesis(layout),
+        ecosystem=PURL_TYPE,
+        serve_revoked=config.docker.serve_revoked,
+    )
+    return Images(logged, parts.fetcher, parts.store, strict=config.docker.strict, joining=joining)
 
 
 def _open_upstream(

@@ -86,6 +86,16 @@ class Layout:
         return self.root / "partial"
 
     @property
+    def registry(self) -> Path:
+        """The node-local registry's database."""
+        return self.root / "registry.sqlite"
+
+    @property
+    def uploads(self) -> Path:
+        """Bytes that clients are pushing; on one file system with the blobs they become."""
+        return self.blobs / "uploads"
+
+    @property
     def build(self) -> Path:
         """The build worker's folder; under root it belongs to the worker's account."""
         return self.root / "build"

@@ -4,7 +4,7 @@ upstreams know is what the test says."""
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
-from contextlib import ExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from pyrsia_node.gateway.client_front import make_client_front
 from pyrsia_node.gateway.clock import SystemClock
 from pyrsia_node.gateway.http_guard import HttpLimits
 from pyrsia_node.gateway.http_server import HttpServer
-from pyrsia_node.gateway.images.wiring import RegistryParts, RegistryPlaces, open_registry
+from pyrsia_node.gateway.images.wiring import RegistryParts, open_registry
 from pyrsia_node.model.errors import NotFoundError, UnavailableError
 from pyrsia_node.model.oci import ImageName, OciDigest
 from pyrsia_node.schema.config import Config
@@ -96,12 +96,11 @@ async def registry_site(
     config = change(CONFIG)
     (root / "blobs").mkdir(exist_ok=True)
     store = FileBlobStore(root / "blobs", cached_bytes_max=1 << 30)
-    places = RegistryPlaces(root / "registry.sqlite", root / "blobs" / "uploads")
-    with ExitStack() as stack:
+    async with AsyncExitStack() as stack:
         clock = SystemClock()
         parts = open_registry(
             stack,
-            places,
+            Layout(root),
             config,
             store=store,
             images=network,

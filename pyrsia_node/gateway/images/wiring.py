@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
-from pathlib import Path
 
 from pyrsia_node.gateway.images.access import AccessGate
 from pyrsia_node.gateway.images.app import ImagesApp
@@ -22,6 +21,7 @@ from pyrsia_node.registry.service import Registry
 from pyrsia_node.registry.sessions import SessionPorts
 from pyrsia_node.registry.tokens import TokenSigner
 from pyrsia_node.schema.config import Config
+from pyrsia_node.schema.layout import Layout
 from pyrsia_node.store.registry_db import SqliteRegistryDb
 from pyrsia_node.store.uploads import FileBlobUploads
 
@@ -37,17 +37,9 @@ class RegistryParts:
     app: ImagesApp
 
 
-@dataclass(frozen=True, slots=True)
-class RegistryPlaces:
-    """Where the registry's own files are."""
-
-    database: Path
-    uploads: Path
-
-
 def open_registry(
-    stack: ExitStack,
-    places: RegistryPlaces,
+    stack: AsyncExitStack,
+    layout: Layout,
     config: Config,
     *,
     store: BlobStore,
@@ -59,17 +51,17 @@ def open_registry(
 
     Args:
         stack: Closes the database.
-        places: The files; made if they are absent, as in a data directory from before there was a
-            registry.
+        layout: The data directory. The registry's own files are made where they are absent, as in
+            a directory from before there was a registry.
         config: The node's configuration.
         store: Where blobs are.
         images: What the log and upstreams vouch for.
         token_key: Signs tokens; 32 bytes.
         clock: The time.
     """
-    db = SqliteRegistryDb(places.database, create=True)
+    db = SqliteRegistryDb(layout.registry, create=True)
     stack.callback(db.close)
-    uploads = FileBlobUploads(places.uploads, store)
+    uploads = FileBlobUploads(layout.uploads, store)
     registry = Registry(SessionPorts(db, uploads, store, clock))
     names = Names(
         images,
