@@ -17,6 +17,12 @@ INNER_UID: Final = 1000
 GUEST_PATH: Final = "/run/pyrsia/guest.py"
 PROXY_SOCKET_PATH: Final = "/run/pyrsia/proxy.sock"
 PYTHON: Final = "/usr/bin/python3"
+PACKAGE_PATH: Final = "/run/pyrsia/buildpipelines"
+IMAGE_START: Final = (
+    "import sys; sys.path.insert(0, '/run/pyrsia');"
+    " from buildpipelines.sandbox.image_guest import main; main()"
+)
+"""How the guest of image builds starts: it is two modules of this package, copied in as text."""
 
 ETC_FILES: Final[Mapping[str, bytes]] = {
     "/etc/passwd": b"build:x:1000:1000:build:/build/home:/bin/sh\n",
@@ -24,6 +30,13 @@ ETC_FILES: Final[Mapping[str, bytes]] = {
     "/etc/hosts": b"127.0.0.1 localhost\n",
 }
 """What libraries look up at a start; the machine's own /etc is not visible."""
+
+IMAGE_ETC_FILES: Final[Mapping[str, bytes]] = {
+    "/etc/passwd": b"root:x:0:0:root:/build/home:/bin/sh\n",
+    "/etc/group": b"root:x:0:\n",
+    "/etc/hosts": b"127.0.0.1 localhost\n",
+}
+"""The same for image builds, which run as root of their namespace."""
 
 MASKED: Final = ("/usr/local", "/usr/lib/python3/dist-packages")
 """Folders of /usr that differ from machine to machine and are no part of a toolchain."""
@@ -41,24 +54,57 @@ class Mounts:
 
 
 def command(mounts: Mounts, limits: SandboxLimits, *, uid: int | None) -> list[str]:
-    """Return the argument list that starts the guest.
+    """Return the argument list that starts the guest of a package build.
 
     Args:
         mounts: What to bind.
         limits: Sizes of the writable file systems.
         uid: The unprivileged user to become first; None where the caller already is one.
     """
-    arguments: list[str] = []
-    if uid is not None:
-        # Before bwrap: as root it would keep root's eyes on every bound file.
-        arguments += ["/usr/bin/setpriv", f"--reuid={uid}", f"--regid={uid}", "--clear-groups"]
-        arguments += ["--inh-caps=-all", "--no-new-privs", "--"]
+    arguments = _become(uid)
     arguments += ["/usr/bin/bwrap", "--unshare-all", "--unshare-user", "--disable-userns"]
-    arguments += ["--cap-drop", "ALL", "--clearenv", "--new-session", "--die-with-parent"]
+    arguments += ["--cap-drop", "ALL"]
+    arguments += ["--uid", str(INNER_UID), "--gid", str(INNER_UID)]
+    arguments += _file_systems(mounts, limits, more=())
+    return [*arguments, "--chdir", "/build", "--", PYTHON, "-I", "-S", "-B", GUEST_PATH]
+
+
+def image_command(
+    mounts: Mounts, limits: SandboxLimits, *, uid: int | None, ids: Sequence[str]
+) -> list[str]:
+    """Return the argument list that starts the guest of an image build.
+
+    Buildah inside is root of a user namespace over ids of nobody, with the capabilities that
+    unpacking layers takes; steps of a Dockerfile run without any (``image_guest``).
+
+    Args:
+        mounts: What to bind.
+        limits: Sizes of the writable file systems.
+        uid: The unprivileged user to become first; None where the caller already is one.
+        ids: How a command line begins that runs as root of the namespace (``ids``).
+    """
+    arguments = [*_become(uid), *ids, "/usr/bin/bwrap"]
+    for namespace in ("pid", "net", "ipc", "uts", "cgroup"):
+        arguments += [f"--unshare-{namespace}"]
+    arguments += ["--cap-add", "ALL"]
+    # Buildah binds /sys into what it runs, and asks for a folder of temporary files.
+    arguments += _file_systems(mounts, limits, more=("--dir", "/sys", "--dir", "/var/tmp"))  # noqa: S108 - inside
+    return [*arguments, "--chdir", "/build", "--", PYTHON, "-I", "-S", "-B", "-c", IMAGE_START]
+
+
+def _become(uid: int | None) -> list[str]:
+    if uid is None:
+        return []
+    # Before bwrap: as root it would keep root's eyes on every bound file.
+    change = ["/usr/bin/setpriv", f"--reuid={uid}", f"--regid={uid}", "--clear-groups"]
+    return [*change, "--inh-caps=-all", "--no-new-privs", "--"]
+
+
+def _file_systems(mounts: Mounts, limits: SandboxLimits, *, more: Sequence[str]) -> list[str]:
+    """Return what every sandbox shares: what it sees, and that it is alone."""
     # The guest is the first process of its pid namespace: nothing in there can signal it.
-    arguments += ["--as-pid-1"]
-    arguments += ["--hostname", "build", "--uid", str(INNER_UID), "--gid", str(INNER_UID)]
-    arguments += ["--ro-bind", "/usr", "/usr"]
+    arguments = ["--clearenv", "--new-session", "--die-with-parent", "--as-pid-1"]
+    arguments += ["--hostname", "build", "--ro-bind", "/usr", "/usr"]
     for name in ("bin", "sbin", "lib", "lib64"):
         arguments += ["--symlink", f"usr/{name}", f"/{name}"]
     for folder in mounts.masked:
@@ -66,7 +112,7 @@ def command(mounts: Mounts, limits: SandboxLimits, *, uid: int | None) -> list[s
     arguments += ["--proc", "/proc", "--dev", "/dev"]
     arguments += ["--size", str(64 * MIB), "--tmpfs", "/dev/shm"]  # noqa: S108 - inside
     arguments += ["--size", str(limits.tmp_bytes), "--tmpfs", "/tmp"]  # noqa: S108 - inside
-    arguments += ["--size", str(limits.build_bytes), "--tmpfs", "/build"]
+    arguments += ["--size", str(limits.build_bytes), "--tmpfs", "/build", *more]
     if mounts.has_alternatives:
         arguments += ["--ro-bind", "/etc/alternatives", "/etc/alternatives"]
     for path, descriptor in mounts.data.items():
@@ -76,4 +122,4 @@ def command(mounts: Mounts, limits: SandboxLimits, *, uid: int | None) -> list[s
     arguments += ["--remount-ro", "/dev", "--remount-ro", "/"]
     if mounts.seccomp_fd is not None:
         arguments += ["--seccomp", str(mounts.seccomp_fd)]
-    return [*arguments, "--chdir", "/build", "--", PYTHON, "-I", "-S", "-B", GUEST_PATH]
+    return arguments

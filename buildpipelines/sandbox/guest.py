@@ -24,7 +24,7 @@ import tarfile
 import threading
 import time
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -57,7 +57,14 @@ def send(**event: Any) -> None:
 
 
 def main() -> None:
-    """Run one job from stdin to stdout."""
+    """Make a wheel."""
+    run_job(build, lambda: sorted(OUT.glob("*.whl")))
+
+
+def run_job(
+    build_it: Callable[[dict[str, Any], BinaryIO], None], outputs: Callable[[], list[Path]]
+) -> None:
+    """Run one job from stdin to stdout; every kind of build lives this life."""
     send(event="ready")
     stdin = sys.stdin.buffer
     job = json.loads(stdin.read(int.from_bytes(stdin.read(4), "big")))
@@ -67,7 +74,7 @@ def main() -> None:
     os.umask(job["umask"])
     threading.Thread(target=serve_forwarder, daemon=True).start()
     try:
-        build(job, stdin)
+        build_it(job, stdin)
     except StepError as error:
         send(event="failed", step=error.step, status=error.status, disk_full=is_disk_full())
         return
@@ -75,7 +82,7 @@ def main() -> None:
         sys.stderr.write(f"guest: {error}\n")
         send(event="failed", step="guest", status=1, disk_full=is_disk_full())
         return
-    send_files(sorted(OUT.glob("*.whl")))
+    send_files(outputs())
 
 
 def set_limits(limits: dict[str, int]) -> None:

@@ -20,7 +20,9 @@ from typing import BinaryIO, Final, cast
 
 from buildpipelines.errors import BuildFailure, FormatError
 from buildpipelines.sandbox import bwrap, confine, seccomp
+from buildpipelines.sandbox import ids as namespaces
 from buildpipelines.sandbox.causes import explain
+from buildpipelines.sandbox.image_guest import SECCOMP_PROFILE
 from buildpipelines.sandbox.limits import SandboxLimits
 from buildpipelines.spec import fields
 from buildpipelines.spec.lock import FILE_NAME
@@ -52,6 +54,11 @@ class SandboxJob:
     uid: int | None
     """The user that the sandbox runs as; None keeps the caller's (who is then no root)."""
 
+    ids: int | None = None
+    """For builds of images: the user namespace to run in (``ids``); None builds a package."""
+
+    outputs_max: int = OUTPUT_FILES_MAX
+
 
 @dataclass(slots=True)
 class Progress:
@@ -69,6 +76,11 @@ class Progress:
     def sign(self) -> None:
         """Note that something happened just now."""
         self.last_sign = asyncio.get_running_loop().time()
+
+
+def image_guest_source() -> bytes:
+    """Return the text of the guest of image builds, which imports the other."""
+    return resources.files("buildpipelines.sandbox").joinpath("image_guest.py").read_bytes()
 
 
 def guest_source() -> bytes:
@@ -109,13 +121,13 @@ async def _started(job: SandboxJob) -> AsyncIterator[asyncio.subprocess.Process]
     """Start bubblewrap; on leaving, kill it and wait until every process of it is gone."""
     with contextlib.ExitStack() as descriptors:
         mounts = _open_mounts(job, descriptors)
-        seccomp_fds = [] if mounts.seccomp_fd is None else [mounts.seccomp_fd]
+        more_fds = [fd for fd in (mounts.seccomp_fd, job.ids) if fd is not None]
         process = await asyncio.create_subprocess_exec(
-            *bwrap.command(mounts, job.limits, uid=job.uid),
+            *_command(job, mounts),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
-            pass_fds=[*mounts.data.values(), *seccomp_fds],
+            pass_fds=[*mounts.data.values(), *more_fds],
             env={},
             cwd="/",
             start_new_session=True,
@@ -126,9 +138,32 @@ async def _started(job: SandboxJob) -> AsyncIterator[asyncio.subprocess.Process]
         await asyncio.shield(_end(process))
 
 
+def _command(job: SandboxJob, mounts: bwrap.Mounts) -> list[str]:
+    if job.ids is None:
+        return bwrap.command(mounts, job.limits, uid=job.uid)
+    return bwrap.image_command(
+        mounts, job.limits, uid=job.uid, ids=namespaces.enter_command(job.ids)
+    )
+
+
+def _guest_files(job: SandboxJob) -> dict[str, bytes]:
+    if job.ids is None:
+        return {bwrap.GUEST_PATH: guest_source(), **bwrap.ETC_FILES}
+    return {
+        f"{bwrap.PACKAGE_PATH}/__init__.py": b"",
+        f"{bwrap.PACKAGE_PATH}/sandbox/__init__.py": b"",
+        f"{bwrap.PACKAGE_PATH}/sandbox/guest.py": guest_source(),
+        f"{bwrap.PACKAGE_PATH}/sandbox/image_guest.py": image_guest_source(),
+        SECCOMP_PROFILE: seccomp.engine_profile(),
+        **bwrap.IMAGE_ETC_FILES,
+    }
+
+
 def _open_mounts(job: SandboxJob, descriptors: contextlib.ExitStack) -> bwrap.Mounts:
-    data = {bwrap.GUEST_PATH: guest_source(), **bwrap.ETC_FILES}
-    seccomp_fd = seccomp.open_filter()
+    data = _guest_files(job)
+    seccomp_fd = seccomp.open_filter(
+        allowed=seccomp.MOUNTING if job.ids is not None else frozenset()
+    )
     if seccomp_fd is not None:
         descriptors.callback(os.close, seccomp_fd)
     data_fds = {path: _data_fd(content, descriptors) for path, content in data.items()}
@@ -306,8 +341,9 @@ class _Run:
             self._stdin.close()
 
     async def _take(self, listed: list[dict[str, object]]) -> list[Path]:
-        if not 1 <= len(listed) <= OUTPUT_FILES_MAX:
-            raise BuildFailure("BUILD_FAILED", "no wheel", f"the build made {len(listed)} files")
+        if not 1 <= len(listed) <= self._job.outputs_max:
+            cause = "no wheel" if self._job.ids is None else "no image"
+            raise BuildFailure("BUILD_FAILED", cause, f"the build made {len(listed)} files")
         left, paths = self._job.limits.output_bytes, []
         for item in listed:
             try:

@@ -9,6 +9,7 @@ every build says so.
 from __future__ import annotations
 
 import errno
+import json
 import os
 from typing import Final
 
@@ -54,17 +55,27 @@ DENIED: Final = (
 )
 
 
-def open_filter() -> int | None:
+MOUNTING: Final = frozenset(
+    {"mount", "umount2", "pivot_root", "unshare", "setns", "name_to_handle_at"}
+)
+"""What a container engine needs to lay out a root for a step; the step itself does without."""
+
+
+def open_filter(*, allowed: frozenset[str] = frozenset()) -> int | None:
     """Return a descriptor from which bwrap reads the filter, or None without libseccomp.
 
-    The caller closes it. Calls of a foreign architecture (32-bit) end the process.
+    Args:
+        allowed: Calls of :data:`DENIED` that are let through all the same.
+
+    Returns:
+        The caller closes it. Calls of a foreign architecture (32-bit) end the process.
     """
     try:
         import pyseccomp  # noqa: PLC0415 - its import fails where libseccomp is not installed
     except (ImportError, OSError, RuntimeError):
         return None
     rules = pyseccomp.SyscallFilter(pyseccomp.ALLOW)
-    for name in DENIED:
+    for name in sorted(set(DENIED) - allowed):
         try:
             rules.add_rule(pyseccomp.ERRNO(errno.EPERM), name)
         except (OSError, ValueError):
@@ -74,3 +85,16 @@ def open_filter() -> int | None:
         rules.export_bpf(file)
     os.lseek(descriptor, 0, os.SEEK_SET)
     return descriptor
+
+
+def engine_profile() -> bytes:
+    """Return the same filter in the form that container engines read, for steps of a build."""
+    return json.dumps(
+        {
+            "defaultAction": "SCMP_ACT_ALLOW",
+            "architectures": ["SCMP_ARCH_X86_64", "SCMP_ARCH_AARCH64"],
+            "syscalls": [
+                {"names": list(DENIED), "action": "SCMP_ACT_ERRNO", "errnoRet": errno.EPERM}
+            ],
+        }
+    ).encode()
