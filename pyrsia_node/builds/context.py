@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 from consensus.types import NodeId
 from pyrsia_node.builds.links import Vault, Worker
+from pyrsia_node.builds.logged_images import NewestImage
+from pyrsia_node.builds.mirror_link import Mirror
 from pyrsia_node.builds.records import BuildRecords
 from pyrsia_node.ledger.chain import Chain
 from pyrsia_node.model.signing import Sign
@@ -34,6 +36,7 @@ class BuildContext:
     """Ports and services of the build service.
 
     Attributes:
+        newest_image: What the log says a tag is.
         is_pending: Whether a submitted transaction still waits to be committed.
         published_size: Leaves that this node serves to clients: those of its checkpoint.
         beyond: Waits until the committed height exceeds the one given; returns it.
@@ -50,6 +53,8 @@ class BuildContext:
     records: BuildRecords
     worker: Worker
     vault: Vault
+    mirror: Mirror
+    newest_image: NewestImage
     requests: PeerRequests
     clock: Clock
     submit: Submit

@@ -28,6 +28,8 @@ from buildpipelines.spec.messages import Source as WorkerSource
 from pyrsia_node.builds.composition import Composed, compose, files_to_store
 from pyrsia_node.builds.context import BuildContext
 from pyrsia_node.builds.documents import Documents
+from pyrsia_node.builds.importer import Importer, job_of
+from pyrsia_node.builds.mirror_link import progress_words
 from pyrsia_node.builds.records import DOCUMENT_BYTES_MAX, OwnItem
 from pyrsia_node.ledger.chain import RequestView
 from pyrsia_node.model.digest import Sha256
@@ -40,6 +42,7 @@ from pyrsia_node.model.errors import (
 )
 from pyrsia_node.model.transactions import BuiltItem, FailedItem, Item
 from pyrsia_node.schema.links import Stored
+from pyrsia_node.schema.mirroring import MirrorStatus
 
 _LOG = logging.getLogger("pyrsia.builds.rebuilder")
 
@@ -47,6 +50,9 @@ RETRY_S: Final = 2.0
 """Pause before a rebuild that failed for a passing reason is tried again; doubles each time."""
 
 RETRY_MAX_S: Final = 60.0
+IMPORTS_MAX: Final = 2
+"""Images that are fetched at the same time."""
+
 GRACE_MS: Final = 30_000
 """How long after its deadline a rebuild goes on: block time may be behind our clock."""
 
@@ -74,6 +80,9 @@ class Rebuilder:
         self._documents = documents
         self._answered = answered
         self._limiter = trio.CapacityLimiter(context.parallel)
+        # Fetching waits for the network: it neither waits for builds nor holds them up.
+        self._imports = trio.CapacityLimiter(IMPORTS_MAX)
+        self._importer = Importer(context)
         self._running: dict[Sha256, RebuildProgress] = {}
 
     def progress(self, request: Sha256) -> RebuildProgress | None:
@@ -118,7 +127,13 @@ class Rebuilder:
         del self._running[view.id]
         if limit.cancelled_caught:
             _LOG.warning("rebuild of %s is given up: its time is over", view.request.purl)
-        await self._context.worker.forget(_job_of(view))
+        await self._forget(view)
+
+    async def _forget(self, view: RequestView) -> None:
+        if is_import(view):
+            await self._context.mirror.forget(job_of(view))
+        else:
+            await self._context.worker.forget(_job_of(view))
 
     async def _attempt(self, view: RequestView, progress: RebuildProgress) -> OwnItem | None:
         """Return the answer to a request; None when it has ended meanwhile.
@@ -128,12 +143,14 @@ class Rebuilder:
         pause_s = RETRY_S
         while self._is_open(view):
             try:
-                lock = await self._lock(view)
+                lock = None if is_import(view) else await self._lock(view)
                 if isinstance(lock, OwnItem):
                     return lock
-                async with self._limiter:
+                async with self._imports if lock is None else self._limiter:
                     if not self._is_open(view):
                         return None
+                    if lock is None:
+                        return await self._import(view, progress)
                     return await self._build(view, lock, progress)
             except CorruptStateError:
                 raise
@@ -143,7 +160,7 @@ class Rebuilder:
                 progress.detail = str(error)
                 _LOG.warning("rebuild of %s: %s", view.request.purl, error)
                 # What the worker holds may have been moved away in part: build anew.
-                await self._context.worker.forget(_job_of(view))
+                await self._forget(view)
             await trio.sleep(pause_s)
             pause_s = min(2 * pause_s, RETRY_MAX_S)
         return None
@@ -152,6 +169,13 @@ class Rebuilder:
         current = self._context.chain.request(view.id)
         # Who has left the set is not counted any more: its answer would be nobody's gain.
         return current is not None and current.is_open and self._context.is_member()
+
+    async def _import(self, view: RequestView, progress: RebuildProgress) -> OwnItem:
+        def on_progress(status: MirrorStatus) -> None:
+            progress.state = status.state
+            progress.stage, progress.detail = status.stage, progress_words(status)
+
+        return await self._importer.answer(view, on_progress)
 
     async def _build(self, view: RequestView, lock: Lock, progress: RebuildProgress) -> OwnItem:
         job = _job_of(view)
@@ -220,6 +244,11 @@ class Rebuilder:
         for file in composed.document.files:
             await self._context.vault.fetch(sha256=file.sha256, size=file.size, pieces=file.pieces)
         return composed
+
+
+def is_import(view: RequestView) -> bool:
+    """Tell whether a request is answered by fetching: there is nothing to build."""
+    return view.request.claim == "mirrored" and view.request.purl.type == "docker"
 
 
 def _job_of(view: RequestView) -> str:

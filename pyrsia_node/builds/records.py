@@ -36,7 +36,11 @@ ENDED: Final = frozenset({"accepted", "diverged", "failed", "expired", "refused"
 
 @dataclass(frozen=True, slots=True)
 class BuildRecord:
-    """One build that was asked of this node. Times are Unix milliseconds; "" is "not yet"."""
+    """One build that was asked of this node. Times are Unix milliseconds; "" is "not yet".
+
+    Of an image: ``platforms`` separated by commas, "" for all, and ``pinned``, the digest that
+    whoever asked saw under the tag.
+    """
 
     build_id: str
     purl: str
@@ -49,6 +53,8 @@ class BuildRecord:
     forwarded_by: str
     started_ms: int
     updated_ms: int
+    platforms: str = ""
+    pinned: str = ""
 
     @property
     def has_ended(self) -> bool:
@@ -202,4 +208,6 @@ class BuildRecords:
             forwarded_by=text("forwarded_by"),
             started_ms=integer("started_ms"),
             updated_ms=integer("updated_ms"),
+            platforms=text("platforms"),
+            pinned=text("pinned"),
         )

@@ -22,7 +22,7 @@ from pyrsia_node.builds.context import BuildContext
 from pyrsia_node.builds.documents import Documents
 from pyrsia_node.builds.rebuilder import Rebuilder
 from pyrsia_node.builds.records import BuildRecord, printable
-from pyrsia_node.builds.sponsor import Sponsor
+from pyrsia_node.builds.sponsor import Sponsor, Wanted
 from pyrsia_node.builds.wishes import WISH_BYTES_MAX, Wish, decode_wish, encode_wish
 from pyrsia_node.ledger.chain import RequestView
 from pyrsia_node.model.digest import parse_sha256
@@ -133,27 +133,36 @@ class BuildService:
 
     # ------------------------------------------------------------ wishes
 
-    async def start(self, purl: Purl, time_class: str) -> BuildStarted:
+    async def start(
+        self, purl: Purl, time_class: str, *, platforms: Sequence[str] = (), pinned: str = ""
+    ) -> BuildStarted:
         """Take a wish of this node's own user.
+
+        Args:
+            purl: What to rebuild or import.
+            time_class: The deadline class; "" leaves it to the sponsor.
+            platforms: Of an image: which; () is all.
+            pinned: Of an image: the digest that its tag must be, or "".
 
         Raises:
             UnavailableError: no sponsor is connected.
             InvalidInputError: the sponsor refuses (the text says why).
         """
+        wanted = Wanted(purl, time_class, tuple(sorted(set(platforms))), pinned)
         if self._is_sponsor:
-            return self._take(purl, time_class, forwarded_by="")
-        return await self._forward(purl, time_class)
+            return self._take(wanted, forwarded_by="")
+        return await self._forward(wanted)
 
-    def _take(self, purl: Purl, time_class: str, *, forwarded_by: str) -> BuildStarted:
-        record = self._sponsor.accept(purl, time_class=time_class, forwarded_by=forwarded_by)
+    def _take(self, wanted: Wanted, *, forwarded_by: str) -> BuildStarted:
+        record = self._sponsor.accept(wanted, forwarded_by=forwarded_by)
         if record.state == "queued":
             self._hand_over(record)
         return BuildStarted(build_id=record.build_id, state=self.status_of(record).state)
 
-    async def _forward(self, purl: Purl, time_class: str) -> BuildStarted:
-        identity = self._context.identity
+    async def _forward(self, wanted: Wanted) -> BuildStarted:
+        identity, purl = self._context.identity, wanted.purl
         wish = encode_wish(
-            Wish(purl, time_class, identity.me),
+            Wish(purl, wanted.time_class, identity.me, wanted.platforms, wanted.pinned),
             network_id=identity.network_id,
             now_ms=self._context.clock.now_ms(),
             sign=identity.sign_wish,
@@ -173,7 +182,7 @@ class BuildService:
             except PyrsiaError as error:
                 refusal = error
                 continue
-            self._remember(started, purl, time_class, sponsor)
+            self._remember(started, wanted, sponsor)
             return started
         if refusal is not None:
             raise refusal
@@ -202,15 +211,15 @@ class BuildService:
         if (known.sponsor, known.purl) != (sponsor, str(purl)):
             raise PeerMisbehaviorError(sponsor, f"sent the id of another build, {build_id}")
 
-    def _remember(
-        self, started: BuildStarted, purl: Purl, time_class: str, sponsor: PeerId
-    ) -> None:
+    def _remember(self, started: BuildStarted, wanted: Wanted, sponsor: PeerId) -> None:
         now = self._context.clock.now_ms()
         self._context.records.save(
             BuildRecord(
                 build_id=started.build_id,
-                purl=str(purl),
-                time_class=time_class,
+                purl=str(wanted.purl),
+                time_class=wanted.time_class,
+                platforms=",".join(wanted.platforms),
+                pinned=wanted.pinned,
                 state=started.state,
                 stage="",
                 detail="",
@@ -237,7 +246,10 @@ class BuildService:
             sender=peer,
             verify=verify,
         )
-        started = self._take(wish.purl, wish.time_class, forwarded_by=peer)
+        if wish.every_s is not None:
+            raise InvalidInputError("build wish: it asks to follow a tag, not for a build")
+        wanted = Wanted(wish.purl, wish.time_class, wish.platforms, wish.pinned)
+        started = self._take(wanted, forwarded_by=peer)
         return json.dumps(started.dump()).encode()
 
     # ------------------------------------------------------------ status

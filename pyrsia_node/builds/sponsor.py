@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import secrets
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Final
 
 import trio
@@ -17,8 +17,11 @@ import trio
 from buildpipelines.spec import canonical as build_canonical
 from buildpipelines.spec.messages import BuildResult, JobFailure, JobStatus, TrialParams
 from pyrsia_node.builds.context import BuildContext
+from pyrsia_node.builds.images import PIPELINE, TOOLCHAIN, lock_document
+from pyrsia_node.builds.importer import Found, Importer
+from pyrsia_node.builds.mirror_link import progress_words
 from pyrsia_node.builds.records import BuildRecord
-from pyrsia_node.model.digest import parse_sha256
+from pyrsia_node.model.digest import Sha256, parse_sha256, sha256_of
 from pyrsia_node.model.errors import (
     CorruptStateError,
     InvalidInputError,
@@ -29,10 +32,10 @@ from pyrsia_node.model.purl import Purl
 from pyrsia_node.model.transactions import (
     BuildRequest,
     Pipeline,
-    SignedTransaction,
     Source,
     sign_transaction,
 )
+from pyrsia_node.schema.mirroring import MirrorStatus
 
 _LOG = logging.getLogger("pyrsia.builds.sponsor")
 
@@ -49,8 +52,28 @@ RETRY_S: Final = 2.0
 PATIENCE_S: Final = 600.0
 """How long a wish waits for a worker, or a mempool, that is away or full."""
 
+IMPORTS_MAX: Final = 2
+"""Images that are fetched at the same time."""
+
+IMPORT_TIMEOUT_S: Final = 6 * 3600.0
+
 _SHORT_S: Final = 60.0
 _MEDIUM_S: Final = 600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What somebody wants built or imported; of an image as in ``Wish``."""
+
+    purl: Purl
+    time_class: str
+    platforms: tuple[str, ...] = ()
+    pinned: str = ""
+
+    def is_for(self, record: BuildRecord) -> bool:
+        """Tell whether a recorded build is the same wish."""
+        asked = (str(self.purl), ",".join(self.platforms), self.pinned)
+        return asked == (record.purl, record.platforms, record.pinned)
 
 
 class Sponsor:
@@ -60,8 +83,11 @@ class Sponsor:
         """Work in ``context``."""
         self._context = context
         self._limiter = trio.CapacityLimiter(context.parallel)
+        # Fetching waits for the network: it neither waits for builds nor holds them up.
+        self._imports = trio.CapacityLimiter(IMPORTS_MAX)
+        self._importer = Importer(context)
 
-    def accept(self, purl: Purl, *, time_class: str, forwarded_by: str) -> BuildRecord:
+    def accept(self, wanted: Wanted, *, forwarded_by: str) -> BuildRecord:
         """Record a wish; the same wish, still open, is the same build.
 
         Raises:
@@ -72,7 +98,7 @@ class Sponsor:
         records = self._context.records
         under_way = [record for record in records.all() if not self._is_over(record)]
         for record in under_way:
-            if record.purl == str(purl):
+            if wanted.is_for(record):
                 return record
         theirs = sum(record.forwarded_by == forwarded_by for record in under_way)
         if len(under_way) >= OPEN_MAX or (forwarded_by and theirs >= OPEN_PER_NODE_MAX):
@@ -80,8 +106,10 @@ class Sponsor:
         now = self._context.clock.now_ms()
         record = BuildRecord(
             build_id=f"b-{secrets.token_hex(8)}",
-            purl=str(purl),
-            time_class=time_class,
+            purl=str(wanted.purl),
+            time_class=wanted.time_class,
+            platforms=",".join(wanted.platforms),
+            pinned=wanted.pinned,
             state="queued",
             stage="",
             detail="",
@@ -122,10 +150,11 @@ class Sponsor:
         """
         deadline = trio.current_time() + PATIENCE_S
         try:
-            async with self._limiter:
+            is_image = Purl.parse(record.purl).type == "docker"
+            async with self._imports if is_image else self._limiter:
                 while True:
                     try:
-                        await self._try(record)
+                        await (self._find(record) if is_image else self._try(record))
                     except UnavailableError as error:
                         if trio.current_time() > deadline:
                             raise
@@ -170,20 +199,70 @@ class Sponsor:
             await self._request(record, result)
         await self._context.worker.forget(job)
 
-    async def _request(self, record: BuildRecord, result: BuildResult) -> None:
-        """Sign and send the request that the trial found.
+    async def _find(self, record: BuildRecord) -> None:
+        """Fetch the image that a wish is for, and ask for what was found."""
 
-        The record names the request before it is sent: after a crash between the two, the
-        record's request is unknown to the ledger and to the pending transactions, and the wish
-        is tried again.
-        """
+        def progress(status: MirrorStatus) -> None:
+            current, words = self._context.records.get(record.build_id), progress_words(status)
+            if (current.stage, current.detail) != (status.stage, words):
+                self._save(record, "trial", status.stage, words)
+
+        self._save(record, "trial", "looking", "")
+        with trio.move_on_after(IMPORT_TIMEOUT_S) as limit:
+            found = await self._importer.find(record, progress)
+            if isinstance(found, Found):
+                await self._send(record, self._body_of_image(record, found))
+            else:
+                self._point_to(record, found.request)
+        await self._importer.forget(record)
+        if limit.cancelled_caught:
+            raise InvalidInputError(f"the image was not fetched in {IMPORT_TIMEOUT_S / 3600:g} h")
+
+    def _body_of_image(self, record: BuildRecord, found: Found) -> BuildRequest:
+        return BuildRequest(
+            sponsor=self._context.identity.me,
+            purl=Purl.parse(record.purl),
+            claim="mirrored",
+            source=found.source,
+            pipeline=PIPELINE,
+            toolchain=sha256_of(TOOLCHAIN),
+            lock=sha256_of(lock_document(found.source)),
+            recipe=found.recipe,
+            time_class=record.time_class or found.time_class,
+            until=self._context.clock.now_ms() + UNTIL_MS,
+            nonce=secrets.token_hex(16),
+        )
+
+    def _point_to(self, record: BuildRecord, request: Sha256) -> None:
+        """Have a build follow a request that is in the log: what it says is what was wanted."""
+        moved = record.at("requested", "", "", now_ms=self._context.clock.now_ms())
+        self._context.records.save(replace(moved, request=request))
+
+    async def _request(self, record: BuildRecord, result: BuildResult) -> None:
+        """Keep the documents that the trial found, and ask for a rebuild from them."""
         records = self._context.records
         records.add_document(build_canonical.dumps(result.lock.document()))
         description = await self._context.worker.describe()
         toolchain = description.get("toolchain_doc")
         if isinstance(toolchain, dict):
             records.add_document(build_canonical.dumps(toolchain))
-        signed = self._sign(record, result)
+        await self._send(record, self._body(record, result))
+
+    async def _send(self, record: BuildRecord, body: BuildRequest) -> None:
+        """Sign and send a request, unless an equal one is open.
+
+        The record names the request before it is sent: after a crash between the two, the
+        record's request is unknown to the ledger and to the pending transactions, and the wish
+        is tried again.
+        """
+        for view in self._context.chain.open_requests():
+            if view.request.uniqueness() == body.uniqueness():
+                self._point_to(record, view.id)
+                return
+        identity, records = self._context.identity, self._context.records
+        signed = sign_transaction(
+            body, network_id=identity.network_id, sign=identity.sign_transaction
+        )
         records.save(
             replace(
                 record.at("requested", "", "", now_ms=self._context.clock.now_ms()),
@@ -192,13 +271,12 @@ class Sponsor:
         )
         await self._context.submit(signed.encoded)
 
-    def _sign(self, record: BuildRecord, result: BuildResult) -> SignedTransaction:
-        identity = self._context.identity
+    def _body(self, record: BuildRecord, result: BuildResult) -> BuildRequest:
         pipeline = result.pipeline
         version = pipeline["version"]
         assert isinstance(version, int)
-        body = BuildRequest(
-            sponsor=identity.me,
+        return BuildRequest(
+            sponsor=self._context.identity.me,
             purl=Purl.parse(result.purl),
             claim="rebuilt",
             source=Source(
@@ -218,9 +296,6 @@ class Sponsor:
             time_class=record.time_class or class_for(result.seconds),
             until=self._context.clock.now_ms() + UNTIL_MS,
             nonce=secrets.token_hex(16),
-        )
-        return sign_transaction(
-            body, network_id=identity.network_id, sign=identity.sign_transaction
         )
 
     def _save(self, record: BuildRecord, state: str, stage: str, detail: str) -> None:

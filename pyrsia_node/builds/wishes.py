@@ -11,34 +11,66 @@ import secrets
 from dataclasses import dataclass
 from typing import Final
 
+from pyrsia_node.builds.images import platforms_of
 from pyrsia_node.model import canonical
 from pyrsia_node.model.canonical import JsonObject
 from pyrsia_node.model.errors import InvalidInputError
 from pyrsia_node.model.fields import Fields
+from pyrsia_node.model.oci_terms import OciDigest
 from pyrsia_node.model.peer_id import key_of_peer_id
 from pyrsia_node.model.purl import Purl
 from pyrsia_node.model.signing import Sign, Verify
+from pyrsia_node.schema.mirroring import PLATFORMS_MAX
 
 WISH_TAG: Final = b"pyrsia/wish/1\0"
 WISH_BYTES_MAX: Final = 4096
 AGE_MS_MAX: Final = 10 * 60 * 1000
 """An older wish, or one from further ahead, is refused: it may be a replay."""
 
+EVERY_S_MAX: Final = 30 * 86_400
+"""Longest pause, in seconds, between two looks at a tag that is followed."""
+
 _MEMBERS: Final = frozenset({"t", "v", "purl", "class", "by", "time_ms", "nonce", "sig"})
+_OPTIONAL: Final = frozenset({"every_s", "pinned", "platforms"})
+_TEXT_LENGTH_MAX: Final = 256
 
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """Who wants which version rebuilt. ``time_class`` is "" when the sponsor may choose."""
+    """Who wants which version rebuilt. ``time_class`` is "" when the sponsor may choose.
+
+    Of an image: ``platforms``, () for all; ``pinned``, the digest that the tag must be, or "".
+    ``every_s`` is None in a wish for a build; in one to follow a tag it is the pause between looks,
+    0 to end it.
+    """
 
     purl: Purl
     time_class: str
     by: str
+    platforms: tuple[str, ...] = ()
+    pinned: str = ""
+    every_s: int | None = None
+
+    def optional(self) -> JsonObject:
+        """Return the members that stand in a wish only if they say something."""
+        members: JsonObject = {}
+        if self.platforms:
+            members["platforms"] = list(self.platforms)
+        if self.pinned:
+            members["pinned"] = self.pinned
+        if self.every_s is not None:
+            members["every_s"] = self.every_s
+        return members
 
 
 def encode_wish(wish: Wish, *, network_id: bytes, now_ms: int, sign: Sign) -> bytes:
-    """Return the signed wish."""
+    """Return the signed wish.
+
+    Raises:
+        InvalidInputError: It names more platforms than fit.
+    """
     value: JsonObject = {
+        **wish.optional(),
         "t": "build_wish",
         "v": 1,
         "purl": str(wish.purl),
@@ -48,7 +80,10 @@ def encode_wish(wish: Wish, *, network_id: bytes, now_ms: int, sign: Sign) -> by
         "nonce": secrets.token_hex(16),
     }
     signature = sign(WISH_TAG + network_id + canonical.dumps(value))
-    return canonical.dumps({**value, "sig": signature.hex()})
+    encoded = canonical.dumps({**value, "sig": signature.hex()})
+    if len(encoded) > WISH_BYTES_MAX:
+        raise InvalidInputError(f"build wish of {len(encoded)} bytes exceeds {WISH_BYTES_MAX}")
+    return encoded
 
 
 def decode_wish(
@@ -60,7 +95,7 @@ def decode_wish(
         InvalidInputError: malformed, of somebody else, stale, or not signed by ``sender``.
     """
     value = canonical.loads_object(data, bytes_max=WISH_BYTES_MAX)
-    got = Fields(value, "build_wish", _MEMBERS)
+    got = Fields(value, "build_wish", _MEMBERS | (_OPTIONAL & value.keys()))
     got.schema("build_wish")
     by = got.text("by", length_max=128)
     if by != sender:
@@ -78,4 +113,20 @@ def decode_wish(
     purl = Purl.parse(got.text("purl", length_max=512))
     if purl.version is None:
         raise InvalidInputError(f"build wish: {purl} names no version")
-    return Wish(purl, got.one_of("class", ("", "S", "M", "L")), by)
+    return Wish(
+        purl=purl,
+        time_class=got.one_of("class", ("", "S", "M", "L")),
+        by=by,
+        platforms=_platforms(got) if "platforms" in value else (),
+        pinned=str(OciDigest.parse(_text(got, "pinned"))) if "pinned" in value else "",
+        every_s=got.integer("every_s", low=0, high=EVERY_S_MAX) if "every_s" in value else None,
+    )
+
+
+def _platforms(got: Fields) -> tuple[str, ...]:
+    found = got.texts("platforms", count_max=PLATFORMS_MAX, length_max=_TEXT_LENGTH_MAX)
+    return tuple(platforms_of({"platforms": found}))
+
+
+def _text(got: Fields, name: str) -> str:
+    return got.text(name, length_max=_TEXT_LENGTH_MAX)

@@ -18,6 +18,7 @@ from pyrsia_node.ledger.chain import Chain
 from pyrsia_node.ledger.publish import Publisher
 from pyrsia_node.model.digest import Sha256, parse_sha256
 from pyrsia_node.model.errors import InvalidInputError
+from pyrsia_node.model.oci import parse_name
 from pyrsia_node.model.purl import Purl
 from pyrsia_node.model.transactions import decode_transaction
 from pyrsia_node.p2p.network import Network
@@ -184,8 +185,23 @@ class CoreMethods:
         )
 
     async def _build(self, params: BuildParams) -> BuildStarted:
-        purl = Purl.pypi(params.name, params.version)
-        return await self._builds.start(purl, params.deadline_class or "")
+        time_class = params.deadline_class or ""
+        if params.ecosystem == "docker":
+            return await self._builds.start(
+                self._image(params.name, params.version),
+                time_class,
+                platforms=params.platforms,
+                pinned=params.pinned or "",
+            )
+        if params.platforms or params.pinned is not None:
+            raise InvalidInputError("platforms and pinned are for images")
+        return await self._builds.start(Purl.pypi(params.name, params.version), time_class)
+
+    def _image(self, name: str, version: str) -> Purl:
+        """Return the image that a client means: the default registry is this node's."""
+        default_host = self._state.config.docker.default_registry
+        image = parse_name(name, default_host=default_host)
+        return Purl.parse(str(image.purl(version)))
 
     async def _build_status(self, params: BuildStatusParams) -> BuildStatus:
         return await self._builds.status(params.build_id)

@@ -18,6 +18,8 @@ import trio
 from consensus import ed25519
 from pyrsia_node.builds.context import BuildContext, Identity
 from pyrsia_node.builds.links import Vault, Worker
+from pyrsia_node.builds.logged_images import LoggedImages
+from pyrsia_node.builds.mirror_link import Mirror
 from pyrsia_node.builds.records import BuildRecords
 from pyrsia_node.builds.service import BuildService
 from pyrsia_node.core.assembly import Assembly
@@ -210,6 +212,7 @@ class CoreNode:
             on_cosignatures=self._projection.cosignatures_held,
         )
         self._entries = EntryAnswers(chain=chain, log=opened.layout.log, root=opened.layout.root)
+        self._images = LoggedImages(opened.layout.root, chain)
         self._builds = self._make_builds()
         self._assembly = Assembly(
             opened, submit=self._submit, is_pending=self._is_pending, beyond=self._watch.beyond
@@ -229,6 +232,8 @@ class CoreNode:
             records=BuildRecords(opened.store),
             worker=Worker(opened.worker),
             vault=Vault(opened.gateway),
+            mirror=Mirror(opened.gateway),
+            newest_image=self._images.newest,
             requests=opened.network,
             clock=opened.clock,
             submit=self._submit,
@@ -357,6 +362,7 @@ class CoreNode:
     def close(self) -> None:
         """Let go of what is held of the store, which its owner closes next."""
         self._entries.close()
+        self._images.close()
         self._snapshots.close()
 
     def _catchup_alarm(self, text: str) -> None:

@@ -155,6 +155,14 @@ class IndexReader:
             statement, {"project": f"pkg:{ecosystem}/{name}", "as_of": _bound(as_of)}
         )
 
+    def newest_accepted(self, purl: Purl, *, as_of: int) -> list[int]:
+        """Return the leaf of the newest ACCEPTED entry of one version, in a list; [] if none."""
+        statement = (
+            "SELECT leaf FROM unit WHERE purl = :purl AND type = 'accepted' AND leaf < :as_of"
+            " ORDER BY leaf DESC LIMIT 1"
+        )
+        return self._leaves(statement, {"purl": str(purl), "as_of": as_of})
+
     def projects(self, ecosystem: str, *, as_of: int | None = None) -> list[str]:
         """Return the names of all packages with an ACCEPTED entry, sorted."""
         # "0" is the character after "/": the range holds exactly the texts with the prefix.

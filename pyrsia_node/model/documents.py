@@ -163,7 +163,7 @@ class Metadata:
             provides_extra=texts("provides_extra"),
         )
         # The log cannot forget, so what is private stays out of it: a rule, not a habit.
-        if _MAIL_ADDRESS.search(metadata.author):
+        if holds_address(metadata.author):
             raise got.refused("author", "holds an e-mail address")
         return metadata
 
@@ -245,6 +245,11 @@ class Document:
                 raise InvalidInputError(
                     f"{where}.contradicts: {each.name} is no built file with another digest"
                 )
+
+
+def holds_address(text: str) -> bool:
+    """Tell whether a text holds an e-mail address, which no ``author`` of the log may."""
+    return _MAIL_ADDRESS.search(text) is not None
 
 
 _FILE_MEMBERS: Final = frozenset({"claim", "from", "media", "name", "pieces", "sha256", "size"})

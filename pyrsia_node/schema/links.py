@@ -14,6 +14,7 @@ from pydantic import ConfigDict, Field
 from buildpipelines.spec.framing import JsonObject
 from pyrsia_node.schema import link_terms
 from pyrsia_node.schema.fields import Answer, Count, LongText, Params, PeerIdText, Sha256, Text
+from pyrsia_node.schema.mirroring import PLATFORMS_MAX, DigestText, Platform
 
 CALL_TIMEOUT_S: Final = link_terms.CALL_TIMEOUT_S
 INTERNAL_ERROR: Final = link_terms.INTERNAL_ERROR
@@ -118,14 +119,20 @@ class Peers(Answer):
 class BuildBody(Params):
     """The wish that a package be rebuilt; also the body of ``POST /api/v1/builds``.
 
-    ``class`` on the wire is the deadline class.
+    ``class`` on the wire is the deadline class. ``docker`` is the wish that an image be imported:
+    ``name`` is ``[HOST/]REPOSITORY`` (without a registry the node's default is meant), ``version``
+    a tag or digest, ``platforms`` [] is all, and with ``pinned`` the tag must be this digest.
     """
 
     model_config = ConfigDict(populate_by_name=True)
 
-    ecosystem: Literal["pypi"]
-    name: Annotated[str, Field(min_length=1, max_length=200)]
+    ecosystem: Literal["pypi", "docker"]
+    name: Annotated[str, Field(min_length=1, max_length=512)]
     version: Annotated[str, Field(min_length=1, max_length=200)]
+    platforms: Annotated[list[Platform], Field(max_length=PLATFORMS_MAX)] = Field(
+        default_factory=list
+    )
+    pinned: DigestText | None = None
     deadline_class: Annotated[Literal["S", "M", "L"] | None, Field(alias="class")] = None
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 
@@ -14,6 +15,8 @@ from buildpipelines.spec.metadata import Metadata
 from consensus.types import NodeId
 from pyrsia_node.builds.context import BuildContext, Identity
 from pyrsia_node.builds.links import Caller, Vault, Worker
+from pyrsia_node.builds.logged_images import LoggedImage, image_at
+from pyrsia_node.builds.mirror_link import Mirror
 from pyrsia_node.builds.records import BuildRecords
 from pyrsia_node.ledger.mempool import Mempool
 from pyrsia_node.model.errors import (
@@ -21,10 +24,12 @@ from pyrsia_node.model.errors import (
     NotFoundError,
     UnavailableError,
 )
+from pyrsia_node.model.purl import Purl
 from pyrsia_node.ports import Clock, PeerId, PeerRequests, RequestHandler
 from pyrsia_node.replica.pending import PendingTransactions
 from pyrsia_node.replica.watch import HeightWatch
 from tests.fakes.local_chain import LocalChain
+from tests.fakes.scripted_upstream import Upstream
 from tests.strategies.build_bodies import digest
 
 WHEEL = "six-1.17.0-py2.py3-none-any.whl"
@@ -98,6 +103,7 @@ class GatewayLink(Caller):
 
     def __init__(self) -> None:
         self.is_away = False
+        self.upstream = Upstream()
         self.adopted: list[str] = []
         self.pinned: list[str] = []
 
@@ -107,6 +113,8 @@ class GatewayLink(Caller):
         await trio.lowlevel.checkpoint()
         if self.is_away:
             raise UnavailableError("nobody listens on gateway.sock")
+        if method in {"look", "mirror", "mirror_job", "mirror_forget"}:
+            return self.upstream.call(method, params)
         if method == "fetch":
             assert params["pin"] is True
             self.pinned.append(str(params["sha256"]))
@@ -154,6 +162,7 @@ class BuildSite:
         self.watch = HeightWatch(0)
         self.worker = WorkerLink(lambda _method, _params: self.result())
         self.gateway = GatewayLink()
+        self.gateway.upstream.now_ms = self.clock.now_ms
         self.peers = Peers()
         self.pending = PendingTransactions(
             store=self.local.store,
@@ -174,6 +183,8 @@ class BuildSite:
             records=self.records,
             worker=Worker(self.worker),
             vault=Vault(self.gateway),
+            mirror=Mirror(self.gateway),
+            newest_image=self.newest_image,
             requests=self.peers,
             clock=self.clock,
             submit=self._submit,
@@ -187,6 +198,15 @@ class BuildSite:
             seconds_max=600,
             faults={},
         )
+
+    def newest_image(self, purl: Purl) -> LoggedImage | None:
+        """Return the newest accepted entry of an image, by reading the whole log."""
+        chain = self.local.chain
+        for leaf in reversed(range(2, chain.tip.size)):
+            value = json.loads(chain.leaf(leaf))
+            if value["t"] == "accepted" and value["doc"]["purl"] == str(purl):
+                return image_at(chain, leaf)
+        return None
 
     async def _submit(self, transaction: bytes) -> None:
         error = self.refusing(transaction)

@@ -7,8 +7,9 @@ from pathlib import Path
 
 from trio.testing import MockClock
 
-from pyrsia_node.builds.attester import SEALED_ITEMS_MAX, Attester
+from pyrsia_node.builds.attester import LARGE_ITEMS_MAX, Attester
 from pyrsia_node.builds.records import BuildRecords, OwnItem
+from pyrsia_node.model.canonical import INTEGER_MAX
 from pyrsia_node.model.digest import Sha256, sha256_of
 from pyrsia_node.model.limits import ENVIRONMENT_BYTES_MAX, LEAF_BYTES_MAX
 from pyrsia_node.model.transactions import (
@@ -150,11 +151,11 @@ async def test_view_of_a_sealed_request_names_who_promised(tmp_path: Path) -> No
     assert view.committed == (site.local.members[1].id,)
 
 
-def test_largest_batch_of_salted_items_fits_a_leaf(tmp_path: Path) -> None:
+def test_largest_batch_of_salted_sightings_fits_a_leaf(tmp_path: Path) -> None:
     site = BuildSite(tmp_path)
     items = tuple(
-        make.salted(make.built(sha256_of(bytes([number])), level=2))
-        for number in range(SEALED_ITEMS_MAX)
+        replace(make.salted(make.built(sha256_of(bytes([number])), level=2)), seen_ms=INTEGER_MAX)
+        for number in range(LARGE_ITEMS_MAX)
     )
     environment: dict[str, str | int] = {"k": "x" * (ENVIRONMENT_BYTES_MAX - len('{"k":""}'))}
     body = AttestBatch(site.me, 2**53 - 1, items, environment)
