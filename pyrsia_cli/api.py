@@ -5,6 +5,7 @@ Errors are the node's own error tree again, so that exit codes mean the same eve
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final, Self, TypeVar
@@ -29,7 +30,9 @@ class NodeApi:
         """Talk to the node that ``settings`` name."""
         self._settings = settings
         # The environment's proxies are not for a node on this machine.
-        self._client = httpx.Client(base_url=settings.url, timeout=TIMEOUT_S, trust_env=False)
+        self._client = httpx.Client(
+            base_url=settings.url, timeout=TIMEOUT_S, trust_env=False, verify=_trusted(settings)
+        )
 
     def __enter__(self) -> Self:
         """Return self."""
@@ -48,6 +51,11 @@ class NodeApi:
             PyrsiaError: what the node answered, or UnavailableError when there is no node.
         """
         return self._read(self._send("GET", path, params=dict(params or {})), kind)
+
+    def get_as_admin(self, path: str, kind: type[_AnswerT]) -> _AnswerT:
+        """Return the answer to GET ``path``, asked with the admin token; raises as ``get``."""
+        headers = {"Authorization": f"Bearer {self._token()}"}
+        return self._read(self._send("GET", path, headers=headers), kind)
 
     def get_text(self, path: str) -> bytes:
         """Return the bytes that GET ``path`` gives; raises as ``get``."""
@@ -97,6 +105,22 @@ class NodeApi:
         if not isinstance(value, dict):
             raise UnavailableError(f"{response.url}: the answer is not a JSON object")
         return kind.parse(value)
+
+
+def _trusted(settings: Settings) -> ssl.SSLContext | bool:
+    """Return whose certificates count: those in the file that the settings name, or the system's.
+
+    Raises:
+        InvalidInputError: the file cannot be read or holds no certificate.
+    """
+    if not settings.tls or not settings.ca_file:
+        return True
+    try:
+        return ssl.create_default_context(cafile=settings.ca_file)
+    except (OSError, ssl.SSLError) as error:
+        raise InvalidInputError(
+            f"ca_file {settings.ca_file} holds no certificates that can be read: {error}"
+        ) from error
 
 
 def _error_in(response: httpx.Response) -> PyrsiaError:

@@ -20,10 +20,12 @@ from pyrsia_cli.commands import (
     members,
     networks,
     node,
+    registry,
     search,
     shells,
     statements,
     trust,
+    validating,
     watch,
 )
 from pyrsia_node.model.errors import PyrsiaError
@@ -81,6 +83,8 @@ for command in (
     networks.network,
     networks.devnet,
     trust.trust,
+    registry.registry,
+    validating.validate,
 ):
     cli.add_command(command)
 for command in (

@@ -10,7 +10,7 @@ import json
 import os
 import re
 import tomllib
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Final
 
@@ -23,17 +23,25 @@ _HOST: Final = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What the file says. ``trust`` and ``token_file`` are paths, "" when not set."""
+    """What the file says. ``trust``, ``token_file`` and ``ca_file`` are paths, "" when not set.
+
+    ``tls``: the node speaks HTTPS; ``ca_file`` holds whose certificates count, "" the system's.
+    """
 
     host: str = "127.0.0.1"
     port: int = 7888
     trust: str = ""
     token_file: str = ""
+    tls: bool = False
+    ca_file: str = ""
 
     @property
     def url(self) -> str:
         """The node's base URL."""
-        return f"http://{self.host}:{self.port}"
+        return f"{'https' if self.tls else 'http'}://{self.host}:{self.port}"
+
+
+_KEYS: Final = ", ".join(each.name for each in fields(Settings))
 
 
 def settings_path() -> Path:
@@ -115,9 +123,12 @@ def _problem(key: str, value: object) -> str:
         case "port":
             is_right = type(value) is int and 1 <= value <= 65535
             allowed = "an integer from 1 to 65535"
-        case "trust" | "token_file":
+        case "trust" | "token_file" | "ca_file":
             is_right = isinstance(value, str)
             allowed = "a path, or empty"
+        case "tls":
+            is_right = isinstance(value, bool)
+            allowed = "true or false"
         case _:
-            return f"{key}: unknown; known are host, port, trust, token_file"
+            return f"{key}: unknown; known are {_KEYS}"
     return "" if is_right else f"{key} = {value!r}: {allowed} is allowed"

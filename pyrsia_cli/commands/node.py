@@ -116,15 +116,28 @@ def config_show() -> None:
 @click.option("-H", "--host", help="The node's host.")
 @click.option("-p", "--port", type=int, help="The node's HTTP port.")
 @click.option("--token-file", help="The node's admin token, for commands that change something.")
-def config_edit(host: str | None, port: int | None, token_file: str | None) -> None:
+@click.option("--tls/--no-tls", default=None, help="Whether the node speaks HTTPS.")
+@click.option(
+    "--ca-file", help="PEM file with the certificates that count, for a node of one's own."
+)
+def config_edit(
+    host: str | None,
+    port: int | None,
+    token_file: str | None,
+    *,
+    tls: bool | None,
+    ca_file: str | None,
+) -> None:
     """Change settings.
 
     If some are not allowed, all of these are named, and nothing is changed.
     """
-    given = {"host": host, "port": port, "token_file": token_file}
+    given = {"host": host, "port": port, "token_file": token_file, "tls": tls, "ca_file": ca_file}
     values = {key: value for key, value in given.items() if value is not None}
     if not values:
-        raise InvalidInputError("say what to change: --host, --port or --token-file")
+        raise InvalidInputError(
+            "say what to change: --host, --port, --token-file, --tls or --ca-file"
+        )
     path = settings_path()
     save_settings(path, edited(load_settings(path), dict(values), source="config edit"))
     say(f"Node configuration saved: {path}")
