@@ -5,9 +5,18 @@ Embedded here are SQLite and files; PostgreSQL and an object store can take thei
 several gateways before them, because no state is kept in a gateway (docs/ARCHITECTURE.md 8). Both
 have a conformance suite in tests/conformance that any implementation must pass unchanged.
 
-Every method of ``RegistryDb`` is one transaction: durable on return, or nothing happened. It may be
-called from any thread and may block on the disk. Times are Unix milliseconds and come from the
-caller. Names were checked before (``model.oci``); digests are texts like ``sha256:…``.
+Every method of ``RegistryDb`` is one transaction: durable on return, or nothing happened. Five that
+only note something (``claim``, ``note_…``, ``end_removal``) survive the end of the process, but
+maybe not a power cut: losing them costs another look or another fetch. A method may be called from
+any thread and may block on the disk; it raises UnavailableError when the disk is full. Times are
+Unix milliseconds and come from the caller. Names were checked before (``model.oci``); digests are
+texts like ``sha256:…``, ``sha256`` alone is 64 hex digits.
+
+**How bytes and rows come together**, so that no collection at the same time takes bytes that
+somebody just pushed: ``claim`` the SHA-256, make the bytes visible (``BlobUploads.commit``,
+``BlobStore.adopt`` or ``keep_local``), ``add_blob`` or ``put_manifest`` or ``note_proxied``, and
+then look whether the bytes are there. A claim keeps them for as long as a collection's shortest
+grace; only after a longer sleep of the whole process in between can the look fail.
 """
 
 from __future__ import annotations
@@ -25,17 +34,26 @@ class QuotaExceededError(InvalidInputError):
     """A namespace would hold more than its settings allow; the text names both numbers."""
 
 
+class InUseError(InvalidInputError):
+    """A manifest of the repository needs what was to be deleted; the text names one."""
+
+
 class ImmutableTagError(InvalidInputError):
     """A tag that may never move points elsewhere already; the text names where."""
 
 
 @dataclass(frozen=True, slots=True)
 class RepositoryBlob:
-    """A blob as a repository names it. ``digest`` is how it was pushed, ``sha256`` where it is."""
+    """A blob as a repository names it. ``digest`` is how it was pushed, ``sha256`` where it is.
+
+    ``is_needed``: a manifest of the repository needs it. What is not needed goes after its grace,
+    so who tells a client that it need not be pushed should ``claim`` it.
+    """
 
     digest: str
     sha256: str
     size: int
+    is_needed: bool = field(default=True, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,12 +157,29 @@ class Proxied:
 
 @dataclass(frozen=True, slots=True)
 class Reason:
-    """Why a blob is kept. ``kind``: blob, manifest, tag, subject, upload, proxied, grace."""
+    """Why a blob or manifest is kept, or, with ``used_ms``, was kept until a grace after that.
+
+    ========= ======================================== ==============================
+    kind      what it says                             ``name``
+    ========= ======================================== ==============================
+    tag       it is the manifest under a tag           the tag
+    manifest  a manifest needs it                      that manifest's digest
+    subject   it is a manifest that refers to another  the other's digest
+    stored    it is a manifest; pushed by digest       its digest
+    blob      it was pushed or mounted, not needed     its digest
+    proxied   it came from an upstream with            the image
+              credentials
+    used      nothing but its last use                 its SHA-256
+    closing   it is being removed just now             its SHA-256
+    ========= ======================================== ==============================
+
+    ``repository`` is empty for the last three.
+    """
 
     kind: str
     repository: str
     name: str
-    until_ms: int | None = field(default=None)
+    used_ms: int | None = None
 
 
 class RegistryDb(Protocol):
@@ -152,12 +187,43 @@ class RegistryDb(Protocol):
 
     # ---------------------------------------------------------------- blobs and manifests
 
-    def add_blob(self, repository: str, blob: RepositoryBlob, *, now_ms: int) -> None:
+    def claim(self, sha256: str, *, now_ms: int) -> None:
+        """Say that these bytes are about to be put into the store and to be named.
+
+        Raises:
+            UnavailableError: They are just being removed; try again in some milliseconds.
+        """
+        ...
+
+    def add_blob(
+        self,
+        repository: str,
+        blob: RepositoryBlob,
+        *,
+        now_ms: int,
+        upload_id: str | None = None,
+    ) -> None:
         """Make a blob part of a repository; again is a use of it, which renews its grace.
+
+        Args:
+            repository: Where it is to be named.
+            blob: Its name there, and its bytes.
+            now_ms: When.
+            upload_id: The upload that it came by, which ends in the same transaction.
 
         Raises:
             QuotaExceededError: The namespace would hold more than it may; nothing changed.
             UnavailableError: The blob is just being removed; try again.
+        """
+        ...
+
+    def mount_blob(
+        self, source: str, target: str, digest: str, *, now_ms: int
+    ) -> RepositoryBlob | None:
+        """Make a blob of one repository part of another one; None if ``source`` lacks it.
+
+        Raises:
+            QuotaExceededError: The target's namespace would hold more than it may.
         """
         ...
 
@@ -170,7 +236,11 @@ class RegistryDb(Protocol):
         ...
 
     def remove_blob(self, repository: str, digest: str) -> bool:
-        """Take a blob out of a repository; tells whether it was there."""
+        """Take a blob out of a repository; tells whether it was there.
+
+        Raises:
+            InUseError: A manifest of the repository needs it.
+        """
         ...
 
     def put_manifest(
@@ -187,7 +257,8 @@ class RegistryDb(Protocol):
         A tag that points there already makes no history.
 
         Raises:
-            NotFoundError: Something it needs is not part of the repository; names all of it.
+            NotFoundError: Something it needs is not part of the repository; names it (the first
+                hundred) one per line after the first.
             ImmutableTagError: A tag points elsewhere and may not move; nothing changed.
             QuotaExceededError, UnavailableError: As ``add_blob``.
         """
@@ -200,8 +271,11 @@ class RegistryDb(Protocol):
     def remove_manifest(self, repository: str, digest: str, *, actor: str, now_ms: int) -> bool:
         """Take a manifest and every tag on it away; tells whether it was there.
 
+        What it needed keeps its grace from now on.
+
         Raises:
             ImmutableTagError: A tag on it may not be deleted.
+            InUseError: Another manifest of the repository needs it.
         """
         ...
 
@@ -300,11 +374,22 @@ class RegistryDb(Protocol):
         ...
 
     def note_proxied(self, proxied: Iterable[Proxied]) -> None:
-        """Remember local blobs that came through a proxy, or their newest uses."""
+        """Remember local blobs that came through a proxy, or their newest uses.
+
+        Raises:
+            UnavailableError: One of them is just being removed; nothing was noted.
+        """
         ...
 
     def proxied(self, *, limit: int) -> list[Proxied]:
         """Return them, least recently used first, without those that a repository holds."""
+        ...
+
+    def evict_proxied(self, sha256: str, *, used_ms: int) -> bool:
+        """Let a proxied blob go unless it was used after ``used_ms``; tells whether it may go.
+
+        Then nothing of the proxy keeps it, and it is ``removable`` whenever it was last used.
+        """
         ...
 
     # ---------------------------------------------------------------- garbage collection
@@ -313,7 +398,14 @@ class RegistryDb(Protocol):
         """Return blobs that nothing needs and that were last used before; also half removed ones.
 
         Links of repositories to blobs that no manifest of theirs needs, last used before, do not
-        keep a blob.
+        keep a blob. Least recently used first; ``digest`` is the SHA-256 one.
+        """
+        ...
+
+    def unlink_unneeded(self, *, before_ms: int, limit: int) -> int:
+        """Take blobs out of repositories that do not need them, last used before; tell how many.
+
+        The bytes stay as long as another repository needs them.
         """
         ...
 
@@ -321,19 +413,32 @@ class RegistryDb(Protocol):
         """Close a blob, if it is still removable: from now on ``add_blob`` waits for its end.
 
         A crash after this leaves a row that ``removable`` gives again; the bytes may be gone.
+        No repository names the blob from now on.
         """
+        ...
+
+    def cancel_removal(self, sha256: str) -> None:
+        """Open a closed blob again, whose bytes could not be removed now."""
         ...
 
     def end_removal(self, sha256: str) -> None:
         """Forget a blob whose bytes are gone."""
         ...
 
-    def reasons(self, digest: str, *, now_ms: int) -> list[Reason]:
+    def reasons(self, digest: str) -> list[Reason]:
         """Return why a blob or manifest is kept; empty if nothing keeps it."""
         ...
 
     def known(self, sha256: Sequence[str]) -> set[str]:
         """Return which of these bytes the registry knows at all, to find orphans."""
+        ...
+
+    def note_orphans(self, found: Iterable[tuple[str, int]]) -> None:
+        """Remember bytes (SHA-256, size) that were unknown as removable; known ones are left."""
+        ...
+
+    def rows(self, *, after: str, limit: int) -> list[RepositoryBlob]:
+        """Return all bytes that the registry names, by SHA-256 > ``after``, for fsck."""
         ...
 
 
@@ -373,6 +478,17 @@ class BlobUploads(Protocol):
         """
         ...
 
+    def check(self, name: str, digest: str) -> str:
+        """Return the SHA-256 of an upload that has this digest; ``commit`` hashes nothing again.
+
+        The bytes are durable on return.
+
+        Raises:
+            NotFoundError: There is none.
+            VerificationError: The bytes hash to something else; the upload stays.
+        """
+        ...
+
     def commit(self, name: str, digest: str) -> BlobInfo:
         """Move a finished upload into the blob store, as local content; durable on return.
 
@@ -386,6 +502,6 @@ class BlobUploads(Protocol):
         """Drop an upload; absent is no error."""
         ...
 
-    def names(self) -> list[str]:
-        """Return every upload that has bytes here, for garbage collection."""
+    def names(self, *, before_ms: int) -> list[str]:
+        """Return every upload not written to since, for garbage collection."""
         ...

@@ -1,0 +1,591 @@
+"""The registry's ports as their contracts read: plain data, one lock, no speed and no durability.
+
+``MemoryRegistryDb`` computes what is needed from scratch at every question, so it is the oracle
+for the counts that SQLite's triggers keep.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import hashlib
+import secrets
+import threading
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from pyrsia_node.model.errors import NotFoundError, UnavailableError, VerificationError
+from pyrsia_node.model.oci import OciDigest
+from pyrsia_node.ports import BlobInfo, BlobStore
+from pyrsia_node.ports.registry import (
+    ImmutableTagError,
+    InUseError,
+    Namespace,
+    Proxied,
+    QuotaExceededError,
+    Reason,
+    RepositoryBlob,
+    StoredManifest,
+    TagChange,
+    Upload,
+    UploadWriter,
+    UpstreamTag,
+    User,
+)
+
+
+@dataclass
+class _Bytes:
+    size: int
+    used_ms: int
+    is_closing: bool = False
+
+
+@dataclass
+class _Repository:
+    links: dict[str, tuple[RepositoryBlob, int]] = field(default_factory=dict)
+    manifests: dict[str, StoredManifest] = field(default_factory=dict)
+    tags: dict[str, str] = field(default_factory=dict)
+
+    def needing(self, digest: str) -> list[str]:
+        return sorted(m.digest for m in self.manifests.values() if digest in m.needs)
+
+
+@dataclass
+class _State:
+    bytes: dict[str, _Bytes] = field(default_factory=dict)
+    repositories: dict[str, _Repository] = field(default_factory=dict)
+    changes: list[tuple[str, TagChange]] = field(default_factory=list)
+    uploads: dict[str, Upload] = field(default_factory=dict)
+    users: dict[str, User] = field(default_factory=dict)
+    namespaces: dict[str, Namespace] = field(default_factory=dict)
+    upstream_tags: dict[tuple[str, str, str], UpstreamTag] = field(default_factory=dict)
+    proxied: dict[str, Proxied] = field(default_factory=dict)
+
+
+class MemoryRegistryDb:
+    """Implements ``ports.registry.RegistryDb``."""
+
+    def __init__(self) -> None:
+        self._now = _State()
+        self._lock = threading.RLock()
+
+    @contextlib.contextmanager
+    def _changing(self) -> Iterator[_State]:
+        with self._lock:
+            state = copy.deepcopy(self._now)
+            yield state
+            for name, repository in list(state.repositories.items()):
+                if not repository.links and not repository.manifests:
+                    del state.repositories[name]
+            self._now = state
+
+    # ---------------------------------------------------------------- blobs
+
+    def claim(self, sha256: str, *, now_ms: int) -> None:
+        with self._changing() as state:
+            _use(state, sha256, 0, now_ms)
+
+    def add_blob(
+        self,
+        repository: str,
+        blob: RepositoryBlob,
+        *,
+        now_ms: int,
+        upload_id: str | None = None,
+    ) -> None:
+        with self._changing() as state:
+            _link(state, repository, blob, now_ms)
+            if upload_id is not None:
+                state.uploads.pop(upload_id, None)
+
+    def mount_blob(
+        self, source: str, target: str, digest: str, *, now_ms: int
+    ) -> RepositoryBlob | None:
+        with self._changing() as state:
+            blob = self.blob(source, digest)
+            if blob is not None:
+                _link(state, target, blob, now_ms)
+            return blob
+
+    def blob(self, repository: str, digest: str) -> RepositoryBlob | None:
+        found = self._now.repositories.get(repository, _Repository())
+        if digest not in found.links:
+            return None
+        return replace(found.links[digest][0], is_needed=bool(found.needing(digest)))
+
+    def find_blob(self, digest: str) -> list[tuple[str, RepositoryBlob]]:
+        found = [(name, self.blob(name, digest)) for name in sorted(self._now.repositories)]
+        return [(name, blob) for name, blob in found if blob is not None]
+
+    def remove_blob(self, repository: str, digest: str) -> bool:
+        with self._changing() as state:
+            found = state.repositories.get(repository, _Repository())
+            _check_unneeded(found, digest)
+            return found.links.pop(digest, None) is not None
+
+    # ---------------------------------------------------------------- manifests and tags
+
+    def put_manifest(
+        self,
+        repository: str,
+        manifest: StoredManifest,
+        tags: Sequence[str],
+        *,
+        actor: str,
+        now_ms: int,
+    ) -> None:
+        with self._changing() as state:
+            found = state.repositories.setdefault(repository, _Repository())
+            moving = [tag for tag in dict.fromkeys(tags) if found.tags.get(tag) != manifest.digest]
+            for tag in moving:
+                if tag in found.tags and _is_immutable(state, repository):
+                    raise ImmutableTagError(f"{tag} is {found.tags[tag]} and may not move")
+            if found.manifests.get(manifest.digest) != manifest:
+                missing = [
+                    need
+                    for need in manifest.needs
+                    if need not in found.links and need not in found.manifests
+                ]
+                if missing:
+                    raise NotFoundError("\n".join(["missing:", *sorted(missing)[:100]]))
+                _use(state, manifest.sha256, manifest.size, now_ms)
+                _loosen(state, found, manifest.digest, now_ms)
+                found.manifests[manifest.digest] = manifest
+                _check_quota(state, repository)
+            for tag in moving:
+                found.tags[tag] = manifest.digest
+                media, size = manifest.media, manifest.size
+                change = TagChange(0, tag, manifest.digest, media, size, actor, now_ms)
+                _note(state, repository, change)
+
+    def manifest(self, repository: str, reference: str) -> StoredManifest | None:
+        found = self._now.repositories.get(repository, _Repository())
+        return found.manifests.get(found.tags.get(reference, reference))
+
+    def remove_manifest(self, repository: str, digest: str, *, actor: str, now_ms: int) -> bool:
+        with self._changing() as state:
+            found = state.repositories.get(repository, _Repository())
+            if digest not in found.manifests:
+                return False
+            _check_unneeded(found, digest)
+            tagged = [tag for tag in sorted(found.tags) if found.tags[tag] == digest]
+            if tagged and _is_immutable(state, repository):
+                raise ImmutableTagError("a tag may not be deleted")
+            for tag in tagged:
+                del found.tags[tag]
+                _note(state, repository, TagChange(0, tag, "", "", 0, actor, now_ms))
+            _loosen(state, found, digest, now_ms)
+            del found.manifests[digest]
+            return True
+
+    def remove_tag(self, repository: str, tag: str, *, actor: str, now_ms: int) -> bool:
+        with self._changing() as state:
+            found = state.repositories.get(repository, _Repository())
+            if tag not in found.tags:
+                return False
+            if _is_immutable(state, repository):
+                raise ImmutableTagError("a tag may not be deleted")
+            del found.tags[tag]
+            _note(state, repository, TagChange(0, tag, "", "", 0, actor, now_ms))
+            return True
+
+    # ---------------------------------------------------------------- lists
+
+    def has_repository(self, repository: str) -> bool:
+        return repository in self._now.repositories
+
+    def repositories(self, *, after: str, limit: int) -> list[str]:
+        holding = [name for name, found in self._now.repositories.items() if found.manifests]
+        return _page(holding, after, limit)
+
+    def tags(self, repository: str, *, after: str, limit: int) -> list[str]:
+        return _page(self._now.repositories.get(repository, _Repository()).tags, after, limit)
+
+    def referrers(self, repository: str, subject: str) -> list[StoredManifest]:
+        found = self._now.repositories.get(repository, _Repository()).manifests
+        return [found[digest] for digest in sorted(found) if found[digest].subject == subject]
+
+    def tag_history(
+        self, repository: str, tag: str, *, before: int | None, limit: int
+    ) -> list[TagChange]:
+        steps = [
+            change
+            for name, change in reversed(self._now.changes)
+            if (name, change.tag) == (repository, tag)
+            and (before is None or change.number < before)
+        ]
+        return steps[:limit]
+
+    # ---------------------------------------------------------------- uploads
+
+    def begin_upload(self, upload: Upload) -> None:
+        with self._changing() as state:
+            state.uploads[upload.id] = upload
+
+    def upload(self, upload_id: str) -> Upload | None:
+        return self._now.uploads.get(upload_id)
+
+    def advance_upload(self, upload_id: str, *, offset: int, now_ms: int) -> None:
+        with self._changing() as state:
+            if upload_id not in state.uploads:
+                raise NotFoundError(upload_id)
+            before = state.uploads[upload_id]
+            touched_ms = max(before.touched_ms, now_ms)
+            state.uploads[upload_id] = replace(before, offset=offset, touched_ms=touched_ms)
+
+    def end_upload(self, upload_id: str) -> bool:
+        with self._changing() as state:
+            return state.uploads.pop(upload_id, None) is not None
+
+    def stale_uploads(self, *, before_ms: int, limit: int) -> list[Upload]:
+        stale = [each for each in self._now.uploads.values() if each.touched_ms < before_ms]
+        return sorted(stale, key=lambda each: (each.touched_ms, each.id))[:limit]
+
+    # ---------------------------------------------------------------- settings
+
+    def put_user(self, user: User) -> None:
+        with self._changing() as state:
+            state.users[user.name] = user
+
+    def user(self, name: str) -> User | None:
+        return self._now.users.get(name)
+
+    def users(self) -> list[User]:
+        return [self._now.users[name] for name in sorted(self._now.users)]
+
+    def remove_user(self, name: str) -> bool:
+        with self._changing() as state:
+            return state.users.pop(name, None) is not None
+
+    def put_namespace(self, namespace: Namespace) -> None:
+        with self._changing() as state:
+            state.namespaces[namespace.prefix] = namespace
+
+    def namespaces(self) -> list[Namespace]:
+        return [self._now.namespaces[prefix] for prefix in sorted(self._now.namespaces)]
+
+    def remove_namespace(self, prefix: str) -> bool:
+        with self._changing() as state:
+            return state.namespaces.pop(prefix, None) is not None
+
+    def usage(self, prefix: str) -> int:
+        return _usage(self._now, prefix)
+
+    # ---------------------------------------------------------------- upstreams
+
+    def note_upstream_tag(self, seen: UpstreamTag) -> None:
+        with self._changing() as state:
+            state.upstream_tags[seen.host, seen.repository, seen.tag] = seen
+
+    def upstream_tag(self, host: str, repository: str, tag: str) -> UpstreamTag | None:
+        return self._now.upstream_tags.get((host, repository, tag))
+
+    def note_proxied(self, proxied: Iterable[Proxied]) -> None:
+        with self._changing() as state:
+            for each in proxied:
+                _use(state, each.sha256, each.size, 0)
+                before = state.proxied.get(each.sha256, each)
+                used_ms = max(before.used_ms, each.used_ms)
+                state.proxied[each.sha256] = replace(each, size=before.size, used_ms=used_ms)
+
+    def proxied(self, *, limit: int) -> list[Proxied]:
+        held = {sha256 for found in self._now.repositories.values() for sha256 in _bytes_of(found)}
+        free = [each for each in self._now.proxied.values() if each.sha256 not in held]
+        return sorted(free, key=lambda each: (each.used_ms, each.sha256))[:limit]
+
+    def evict_proxied(self, sha256: str, *, used_ms: int) -> bool:
+        with self._changing() as state:
+            if sha256 not in state.proxied or state.proxied[sha256].used_ms > used_ms:
+                return False
+            del state.proxied[sha256]
+            return True
+
+    # ---------------------------------------------------------------- garbage collection
+
+    def removable(self, *, before_ms: int, limit: int) -> list[RepositoryBlob]:
+        closing = [each for each in self._now.bytes.items() if each[1].is_closing]
+        unneeded = [
+            each
+            for each in self._now.bytes.items()
+            if not each[1].is_closing and _is_removable(self._now, each[0], before_ms)
+        ]
+        unneeded.sort(key=lambda each: (each[1].used_ms, each[0]))
+        found = [*sorted(closing, key=lambda each: each[0]), *unneeded]
+        return [RepositoryBlob(f"sha256:{name}", name, row.size) for name, row in found][:limit]
+
+    def unlink_unneeded(self, *, before_ms: int, limit: int) -> int:
+        with self._changing() as state:
+            stale = [
+                (found, digest)
+                for found in state.repositories.values()
+                for digest, (_, used_ms) in found.links.items()
+                if used_ms < before_ms and not found.needing(digest)
+            ][:limit]
+            for found, digest in stale:
+                del found.links[digest]
+            return len(stale)
+
+    def begin_removal(self, sha256: str, *, before_ms: int) -> bool:
+        with self._changing() as state:
+            if not _is_removable(state, sha256, before_ms):
+                return False
+            state.bytes[sha256].is_closing = True
+            for found in state.repositories.values():
+                for digest in [d for d, (blob, _) in found.links.items() if blob.sha256 == sha256]:
+                    del found.links[digest]
+            return True
+
+    def cancel_removal(self, sha256: str) -> None:
+        with self._changing() as state:
+            if sha256 in state.bytes:
+                state.bytes[sha256].is_closing = False
+
+    def end_removal(self, sha256: str) -> None:
+        with self._changing() as state:
+            if sha256 in state.bytes and state.bytes[sha256].is_closing:
+                del state.bytes[sha256]
+
+    def known(self, sha256: Sequence[str]) -> set[str]:
+        return set(sha256) & self._now.bytes.keys()
+
+    def note_orphans(self, found: Iterable[tuple[str, int]]) -> None:
+        with self._changing() as state:
+            for sha256, size in found:
+                state.bytes.setdefault(sha256, _Bytes(size, 0))
+
+    def rows(self, *, after: str, limit: int) -> list[RepositoryBlob]:
+        state = self._now
+        named = {sha256 for found in state.repositories.values() for sha256 in _bytes_of(found)}
+        page = _page({*named, *state.proxied}, after, limit)
+        return [RepositoryBlob(f"sha256:{name}", name, state.bytes[name].size) for name in page]
+
+    def reasons(self, digest: str) -> list[Reason]:
+        state = self._now
+        sha256 = digest.removeprefix("sha256:")
+        names = {digest}
+        for found in state.repositories.values():
+            named: dict[str, RepositoryBlob | StoredManifest] = {**found.manifests}
+            named |= {name: blob for name, (blob, _) in found.links.items()}
+            sha256 = named[digest].sha256 if digest in named else sha256
+        for found in state.repositories.values():
+            names |= {name for name, (blob, _) in found.links.items() if blob.sha256 == sha256}
+            names |= {m.digest for m in found.manifests.values() if m.sha256 == sha256}
+        reasons = [why for name in sorted(names) for why in _reasons_of_name(state, name)]
+        if sha256 in state.proxied:
+            proxied = state.proxied[sha256]
+            reasons.append(Reason("proxied", "", proxied.image, proxied.used_ms))
+        if sha256 in state.bytes:
+            row = state.bytes[sha256]
+            if row.is_closing:
+                reasons.append(Reason("closing", "", sha256, row.used_ms))
+            elif not reasons:
+                reasons.append(Reason("used", "", sha256, row.used_ms))
+        return reasons
+
+
+def _page(names: Iterable[str], after: str, limit: int) -> list[str]:
+    ordered = sorted(names, key=str.encode)
+    return [name for name in ordered if name.encode() > after.encode()][:limit]
+
+
+def _use(state: _State, sha256: str, size: int, now_ms: int) -> None:
+    row = state.bytes.setdefault(sha256, _Bytes(size, now_ms))
+    if row.is_closing:
+        raise UnavailableError(f"{sha256} is just being removed")
+    row.size, row.used_ms = max(row.size, size), max(row.used_ms, now_ms)
+
+
+def _link(state: _State, repository: str, blob: RepositoryBlob, now_ms: int) -> None:
+    found = state.repositories.setdefault(repository, _Repository())
+    _use(state, blob.sha256, blob.size, now_ms)
+    _, used_ms = found.links.get(blob.digest, (blob, now_ms))
+    found.links[blob.digest] = blob, max(used_ms, now_ms)
+    _check_quota(state, repository)
+
+
+def _loosen(state: _State, found: _Repository, digest: str, now_ms: int) -> None:
+    manifest = found.manifests.get(digest)
+    if manifest is None:
+        return
+    _use(state, manifest.sha256, 0, now_ms)
+    for need in manifest.needs:
+        if need in found.links:
+            blob, used_ms = found.links[need]
+            found.links[need] = blob, max(used_ms, now_ms)
+            _use(state, blob.sha256, 0, now_ms)
+
+
+def _check_unneeded(found: _Repository, digest: str) -> None:
+    if found.needing(digest):
+        raise InUseError(f"{digest} is needed by {found.needing(digest)[0]}")
+
+
+def _namespace(state: _State, repository: str) -> Namespace | None:
+    fitting = [each for each in state.namespaces.values() if _is_under(repository, each.prefix)]
+    return max(fitting, key=lambda each: len(each.prefix), default=None)
+
+
+def _is_under(repository: str, prefix: str) -> bool:
+    return prefix in {"", repository} or repository.startswith(f"{prefix}/")
+
+
+def _is_immutable(state: _State, repository: str) -> bool:
+    namespace = _namespace(state, repository)
+    return namespace is not None and namespace.immutable_tags
+
+
+def _check_quota(state: _State, repository: str) -> None:
+    namespace = _namespace(state, repository)
+    if namespace is not None and namespace.quota_bytes is not None:
+        used = _usage(state, namespace.prefix)
+        if used > namespace.quota_bytes:
+            raise QuotaExceededError(f"{used} bytes exceed the quota of {namespace.quota_bytes}")
+
+
+def _usage(state: _State, prefix: str) -> int:
+    held = {
+        sha256
+        for name, found in state.repositories.items()
+        if _is_under(name, prefix)
+        for sha256 in _bytes_of(found)
+    }
+    return sum(state.bytes[sha256].size for sha256 in held)
+
+
+def _bytes_of(found: _Repository) -> set[str]:
+    return {blob.sha256 for blob, _ in found.links.values()} | {
+        manifest.sha256 for manifest in found.manifests.values()
+    }
+
+
+def _note(state: _State, repository: str, change: TagChange) -> None:
+    state.changes.append((repository, replace(change, number=len(state.changes) + 1)))
+
+
+def _is_removable(state: _State, sha256: str, before_ms: int) -> bool:
+    row = state.bytes.get(sha256)
+    if row is None or row.is_closing:
+        return row is not None
+    if row.used_ms >= before_ms or sha256 in state.proxied:
+        return False
+    return not any(
+        manifest.sha256 == sha256
+        or any(
+            blob.sha256 == sha256 and found.needing(digest)
+            for digest, (blob, _) in found.links.items()
+        )
+        for found in state.repositories.values()
+        for manifest in [*found.manifests.values(), _NOTHING]
+    )
+
+
+_NOTHING = StoredManifest("", "", 0, "")
+
+
+def _reasons_of_name(state: _State, digest: str) -> list[Reason]:
+    reasons = []
+    for name in sorted(state.repositories):
+        found = state.repositories[name]
+        why = [Reason("tag", name, tag) for tag in sorted(found.tags) if found.tags[tag] == digest]
+        why += [Reason("manifest", name, needing) for needing in found.needing(digest)]
+        manifest = found.manifests.get(digest)
+        if manifest is not None and manifest.subject is not None:
+            why.append(Reason("subject", name, manifest.subject))
+        elif manifest is not None and not why:
+            why.append(Reason("stored", name, digest))
+        if digest in found.links and not found.needing(digest):
+            why.append(Reason("blob", name, digest, found.links[digest][1]))
+        reasons += why
+    return reasons
+
+
+# ---------------------------------------------------------------- uploads
+
+
+@dataclass
+class _Upload:
+    data: bytearray
+    touched_ms: int
+    is_open: bool = False
+
+
+class MemoryBlobUploads:
+    """Implements ``ports.registry.BlobUploads``; ``folder`` lends the store a path."""
+
+    def __init__(self, folder: Path, store: BlobStore) -> None:
+        self._folder = folder
+        self._store = store
+        self._uploads: dict[str, _Upload] = {}
+
+    def begin(self) -> str:
+        name = secrets.token_urlsafe(16)
+        self._uploads[name] = _Upload(bytearray(), _now_ms())
+        return name
+
+    @contextlib.contextmanager
+    def open(self, name: str, *, offset: int | None = None) -> Iterator[UploadWriter]:
+        upload = self._find(name)
+        if offset is not None and offset > len(upload.data):
+            raise NotFoundError(f"upload {name} has lost bytes")
+        if offset is not None:
+            del upload.data[offset:]
+        upload.is_open = True
+        try:
+            yield _MemoryWriter(upload)
+        finally:
+            upload.is_open = False
+
+    def check(self, name: str, digest: str) -> str:
+        data = self._find(name).data
+        wanted = OciDigest.parse(digest)
+        found = hashlib.new(wanted.algorithm, data).hexdigest()
+        if found != wanted.hex:
+            raise VerificationError(f"the upload hashes to {found}, not {digest}")
+        return hashlib.sha256(data).hexdigest()
+
+    def commit(self, name: str, digest: str) -> BlobInfo:
+        sha256 = self.check(name, digest)
+        path = self._folder / name
+        path.write_bytes(self._uploads.pop(name).data)
+        return self._store.adopt_pieces(str(path), sha256, b"", local=True)
+
+    def cancel(self, name: str) -> None:
+        self._uploads.pop(name, None)
+
+    def names(self, *, before_ms: int) -> list[str]:
+        return sorted(
+            name
+            for name, upload in self._uploads.items()
+            if upload.touched_ms < before_ms and not upload.is_open
+        )
+
+    def _find(self, name: str) -> _Upload:
+        upload = self._uploads.get(name)
+        if upload is None:
+            raise NotFoundError(f"there is no upload {name}")
+        if upload.is_open:
+            raise UnavailableError(f"another request is writing to upload {name}")
+        return upload
+
+
+class _MemoryWriter:
+    def __init__(self, upload: _Upload) -> None:
+        self._upload = upload
+
+    @property
+    def offset(self) -> int:
+        return len(self._upload.data)
+
+    def append(self, data: bytes | bytearray | memoryview) -> None:
+        self._upload.data += data
+        self._upload.touched_ms = _now_ms()
+
+    def sync(self) -> None:
+        pass
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
