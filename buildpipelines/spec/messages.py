@@ -24,7 +24,12 @@ RECIPE_KEYS_MAX: Final = 32
 RECIPE_TEXT_MAX: Final = 256
 DIFFERENCES_MAX: Final = 64
 DIFFERENCE_CHARACTERS_MAX: Final = 320
-OUTPUT_FILES_MAX: Final = 16
+OUTPUT_FILES_MAX: Final = 160
+"""Files of one result: an image may have 128 layers beside its manifest and config."""
+
+SOURCE_KINDS: Final = ("sdist", "context")
+"""A source distribution; the context of an image's build, a tar with a Dockerfile."""
+
 LOG_TAIL_CHARACTERS: Final = 4000
 
 JobState = Literal["queued", "running", "done", "failed"]
@@ -35,6 +40,8 @@ RecipeValue = str | int | bool | tuple[str, ...]
 _JOB = re.compile(r"[a-z0-9][a-z0-9-]{0,63}\Z")
 _ECOSYSTEM = re.compile(r"[a-z]{1,16}\Z")
 _NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,126}[A-Za-z0-9])?\Z")
+_IMAGE = re.compile(r"[a-z0-9][a-z0-9._:-]{0,127}(/[a-z0-9]+([._-]+[a-z0-9]+)*){1,16}\Z")
+_IMAGE_VERSION = re.compile(r"([A-Za-z0-9_][A-Za-z0-9._-]{0,127}|sha256:[0-9a-f]{64})\Z")
 _VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9.!+_-]{0,127}\Z")
 _KEY = re.compile(r"[a-z][a-z0-9_]{0,31}\Z")
 _PURL = re.compile(r"pkg:[a-z]{1,16}/[!-~]{1,400}\Z")
@@ -57,23 +64,32 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class TrialParams:
-    """Ask for a recording run of one package version."""
+    """Ask for a recording run of one package version.
+
+    For images ``name`` is HOST/REPOSITORY, ``version`` a tag or digest, and ``options`` say what no
+    published image tells: ``context`` (an image reference by digest), ``dockerfile``, ``target``
+    and ``args``.
+    """
 
     job: str
     ecosystem: str
     name: str
     version: str
     seconds_max: int
+    options: Mapping[str, RecipeValue] = field(default_factory=dict)
 
     def document(self) -> dict[str, object]:
         """Return the parameters of method ``trial``."""
-        return {
+        document: dict[str, object] = {
             "job": self.job,
             "ecosystem": self.ecosystem,
             "name": self.name,
             "version": self.version,
             "seconds_max": self.seconds_max,
         }
+        if self.options:
+            document["options"] = recipe_document(self.options)
+        return document
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,10 +272,11 @@ def parse_job(params: Mapping[str, object]) -> str:
 def parse_source(value: Mapping[str, object]) -> Source:
     """Read a source; raises FormatError."""
     fields.exactly(value, {"kind", "file", "sha256", "size"})
-    if value["kind"] != "sdist":
-        raise FormatError("source kind is not 'sdist'")
+    kind = next((known for known in SOURCE_KINDS if known == value["kind"]), None)
+    if kind is None:
+        raise FormatError(f"source kind is none of {', '.join(SOURCE_KINDS)}")
     return Source(
-        kind="sdist",
+        kind=kind,
         file=fields.matching(value, "file", FILE_NAME),
         sha256=fields.sha256(value, "sha256"),
         size=fields.integer(value, "size", low=1, high=FILE_BYTES_MAX),
@@ -268,13 +285,17 @@ def parse_source(value: Mapping[str, object]) -> Source:
 
 def parse_trial(params: Mapping[str, object]) -> TrialParams:
     """Read the parameters of ``trial``; raises FormatError."""
-    fields.exactly(params, {"job", "ecosystem", "name", "version", "seconds_max"})
+    required = {"job", "ecosystem", "name", "version", "seconds_max"}
+    fields.exactly(params, required, frozenset({"options"}))
+    ecosystem = fields.matching(params, "ecosystem", _ECOSYSTEM)
+    is_image = ecosystem == "docker"
     return TrialParams(
         job=fields.matching(params, "job", _JOB),
-        ecosystem=fields.matching(params, "ecosystem", _ECOSYSTEM),
-        name=fields.matching(params, "name", _NAME),
-        version=fields.matching(params, "version", _VERSION),
+        ecosystem=ecosystem,
+        name=fields.matching(params, "name", _IMAGE if is_image else _NAME),
+        version=fields.matching(params, "version", _IMAGE_VERSION if is_image else _VERSION),
         seconds_max=fields.integer(params, "seconds_max", low=1, high=SECONDS_MAX),
+        options=parse_recipe(fields.obj(params, "options")) if "options" in params else {},
     )
 
 
