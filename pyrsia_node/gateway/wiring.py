@@ -28,6 +28,7 @@ from pyrsia_node.gateway.control import ControlParts, make_control_app
 from pyrsia_node.gateway.core_link import CoreLink
 from pyrsia_node.gateway.http_guard import HttpLimits
 from pyrsia_node.gateway.http_server import HttpServer
+from pyrsia_node.gateway.images.sources import MIRROR_TIMEOUTS_S, ImageSources
 from pyrsia_node.gateway.images.wiring import open_registry
 from pyrsia_node.gateway.link import LinkClient, LinkServer
 from pyrsia_node.gateway.log_answers import LogAnswers
@@ -106,6 +107,7 @@ async def open_gateway(
         version=version,
     )
     catalog = _make_catalog(stack, layout, config, parts, log)
+    sources = ImageSources(stack, layout, config, parts.store, SystemClock())
     registry = open_registry(
         stack,
         layout,
@@ -127,7 +129,9 @@ async def open_gateway(
     stack.push_async_callback(server.stop, grace_seconds=GRACE_SECONDS)
     http_url = f"{front.scheme}://{_reachable(config.http.host)}:{server.port}"
     methods = SocketMethods(parts.store, parts.fetcher, Addresses(http_url, listener))
-    link = LinkServer(layout.gateway_socket, methods.table(), timeouts_s=TIMEOUTS_S)
+    table = methods.table() | sources.mirror_table()
+    timeouts_s = {**TIMEOUTS_S, **MIRROR_TIMEOUTS_S}
+    link = LinkServer(layout.gateway_socket, table, timeouts_s=timeouts_s)
     return Gateway(http_url, listener.url, link)
 
 

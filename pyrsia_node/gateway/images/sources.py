@@ -1,0 +1,88 @@
+"""The upstream registries of one gateway: what imports and pull-through share, opened at first use.
+
+A node that asks no upstream loads no HTTP client for it (about 20 MB and a quarter of a second), so
+everything that needs one is imported inside the functions that make it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING, Final
+
+from buildpipelines.spec.framing import JsonObject
+from pyrsia_node.ports import BlobStore, Clock
+from pyrsia_node.schema.config import Config
+from pyrsia_node.schema.layout import Layout
+from pyrsia_node.schema.link_terms import Handler
+
+if TYPE_CHECKING:
+    from pyrsia_node.artifacts.images.intake import Intakes
+    from pyrsia_node.artifacts.images.upstreams import Upstreams
+    from pyrsia_node.gateway.mirror_jobs import MirrorJobs
+
+MIRROR_METHODS: Final = ("look", "mirror", "mirror_job", "mirror_forget")
+MIRROR_TIMEOUTS_S: Final[Mapping[str, float]] = {"look": 120.0, "mirror_forget": 30.0}
+
+
+class ImageSources:
+    """Makes each part once. ``stack`` closes what was made, after whatever is opened later."""
+
+    def __init__(
+        self,
+        stack: AsyncExitStack,
+        layout: Layout,
+        config: Config,
+        store: BlobStore,
+        clock: Clock,
+    ) -> None:
+        """Ask the registries of ``config``; bytes go into ``store``."""
+        self._layout = layout
+        self._config = config
+        self._store = store
+        self._clock = clock
+        self._upstreams: Upstreams | None = None
+        self._intakes: Intakes | None = None
+        self._jobs: MirrorJobs | None = None
+        stack.push_async_callback(self._close)
+
+    def mirror_table(self) -> dict[str, Handler]:
+        """Return the handlers of ``run/gateway.sock`` about imports."""
+        return {method: self._handler(method) for method in MIRROR_METHODS}
+
+    # ------------------------------------------------------------ inside
+
+    def _handler(self, method: str) -> Handler:
+        async def call(params: JsonObject) -> Mapping[str, object]:
+            return await self._mirror_jobs().table()[method](params)
+
+        return call
+
+    def _parts(self) -> tuple[Upstreams, Intakes]:
+        if self._upstreams is None or self._intakes is None:
+            from pyrsia_node.artifacts.images.intake import Intakes  # noqa: PLC0415
+            from pyrsia_node.artifacts.images.upstreams import Upstreams  # noqa: PLC0415
+
+            docker = self._config.docker
+            auth_file = self._layout.root / docker.auth_file if docker.auth_file else None
+            self._upstreams = Upstreams(docker.upstreams, auth_file)
+            self._intakes = Intakes(self._store, self._layout.partial)
+        return self._upstreams, self._intakes
+
+    def _mirror_jobs(self) -> MirrorJobs:
+        if self._jobs is None:
+            from pyrsia_node.artifacts.images.mirror import ImageMirror  # noqa: PLC0415
+            from pyrsia_node.gateway.mirror_jobs import MirrorJobs  # noqa: PLC0415
+
+            upstreams, intakes = self._parts()
+            mirror = ImageMirror(upstreams, intakes, self._store, self._layout.partial, self._clock)
+            self._jobs = MirrorJobs(mirror, default_host=self._config.docker.default_registry)
+        return self._jobs
+
+    async def _close(self) -> None:
+        if self._jobs is not None:
+            await self._jobs.close()
+        if self._intakes is not None:
+            await self._intakes.close()
+        if self._upstreams is not None:
+            await self._upstreams.close()
