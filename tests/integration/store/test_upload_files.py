@@ -107,8 +107,9 @@ def test_killed_process_loses_nothing_that_was_told(tmp_path: Path) -> None:
 
 
 _WRITE_WITH_LITTLE_ROOM = """
-import hashlib, resource, signal, sys
+import hashlib, resource, sys
 from pathlib import Path
+from pyrsia_node.model.errors import UnavailableError
 from pyrsia_node.store.blobs import FileBlobStore
 from pyrsia_node.store.uploads import FileBlobUploads
 blobs = Path(sys.argv[1]) / "blobs"
