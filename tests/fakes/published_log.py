@@ -92,8 +92,13 @@ class PublishedLog:
     def index_path(self) -> Path:
         return self._index.path
 
-    def accept(self, doc: Document) -> int:
-        """Take a document through request, batches and result; return the leaf of its outcome."""
+    def accept(self, doc: Document, *, seen_ms: int | None = None) -> int:
+        """Take a document through request, batches and result; return the leaf of its outcome.
+
+        With ``seen_ms`` every member says that it saw the image then, without it just now.
+        """
+        if seen_ms is None and doc.purl.type == "docker":
+            seen_ms = self.local.now_ms
         members = [one.id for one in self.local.members]
         self._requests += 1
         is_rebuilt = any(file.claim == "rebuilt" for file in doc.files)
@@ -105,7 +110,7 @@ class PublishedLog:
         (wish_id,) = self._commit(wish).transaction_ids
         voters = members[:3]
         seqs = [self.local.chain.last_seq(member) + 1 for member in voters]
-        item = built(wish_id, doc)
+        item = dataclasses.replace(built(wish_id, doc), seen_ms=seen_ms)
         committed = self._commit(
             *(batch(voter, seq, item) for voter, seq in zip(voters, seqs, strict=True))
         )

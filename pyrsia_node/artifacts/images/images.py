@@ -14,7 +14,13 @@ from pathlib import Path
 from typing import Final
 
 from pyrsia_node.artifacts.fetcher import Fetcher
-from pyrsia_node.artifacts.images.found import OCTETS, FoundBlob, FoundManifest, LoggedChange
+from pyrsia_node.artifacts.images.found import (
+    OCTETS,
+    FoundBlob,
+    FoundManifest,
+    LoggedChange,
+    LogWord,
+)
 from pyrsia_node.artifacts.images.log_side import LoggedImages, project_of
 from pyrsia_node.artifacts.images.logged import ImageFile, LoggedRepository
 from pyrsia_node.artifacts.images.requests import ImportRequests
@@ -162,6 +168,18 @@ class Images:
         """Return every step of a tag in the log, oldest first; raises UnavailableError."""
         logged = await self._logged(name)
         return [logged.change_of(entry) for entry in logged.repository(name).changes(tag)]
+
+    async def word(self, name: ImageName, reference: str) -> LogWord | None:
+        """Return what the log alone says of a tag or digest; None if it has no entry.
+
+        Raises:
+            UnavailableError: The log cannot be read now.
+        """
+        logged = await self._logged(name)
+        try:
+            return logged.word_on(logged.repository(name).manifest(reference))
+        except NotFoundError:
+            return None
 
     async def logs(self, name: ImageName) -> bool:
         """Tell whether the log has an entry of the name that was not withdrawn.

@@ -11,13 +11,14 @@ import logging
 from collections import OrderedDict
 from typing import Final
 
-from pyrsia_node.artifacts.images.found import LoggedChange
+from pyrsia_node.artifacts.images.found import LoggedChange, LogWord
 from pyrsia_node.artifacts.images.logged import (
     ImageEntry,
     ImageFile,
     LoggedRepository,
     read_entry,
 )
+from pyrsia_node.artifacts.images.sightings import sightings
 from pyrsia_node.artifacts.resolver import EntryIndex
 from pyrsia_node.artifacts.statements import ProvedStatement, Statements, refuse
 from pyrsia_node.artifacts.verified_log import ProvedLog
@@ -127,7 +128,14 @@ class LoggedImages:
             time_ms=entry.proved.time_ms,
             index=entry.index,
             actor="",
+            sightings=sightings(self._log, entry.proved),
         )
+
+    def word_on(self, file: ImageFile) -> LogWord:
+        """Return what the network says of a manifest, whatever the operator wants served."""
+        closed = file.closed or self.revoked(file.file.sha256)
+        text = "" if closed is None else closed.text
+        return LogWord(str(file.digest), file.index, file.file.claim, text)
 
     # ------------------------------------------------------------ inside
 

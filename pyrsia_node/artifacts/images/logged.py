@@ -7,7 +7,6 @@ form is passed over by who reads entries: it can make nothing be served.
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, field, replace
 from typing import Final
 
@@ -16,13 +15,10 @@ from pyrsia_node.artifacts.values import Artifact
 from pyrsia_node.artifacts.verified_log import ProvedEntry
 from pyrsia_node.model.documents import FileEntry
 from pyrsia_node.model.errors import InvalidInputError, NotFoundError
+from pyrsia_node.model.image_files import ROOT, named_digest, role_of
 from pyrsia_node.model.oci import ImageName, OciDigest, is_digest
 
-ROOT: Final = "root"
 MANIFEST_ROLES: Final = frozenset({ROOT, "manifest"})
-_NAME: Final = re.compile(
-    r"(?P<role>root|manifest|config|layer)-(?:sha512-(?P<long>[0-9a-f]{128})|(?P<short>[0-9a-f]{16}))"
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,14 +80,10 @@ def read_entry(proved: ProvedEntry, name: ImageName) -> ImageEntry:
 
 
 def _read_file(file: FileEntry, index: int) -> ImageFile:
-    match = _NAME.fullmatch(file.name)
-    if match is None:
-        raise InvalidInputError(f"entry {index} names no part of an image: {file.name!r:.80}")
-    if match["long"]:
-        return ImageFile(match["role"], OciDigest("sha512", match["long"]), file, index)
-    if not file.sha256.startswith(match["short"]):
-        raise InvalidInputError(f"entry {index}: {file.name} has the SHA-256 {file.sha256}")
-    return ImageFile(match["role"], OciDigest("sha256", file.sha256), file, index)
+    try:
+        return ImageFile(role_of(file.name), named_digest(file.name, file.sha256), file, index)
+    except InvalidInputError as error:
+        raise InvalidInputError(f"entry {index}: {error}") from error
 
 
 @dataclass(slots=True)

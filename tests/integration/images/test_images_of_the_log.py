@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from pyrsia_node.artifacts.fetcher import Fetcher
+from pyrsia_node.artifacts.images.found import LogWord
 from pyrsia_node.artifacts.images.images import Images
 from pyrsia_node.artifacts.images.log_side import LoggedImages
 from pyrsia_node.artifacts.images.requests import ImportRequests
@@ -54,8 +55,8 @@ class Node:
             path.write_bytes(content)
             self.store.adopt(str(path), sha256_of(content))
 
-    def accept(self, document: Document) -> int:
-        return self.log.accept(document)
+    def accept(self, document: Document, *, seen_ms: int | None = None) -> int:
+        return self.log.accept(document, seen_ms=seen_ms)
 
 
 @asynccontextmanager
@@ -129,6 +130,33 @@ def test_moved_tag_is_seen_with_the_next_checkpoint_and_history_keeps_both(tmp_p
         assert await it.images.tags(ALPINE) == ["latest"]
 
     run(tmp_path, act)
+
+
+def test_history_tells_who_saw_the_digest_and_when(tmp_path: Path) -> None:
+    async def act(it: Node) -> None:
+        it.accept(image_document(ALPINE, "latest", ROOT), seen_ms=1_700_000_000_000)
+        (step,) = await it.images.history(ALPINE, "latest")
+        members = {str(one.id) for one in it.log.local.members}
+        assert len(step.sightings) >= 2
+        assert {who for who, _ in step.sightings} <= members
+        assert {when for _, when in step.sightings} == {1_700_000_000_000}
+
+    run(tmp_path, act)
+
+
+def test_word_of_the_log_names_claim_and_closing_whatever_is_served(tmp_path: Path) -> None:
+    async def act(it: Node) -> None:
+        member = it.log.local.members[0].id
+        index = it.accept(image_document(ALPINE, "1", ROOT))
+        word = await it.images.word(ALPINE, "1")
+        assert word == LogWord(str(digest(ROOT)), index, "mirrored")
+        assert await it.images.word(ALPINE, "2") is None
+        it.log.state(Revoke(member, ALPINE.purl("1"), sha256_of(ROOT), "a miner", NONCE))
+        word = await it.images.word(ALPINE, str(digest(ROOT)))
+        assert word is not None
+        assert "a miner" in word.closed
+
+    run(tmp_path, act, opt_in=True)
 
 
 def test_blob_of_another_repository_is_not_served_under_this_name(tmp_path: Path) -> None:
