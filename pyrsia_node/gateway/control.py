@@ -6,7 +6,7 @@ core restarts; what changes something needs the admin token and a client on this
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
@@ -87,6 +87,8 @@ class ControlParts:
     gate: AdminGate
     gateway_status: Callable[[], GatewayStatus]
     version: str
+    more: Sequence[Callable[[FastAPI], None]] = ()
+    """Services that add routes of their own."""
 
 
 def make_control_app(parts: ControlParts) -> FastAPI:
@@ -104,6 +106,8 @@ def make_control_app(parts: ControlParts) -> FastAPI:
     _add_build_routes(app, parts)
     add_member_routes(app, parts.core, parts.gate)
     _add_log_routes(app, parts)
+    for add_routes in parts.more:
+        add_routes(app)
     handlers: dict[type[Exception], ExceptionHandler] = {
         PyrsiaError: _on_error,
         RequestValidationError: _on_invalid,

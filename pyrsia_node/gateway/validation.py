@@ -35,6 +35,8 @@ from pyrsia_node.registry.validation import (
     parse_rules,
     read_image,
 )
+from pyrsia_node.schema.config import Config
+from pyrsia_node.schema.layout import Layout
 from pyrsia_node.schema.registry import Validation
 from pyrsia_node.transfer.asgi import Receive, Scope, Send, answer, answer_text
 
@@ -158,6 +160,13 @@ class Validator:
         _note(review, verdicts)
         body = json.dumps(review_answer(review, verdicts)).encode()
         await answer(scope, send, 200, body, media=JSON)
+
+
+def open_validator(layout: Layout, config: Config, ask_log: AskLog) -> Validator:
+    """Return the validator of a node; raises InvalidInputError about its rules file."""
+    name, default_host = config.registry.validation_file, config.docker.default_registry
+    file = RulesFile(layout.root / name if name else None, default_host=default_host)
+    return Validator(file, ask_log, default_host=default_host)
 
 
 def add_validation_routes(app: FastAPI, validator: Validator) -> None:

@@ -34,7 +34,9 @@ from pyrsia_node.gateway.link import LinkClient, LinkServer
 from pyrsia_node.gateway.log_answers import LogAnswers
 from pyrsia_node.gateway.log_files import LogFiles
 from pyrsia_node.gateway.pypi import PypiService
+from pyrsia_node.gateway.registry_routes import add_registry_routes
 from pyrsia_node.gateway.socket_methods import TIMEOUTS_S, Addresses, SocketMethods
+from pyrsia_node.gateway.validation import WEBHOOK, add_validation_routes, open_validator
 from pyrsia_node.ledger.reader import IndexReader
 from pyrsia_node.model.errors import NotFoundError
 from pyrsia_node.model.oci import PURL_TYPE
@@ -96,31 +98,39 @@ async def open_gateway(
     listener = await _open_data_listener(stack, layout, config, parts)
     answers = LogAnswers(layout.root, log)
     stack.push_async_callback(answers.close)
+    catalog = _make_catalog(stack, layout, config, parts, log)
+    sources = ImageSources(stack, layout, config, parts.store, SystemClock())
+    images = _make_images(stack, layout, config, parts, log)
+    registry = open_registry(
+        stack,
+        layout,
+        config,
+        store=parts.store,
+        images=images,
+        token_key=load_keys(layout.node_key).token_key(),
+        clock=SystemClock(),
+    )
+    gate = AdminGate(layout.root / config.http.admin_token_file)
+    validator = open_validator(layout, config, images.word)
     control = ControlParts(
         core=core,
         log=answers,
         proof_of=log.proof,
         trust_text=log.trust_text,
         fetcher=parts.fetcher,
-        gate=AdminGate(layout.root / config.http.admin_token_file),
+        gate=gate,
         gateway_status=_status_of(parts.store),
         version=version,
-    )
-    catalog = _make_catalog(stack, layout, config, parts, log)
-    sources = ImageSources(stack, layout, config, parts.store, SystemClock())
-    registry = open_registry(
-        stack,
-        layout,
-        config,
-        store=parts.store,
-        images=_make_images(stack, layout, config, parts, log),
-        token_key=load_keys(layout.node_key).token_key(),
-        clock=SystemClock(),
+        more=(
+            lambda app: add_registry_routes(app, registry.accounts, registry.db, gate),
+            lambda app: add_validation_routes(app, validator),
+        ),
     )
     services: dict[bytes, App] = {
         b"pypi": PypiService(catalog, log, parts.store),
         b"log": LogFiles(layout.log, log),
         b"v2": registry.app,
+        WEBHOOK: validator.webhook,
     }
     clock = asyncio.get_running_loop().time
     front = make_client_front(layout, config, services, make_control_app(control), clock)
