@@ -1,4 +1,4 @@
-"""``build pypi`` and ``build status``: have packages rebuilt, and watch it happen."""
+"""``build``: have packages rebuilt and images imported, and watch it happen."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ from pyrsia_node.model.errors import (
     PyrsiaError,
     UnavailableError,
 )
+from pyrsia_node.model.oci import TAG_DEFAULT, split_reference
 from pyrsia_node.schema.exit_codes import OK, OTHER
 from pyrsia_node.schema.links import BuildStarted, BuildStatus
 
@@ -35,7 +36,7 @@ REQUIREMENTS_BYTES_MAX: Final = 1024 * 1024
 
 @click.group()
 def build() -> None:
-    """Ask authorized nodes to rebuild packages from source."""
+    """Ask authorized nodes to rebuild packages or import images."""
 
 
 @build.command()
@@ -72,12 +73,68 @@ def pypi(
         if with_deps:
             wanted = closure(wanted)
         started = [_start(api, name, version, deadline_class) for name, version in wanted]
-        if no_wait:
-            emit([each.dump() for each in started], ("build_id", "state"), output_format)
-            return
-        statuses = _watch(api, [each.build_id for each in started])
-    rows = [each.dump() for each in statuses]
-    emit(rows, COLUMNS, output_format)
+        _report(api, started, output_format, waits=not no_wait)
+
+
+@build.command()
+@click.argument("images", nargs=-1, metavar="[IMAGE...]")
+@click.option("--image", "more", multiple=True, help="An image: NAME:TAG or NAME@sha256:HEX.")
+@click.option("--platform", "platforms", multiple=True, help="As os/arch[/variant]; default: all.")
+@click.option("--class", "deadline_class", type=click.Choice(["S", "M", "L"]), help="Deadline.")
+@click.option("--no-wait", is_flag=True, help="Print the build ids and return.")
+@format_option
+def docker(
+    images: Sequence[str],
+    more: Sequence[str],
+    platforms: Sequence[str],
+    deadline_class: str | None,
+    output_format: str,
+    *,
+    no_wait: bool,
+) -> None:
+    """Have container images imported by authorized nodes.
+
+    \b
+    pyrsia build docker --image alpine:3.20
+    pyrsia build docker ghcr.io/a/b:1 --platform linux/amd64 --platform linux/arm64
+    pyrsia build docker alpine@sha256:HEX --no-wait --format json
+
+    An image of the log was the same at the registries of several authorized nodes. It was not
+    rebuilt: its claim is "mirrored". With TAG@DIGEST the tag must be that digest.
+    Waits for the outcome and exits 1 unless every image was accepted.
+    """  # noqa: D301 - click reads the backspace character
+    wanted = [_image_body(image, platforms, deadline_class) for image in (*images, *more)]
+    if not wanted:
+        raise InvalidInputError("name at least one image, such as --image alpine:3.20")
+    with NodeApi(load_settings(settings_path())) as api:
+        started = [_post(api, body) for body in wanted]
+        _report(api, started, output_format, waits=not no_wait)
+
+
+def _image_body(
+    image: str, platforms: Sequence[str], deadline_class: str | None
+) -> dict[str, object]:
+    name, tag, digest = split_reference(image)
+    body: dict[str, object] = {"ecosystem": "docker", "name": name}
+    body["version"] = tag or (TAG_DEFAULT if digest is None else str(digest))
+    if tag is not None and digest is not None:
+        body["pinned"] = str(digest)
+    if platforms:
+        body["platforms"] = list(platforms)
+    if deadline_class is not None:
+        body["class"] = deadline_class
+    return body
+
+
+def _report(
+    api: NodeApi, started: Sequence[BuildStarted], output_format: str, *, waits: bool
+) -> None:
+    """Print what was started, or wait for the outcomes and print those; exit 1 for a bad one."""
+    if not waits:
+        emit([each.dump() for each in started], ("build_id", "state"), output_format)
+        return
+    statuses = _watch(api, [each.build_id for each in started])
+    emit([each.dump() for each in statuses], COLUMNS, output_format)
     click.get_current_context().exit(
         OK if all(each.state == "accepted" for each in statuses) else OTHER
     )
@@ -108,8 +165,12 @@ def _start(api: NodeApi, name: str, version: str, deadline_class: str | None) ->
     body: dict[str, object] = {"ecosystem": "pypi", "name": name, "version": version}
     if deadline_class is not None:
         body["class"] = deadline_class
+    return _post(api, body)
+
+
+def _post(api: NodeApi, body: dict[str, object]) -> BuildStarted:
     started = api.post("/api/v1/builds", BuildStarted, body)
-    note(f"Build of {name} {version} has ID {started.build_id}")
+    note(f"Build of {body['name']} {body['version']} has ID {started.build_id}")
     return started
 
 

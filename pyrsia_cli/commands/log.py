@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -11,6 +12,7 @@ import click
 
 from pyrsia_cli.api import NodeApi
 from pyrsia_cli.entries import COLUMNS, FIELDS, emit_stamped, rows_of, shown, stamp_of, time_text
+from pyrsia_cli.images import image_purl
 from pyrsia_cli.output import Row, emit, format_option, say, say_json
 from pyrsia_cli.proving import Prover, load_trust, trust_path
 from pyrsia_cli.settings import load_settings, settings_path
@@ -61,20 +63,68 @@ def inspect_pypi(
     pyrsia inspect-log pypi six --as-of 120000     what was said of it by then
     """  # noqa: D301 - click reads the backspace character
     name, _, version = package.partition("==")
-    purl = Purl.pypi(name, version or None)
-    settings = load_settings(settings_path())
-    trusted = trust_path(settings, trust_file)
-    with NodeApi(settings) as api:
-        params: dict[str, str | int] = {"purl": str(purl), "proof": 1}
-        if as_of is not None:
-            params["as_of"] = as_of
-        found = api.get("/api/v1/inspect-log", InspectLog, params)
-        entries = found.entries[-1:] if latest else found.entries
-        leaves = Prover(api, trusted).prove(entries)
+    asked = Asked(fields, as_of, trust_file, output_format, latest=latest)
+    with NodeApi(load_settings(settings_path())) as api:
+        _inspect(api, Purl.pypi(name, version or None), asked)
+
+
+@inspect_log.command("docker")
+@click.argument("image", required=False)
+@click.option("--image", "also", default="", help="The image, if it is not the argument.")
+@click.option("--fields", default="", help=f"Columns: {','.join(FIELDS)}.")
+@click.option("--latest", is_flag=True, help="Only the newest entry.")
+@click.option("--as-of", type=click.IntRange(0), help="See the log as it was at this size.")
+@click.option("--trust", "trust_file", default="", help="Trust file instead of the configured.")
+@format_option
+def inspect_docker(  # noqa: PLR0917 - click passes options by name
+    image: str | None,
+    also: str,
+    fields: str,
+    as_of: int | None,
+    trust_file: str,
+    output_format: str,
+    *,
+    latest: bool,
+) -> None:
+    """Show all entries about an image, in log order.
+
+    Requests, what each node saw, outcomes and statements; without a tag, those of all tags.
+
+    \b
+    pyrsia inspect-log docker alpine:3.20
+    pyrsia inspect-log docker --image alpine:3.20 --latest --format json
+    """  # noqa: D301 - click reads the backspace character
+    if not (image or also):
+        raise InvalidInputError("name an image, such as --image alpine:3.20")
+    asked = Asked(fields, as_of, trust_file, output_format, latest=latest)
+    with NodeApi(load_settings(settings_path())) as api:
+        _inspect(api, image_purl(api, image or also), asked)
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """The options that the ``inspect-log`` commands share."""
+
+    fields: str
+    as_of: int | None
+    trust_file: str
+    output_format: str
+    latest: bool = False
+
+
+def _inspect(api: NodeApi, purl: Purl, asked: Asked) -> None:
+    trusted = trust_path(load_settings(settings_path()), asked.trust_file)
+    params: dict[str, str | int] = {"purl": str(purl), "proof": 1}
+    if asked.as_of is not None:
+        params["as_of"] = asked.as_of
+    found = api.get("/api/v1/inspect-log", InspectLog, params)
+    entries = found.entries[-1:] if asked.latest else found.entries
+    leaves = Prover(api, trusted).prove(entries)
     _check_asked(leaves, purl)
     lines = [shown(entry, leaf) for entry, leaf in zip(entries, leaves, strict=True)]
     rows, stamp = rows_of(entries, leaves), stamp_of(found)
-    emit_stamped(rows, _columns(fields), output_format, stamp=stamp, name="entries", lines=lines)
+    columns = _columns(asked.fields)
+    emit_stamped(rows, columns, asked.output_format, stamp=stamp, name="entries", lines=lines)
 
 
 @click.command()

@@ -144,6 +144,7 @@ class CoreMethods:
             pending_transactions=state.open_pending(),
             addresses=list(state.network.addresses),
             version=state.version,
+            default_registry=state.config.docker.default_registry,
             alarms=self._alarms(),
         )
 

@@ -38,8 +38,10 @@ __all__ = [
     "check_tag",
     "default_name",
     "is_digest",
+    "is_host",
     "parse_name",
     "parse_reference",
+    "split_reference",
 ]
 
 TAG_DEFAULT: Final = "latest"
@@ -112,16 +114,24 @@ def parse_reference(text: str, *, default_host: str) -> ImageReference:
     Raises:
         InvalidInputError: No reading of the text is a legal reference.
     """
+    name, tag, digest = split_reference(text)
+    if tag is None and digest is None:
+        tag = TAG_DEFAULT
+    return ImageReference(parse_name(name, default_host=default_host), tag, digest)
+
+
+def split_reference(text: str) -> tuple[str, str | None, OciDigest | None]:
+    """Return (name as it was typed, tag, digest) of a reference; raises InvalidInputError.
+
+    The name is not checked: without a registry it depends on the node what it means.
+    """
     rest, at, digest_text = text.strip().partition("@")
     digest = OciDigest.parse(digest_text) if at else None
     head, colon, tag_text = rest.rpartition(":")
-    tag: str | None = None
-    # Behind a slash a colon begins a port, before the last slash it cannot begin a tag.
+    # Before the last slash a colon begins a port.
     if colon and "/" not in tag_text:
-        rest, tag = head, check_tag(tag_text)
-    elif digest is None:
-        tag = TAG_DEFAULT
-    return ImageReference(parse_name(rest, default_host=default_host), tag, digest)
+        return head, check_tag(tag_text), digest
+    return rest, None, digest
 
 
 def parse_name(text: str, *, default_host: str) -> ImageName:

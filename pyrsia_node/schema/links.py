@@ -94,6 +94,8 @@ class Status(Answer):
     pending_transactions: Count
     addresses: list[Text]
     version: Text
+    default_registry: Text = ""
+    """The registry of images that are named without one."""
     alarms: list[LongText] = Field(default_factory=list)
     """What an operator must look at: split views, a damaged write-ahead log, foreign networks."""
 

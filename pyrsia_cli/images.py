@@ -1,0 +1,37 @@
+"""Images as people name them, with the registry that the node means when none is named."""
+
+from __future__ import annotations
+
+from pyrsia_cli.api import NodeApi
+from pyrsia_node.model.errors import InvalidInputError, UnavailableError
+from pyrsia_node.model.oci import ImageName, is_host, parse_name, split_reference
+from pyrsia_node.model.purl import Purl
+from pyrsia_node.schema.http import NodeStatus
+from pyrsia_node.schema.links import Status
+
+
+def image_purl(api: NodeApi, text: str) -> Purl:
+    """Return the image that ``[HOST/]REPOSITORY[:TAG][@DIGEST]`` names at this node.
+
+    Without tag and digest it is the repository as a whole.
+
+    Raises:
+        InvalidInputError: The text is no image.
+        UnavailableError: It names no registry, and the node does not say which it means.
+    """
+    name, tag, digest = split_reference(text)
+    version = tag if tag is not None or digest is None else str(digest)
+    return Purl.parse(str(_image(api, name).purl(version)))
+
+
+def _image(api: NodeApi, name: str) -> ImageName:
+    first, slash, _ = name.partition("/")
+    if slash and is_host(first):
+        return parse_name(name, default_host=first)
+    status = api.get("/api/v1/status", NodeStatus)
+    if status.core != "up":
+        raise UnavailableError(f"{name} names no registry, and the node's core does not answer")
+    default_host = Status.parse(status.dump()).default_registry
+    if not default_host:
+        raise InvalidInputError(f"{name} names no registry: write HOST/{name}")
+    return parse_name(name, default_host=default_host)
