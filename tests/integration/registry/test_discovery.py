@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 from urllib.parse import urljoin
 
 import pytest
@@ -129,7 +130,9 @@ def test_catalog_lists_repositories_in_pages(tmp_path: Path) -> None:
 def test_referrers_list_type_annotations_and_artifact_type(tmp_path: Path) -> None:
     async def act(it: Client) -> None:
         subject = await it.push_image("a", "1")
-        of = {"subject": descriptor(subject, "application/vnd.oci.image.manifest.v1+json")}
+        of: dict[str, Any] = {
+            "subject": descriptor(subject, "application/vnd.oci.image.manifest.v1+json")
+        }
         typed = manifest(artifactType=SBOM, annotations={"created": "today"}, **of)
         untyped = manifest(**of)
         listed = index([], **of)
@@ -166,7 +169,9 @@ def test_subject_may_come_later_or_never(tmp_path: Path) -> None:
     async def act(it: Client) -> None:
         await it.push("a", EMPTY)
         later = manifest(annotations={"I": "come later"})
-        of = {"subject": descriptor(later, "application/vnd.oci.image.manifest.v1+json")}
+        of: dict[str, Any] = {
+            "subject": descriptor(later, "application/vnd.oci.image.manifest.v1+json")
+        }
         data = manifest(artifactType=SBOM, **of)
         assert (await it.put("a", "sbom", data)).status_code == 201
         answer = await it.http.get(f"/v2/a/referrers/{digest(later)}")
@@ -190,7 +195,9 @@ def test_referrers_of_what_nothing_refers_to_are_an_empty_index(tmp_path: Path) 
 def test_deleted_referrer_is_not_listed(tmp_path: Path) -> None:
     async def act(it: Client) -> None:
         subject = await it.push_image("a", "1")
-        of = {"subject": descriptor(subject, "application/vnd.oci.image.manifest.v1+json")}
+        of: dict[str, Any] = {
+            "subject": descriptor(subject, "application/vnd.oci.image.manifest.v1+json")
+        }
         data = manifest(artifactType=SBOM, **of)
         await it.put("a", digest(data), data)
         await it.http.delete(f"/v2/a/manifests/{digest(data)}")
