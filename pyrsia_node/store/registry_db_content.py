@@ -16,7 +16,6 @@ from pyrsia_node.store.registry_db_steps import (
     manifest_of,
     place_manifest,
     repository_id,
-    row_of,
     use_bytes,
 )
 from pyrsia_node.store.registry_db_tagging import Tagging
@@ -112,10 +111,9 @@ class ContentTables:
         with self._db.writing() as db:
             tagging = Tagging.of(db, repository, actor, now_ms)
             moving = tagging.moving(manifest.digest, tags)
-            if db.execute(BY_DIGEST, (repository, manifest.digest)).fetchone() != row_of(manifest):
-                place_manifest(db, repository, manifest, now_ms)
+            found = place_manifest(db, repository, manifest, now_ms)
             for tag in moving:
-                tagging.point(tag, manifest)
+                tagging.point(found, tag, manifest)
 
     def manifest(self, repository: str, reference: str) -> StoredManifest | None:
         """Return the manifest that a tag or digest names."""

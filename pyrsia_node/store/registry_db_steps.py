@@ -128,20 +128,29 @@ def check_unneeded(db: sqlite3.Connection, repository: str, digest: str) -> None
 
 def place_manifest(
     db: sqlite3.Connection, repository: str, manifest: StoredManifest, now_ms: int
-) -> None:
-    """Write a manifest's row and what it needs, in place of an older row of the same digest.
+) -> int:
+    """Write a manifest's row and what it needs, in place of a row of the same digest.
+
+    A manifest that is there already as it is makes no change.
+
+    Returns:
+        The number of the repository's row.
 
     Raises:
         NotFoundError: Something it needs is not part of the repository.
         QuotaExceededError: The namespace would hold more than it may.
         UnavailableError: Its bytes are just being removed.
     """
+    row = db.execute(BY_DIGEST, (repository, manifest.digest)).fetchone()
     found = make_repository(db, repository)
+    if row == row_of(manifest):
+        return found
     _check_needs(db, found, repository, manifest)
     use_bytes(db, manifest.sha256, manifest.size, now_ms)
-    # Pushed again as another media type, the same bytes are read anew; tags on it stay.
-    db.execute("PRAGMA defer_foreign_keys = ON")
-    delete_manifest(db, found, manifest.digest, now_ms)
+    if row is not None:
+        # Pushed again as another media type, the same bytes are read anew; tags on it stay.
+        db.execute("PRAGMA defer_foreign_keys = ON")
+        delete_manifest(db, found, manifest.digest, now_ms)
     db.execute(
         "INSERT INTO manifests (repository, digest, sha256, size, media, needs, subject,"
         " artifact_type, annotations) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
@@ -152,6 +161,7 @@ def place_manifest(
         [(found, need, manifest.digest) for need in manifest.needs],
     )
     _check_quota(db, repository)
+    return found
 
 
 def _check_needs(

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from pyrsia_node.ports.registry import ImmutableTagError, StoredManifest
 from pyrsia_node.store.registry_db_settings import namespace_of
-from pyrsia_node.store.registry_db_steps import make_repository, repository_id
+from pyrsia_node.store.registry_db_steps import repository_id
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,6 +17,7 @@ class Tagging:
 
     db: sqlite3.Connection
     repository: str
+    repository_id: int
     is_immutable: bool
     actor: str
     now_ms: int
@@ -26,7 +27,8 @@ class Tagging:
         """Return the changes that the repository's namespace allows."""
         namespace = namespace_of(db, repository)
         is_immutable = namespace is not None and namespace.immutable_tags
-        return cls(db, repository, is_immutable, actor, now_ms)
+        found = repository_id(db, repository)
+        return cls(db, repository, found, is_immutable, actor, now_ms)
 
     def moving(self, digest: str, tags: Sequence[str]) -> list[str]:
         """Return those of the tags that do not point to ``digest`` yet, each once.
@@ -44,12 +46,12 @@ class Tagging:
             moving.append(tag)
         return moving
 
-    def point(self, tag: str, manifest: StoredManifest) -> None:
-        """Let a tag point to a manifest of the repository."""
+    def point(self, repository: int, tag: str, manifest: StoredManifest) -> None:
+        """Let a tag point to a manifest of the repository, whose row was maybe made since."""
         self.db.execute(
             "INSERT INTO tags (repository, tag, digest) VALUES (?, ?, ?)"
             " ON CONFLICT (repository, tag) DO UPDATE SET digest = excluded.digest",
-            (make_repository(self.db, self.repository), tag, manifest.digest),
+            (repository, tag, manifest.digest),
         )
         self._note(tag, manifest.digest, manifest.media, manifest.size)
 
@@ -67,7 +69,7 @@ class Tagging:
             )
         self.db.execute(
             "DELETE FROM tags WHERE repository = ? AND tag = ?",
-            (repository_id(self.db, self.repository), tag),
+            (self.repository_id, tag),
         )
         self._note(tag, "", "", 0)
         return True
@@ -75,15 +77,15 @@ class Tagging:
     def tags_of(self, digest: str) -> list[str]:
         """Return the tags that point to a manifest, sorted."""
         rows = self.db.execute(
-            "SELECT tag FROM tagged_manifests WHERE repository = ? AND digest = ? ORDER BY tag",
-            (self.repository, digest),
+            "SELECT tag FROM tags WHERE repository = ? AND digest = ? ORDER BY tag",
+            (self.repository_id, digest),
         ).fetchall()
         return [tag for (tag,) in rows]
 
     def _target(self, tag: str) -> str | None:
         row = self.db.execute(
-            "SELECT digest FROM tagged_manifests WHERE repository = ? AND tag = ?",
-            (self.repository, tag),
+            "SELECT digest FROM tags WHERE repository = ? AND tag = ?",
+            (self.repository_id, tag),
         ).fetchone()
         return None if row is None else str(row[0])
 

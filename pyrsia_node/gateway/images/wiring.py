@@ -22,7 +22,7 @@ from pyrsia_node.registry.sessions import SessionPorts
 from pyrsia_node.registry.tokens import TokenSigner
 from pyrsia_node.schema.config import Config
 from pyrsia_node.schema.layout import Layout
-from pyrsia_node.store.registry_db import SqliteRegistryDb
+from pyrsia_node.store.registry_db import open_registry_db
 from pyrsia_node.store.uploads import FileBlobUploads
 
 
@@ -52,14 +52,14 @@ def open_registry(
     Args:
         stack: Closes the database.
         layout: The data directory. The registry's own files are made where they are absent, as in
-            a directory from before there was a registry.
+            a directory from before there was a registry, unless something was pushed to it.
         config: The node's configuration.
         store: Where blobs are.
         images: What the log and upstreams vouch for.
         token_key: Signs tokens; 32 bytes.
         clock: The time.
     """
-    db = SqliteRegistryDb(layout.registry, create=True)
+    db = open_registry_db(layout.registry, layout.blobs / "local")
     stack.callback(db.close)
     uploads = FileBlobUploads(layout.uploads, store)
     registry = Registry(SessionPorts(db, uploads, store, clock))
