@@ -7,7 +7,7 @@ JOBS ?= 2
 NIGHTLY ?= .nightly
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: setup demo check test unit sim sim-nightly integration faults chaos e2e bench docs golden lock clean
+.PHONY: setup demo demo-docker check test unit sim sim-nightly integration faults chaos e2e bench docs golden lock clean
 
 setup: $(VENV)/.ready $(CLIENTS)/.ready
 
@@ -27,6 +27,9 @@ $(CLIENTS)/.ready: requirements-clients.lock $(VENV)/.ready
 
 demo: setup ## Four authorized and two regular nodes do the main job, live, in under three minutes.
 	$(BIN)/pyrsia-node demo
+
+demo-docker: setup ## The same for images: import by four nodes, pull through a fifth, push, tag history.
+	$(BIN)/pyrsia-node demo docker
 
 check: setup ## Formatting, lint, types, import contracts, dependencies, spelling.
 	$(BIN)/ruff format --check .

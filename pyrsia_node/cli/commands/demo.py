@@ -1,4 +1,4 @@
-"""``demo``: a whole network does its main job on real packages, in under three minutes."""
+"""``demo``: a whole network does its main job on real packages or images, live."""
 
 from __future__ import annotations
 
@@ -10,25 +10,50 @@ import click
 
 from pyrsia_node.devnet.cluster import Cluster
 from pyrsia_node.devnet.demo import Demo
+from pyrsia_node.devnet.demo_docker import DockerDemo, with_upstream
+from pyrsia_node.devnet.stand_in import running_registry
 
 
 @click.command()
+@click.argument("story", type=click.Choice(["pip", "docker"]), default="pip")
 @click.option("--keep", is_flag=True, help="Leave the nodes' folders for a look.")
-def demo(*, keep: bool) -> None:
-    """Show the product at work: rebuild, agree, install, prove, survive, find liars out.
+def demo(story: str, *, keep: bool) -> None:
+    """Show the product at work, on loopback: four authorized nodes and one or two regular ones.
 
-    Starts four authorized and two regular nodes on loopback, and fetches small packages from the
-    package index that pip is configured for. Exit 0 when everything was shown, 1 with the reason.
-    """
+    \b
+    pip      rebuild, agree, install, prove, survive, find liars out (the default); fetches small
+             packages from the package index that pip is configured for
+    docker   import an image, pull it with the upstream off, push, move a tag, prove its history;
+             the upstream is a registry of this machine (needs docker-registry and skopeo)
+
+    Exit 0 when everything was shown, 1 with the reason.
+    """  # noqa: D301 - click reads the backspace character
     folder = Path(tempfile.mkdtemp(prefix="pyrsia-demo-"))
     # The build worker's account must be able to reach its own folder below.
     folder.chmod(0o755)
     try:
-        with Cluster.create(folder / "nodes", authorized=4, regular=2) as cluster:
-            code = Demo(cluster, folder).run()
+        code = _tell_of_images(folder) if story == "docker" else _tell_of_packages(folder)
     finally:
         if keep:
             click.echo(f"kept: {folder}", err=True)
         else:
             shutil.rmtree(folder, ignore_errors=True)
     click.get_current_context().exit(code)
+
+
+def _tell_of_packages(folder: Path) -> int:
+    with Cluster.create(folder / "nodes", authorized=4, regular=2) as cluster:
+        return Demo(cluster, folder).run()
+
+
+def _tell_of_images(folder: Path) -> int:
+    with (
+        running_registry(folder / "upstream") as upstream,
+        Cluster.create(
+            folder / "nodes",
+            authorized=4,
+            regular=1,
+            configure=lambda config: with_upstream(config, upstream.url),
+        ) as cluster,
+    ):
+        return DockerDemo(cluster, folder, upstream).run()
