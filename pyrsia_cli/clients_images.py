@@ -90,11 +90,12 @@ def containerd_with(text: str, url: str, *, enforce: bool) -> str:
     if enforce:
         # The node may be asked, and nothing is pushed to it in another registry's name.
         ours = {"server": url, **({} if "capabilities" in before else _CAPABLE)}
-        lines = [f"{key} = {json.dumps(value)}" for key, value in ours.items()]
-    elif url not in known:
-        ours = {"host": {**known, url: _CAPABLE}}
-        lines = [f"[host.{json.dumps(url)}]", f"capabilities = {json.dumps(_READ)}"]
-    else:
+    lines = [f"{key} = {json.dumps(value)}" for key, value in ours.items()]
+    # With a server alone containerd 1.6 drops the whole file and asks the registry of the name.
+    if url not in known:
+        ours["host"] = {**known, url: _CAPABLE}
+        lines += [f"[host.{json.dumps(url)}]", f"capabilities = {json.dumps(_READ)}"]
+    if not lines:
         return text
     top = _TABLE.search(text)
     place = top.start() if top else len(text)

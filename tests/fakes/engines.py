@@ -104,13 +104,17 @@ def docker_settings(folder: Path) -> dict[str, object]:
 
 @contextmanager
 def docker_engine(
-    *, mirrors: tuple[str, ...] = (), configure: Callable[[Path], None] = lambda _: None
+    *,
+    mirrors: tuple[str, ...] = (),
+    configure: Callable[[Path], None] = lambda _: None,
+    environment: Mapping[str, str] | None = None,
 ) -> Iterator[DockerEngine]:
     """Run a Docker engine.
 
     Args:
         mirrors: ``registry-mirrors`` of its configuration.
         configure: Called with the path of ``daemon.json`` before the engine starts.
+        environment: Of the engine, such as that of ``outside``.
     """
     with _short_folder() as folder:
         settings = docker_settings(folder)
@@ -119,7 +123,8 @@ def docker_engine(
         path = folder / "daemon.json"
         path.write_text(json.dumps(settings, indent=2))
         configure(path)
-        with _daemon(("dockerd", "--config-file", path), folder, folder / "docker.sock") as pid:
+        words = ("dockerd", "--config-file", path)
+        with _daemon(words, folder, folder / "docker.sock", environment) as pid:
             yield DockerEngine(folder, pid)
 
 
@@ -129,11 +134,13 @@ class Containerd:
 
     folder: Path
     hosts: Path
+    environment: Mapping[str, str]
 
     def ctr(self, *words: str | Path, timeout_s: float = 60) -> Finished:
         """Run ``ctr WORDS``."""
         address = self.folder / "containerd.sock"
-        return run(("ctr", "--address", address, *words), {"HOME": str(self.folder)}, timeout_s)
+        environment = {"HOME": str(self.folder), **self.environment}
+        return run(("ctr", "--address", address, *words), environment, timeout_s)
 
     def pull(self, reference: str, *words: str | Path) -> Finished:
         """Pull an image for this platform by what ``hosts`` says."""
@@ -141,8 +148,8 @@ class Containerd:
 
 
 @contextmanager
-def containerd() -> Iterator[Containerd]:
-    """Run a containerd."""
+def containerd(environment: Mapping[str, str] | None = None) -> Iterator[Containerd]:
+    """Run a containerd. ``environment`` is that of ``ctr``, which is who asks registries."""
     with _short_folder() as folder:
         path = folder / "config.toml"
         path.write_text(
@@ -153,7 +160,7 @@ def containerd() -> Iterator[Containerd]:
         hosts = folder / "certs.d"
         hosts.mkdir()
         with _daemon(("containerd", "--config", path), folder, folder / "containerd.sock"):
-            yield Containerd(folder, hosts)
+            yield Containerd(folder, hosts, environment or {})
 
 
 @dataclass(frozen=True)
@@ -191,7 +198,7 @@ class Containers:
 
 
 @contextmanager
-def container_tools() -> Iterator[Containers]:
+def container_tools(environment: Mapping[str, str] | None = None) -> Iterator[Containers]:
     """Give Podman, Buildah and Skopeo a home; nothing runs until a command is run."""
     with _short_folder() as folder:
         configuration = folder / ".config" / "containers"
@@ -203,7 +210,7 @@ def container_tools() -> Iterator[Containers]:
         # Limits below the hard ones: podman may not raise them everywhere.
         limits = '["nofile=1024:1024", "nproc=1024:1024"]'
         (configuration / "containers.conf").write_text(f"[containers]\ndefault_ulimits={limits}\n")
-        environment = {
+        own = {
             "HOME": str(folder),
             "CONTAINERS_CONF": str(configuration / "containers.conf"),
             "XDG_RUNTIME_DIR": str(folder / "runtime"),
@@ -211,7 +218,7 @@ def container_tools() -> Iterator[Containers]:
         }
         for each in ("runtime", "tmp"):
             (folder / each).mkdir(mode=0o700)
-        tools = Containers(folder, environment)
+        tools = Containers(folder, {**own, **(environment or {})})
         try:
             yield tools
         finally:
@@ -228,8 +235,15 @@ def _short_folder() -> Iterator[Path]:
 
 
 @contextmanager
-def _daemon(words: tuple[str | Path, ...], folder: Path, address: Path) -> Iterator[int]:
-    environment = {"PATH": _SEARCH_PATH, "HOME": str(folder), "TMPDIR": str(folder)}
+def _daemon(
+    words: tuple[str | Path, ...],
+    folder: Path,
+    address: Path,
+    more: Mapping[str, str] | None = None,
+) -> Iterator[int]:
+    environment = {"PATH": _SEARCH_PATH, "HOME": str(folder), "TMPDIR": str(folder)} | dict(
+        more or {}
+    )
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(
             list(map(str, words)), env=environment, stdout=log, stderr=log, start_new_session=True

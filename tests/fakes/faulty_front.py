@@ -84,6 +84,12 @@ class FaultyFront:
         with self._lock:
             self._faults += [fault] * times
 
+    @property
+    def is_all_spoiled(self) -> bool:
+        """Return whether every fault met its request."""
+        with self._lock:
+            return not self._faults
+
     def forgive(self) -> None:
         """Forget the faults that nobody met."""
         with self._lock:
