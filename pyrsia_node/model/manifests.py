@@ -135,7 +135,7 @@ def _media_of(value: Mapping[str, object], media: str) -> str:
 
 def _artifact_type(value: Mapping[str, object], config: Descriptor | None) -> str:
     said = value.get("artifactType", "")
-    if not isinstance(said, str):
+    if not isinstance(said, str) or not _is_unicode(said):
         raise InvalidInputError("manifest.artifactType is no text")
     # Distribution specification 1.1, "Listing Referrers": else the type of the config.
     return said or (config.media if config is not None else "")
@@ -149,7 +149,7 @@ def _annotations(value: Mapping[str, object]) -> dict[str, str]:
         raise InvalidInputError("manifest.annotations is no object")
     annotations: dict[str, str] = {}
     for key, text in found.items():
-        if not isinstance(text, str):
+        if not isinstance(text, str) or not _is_unicode(key + text):
             raise InvalidInputError(f"manifest.annotations: {key!r:.80} is no text")
         annotations[key] = text
     return annotations
@@ -166,7 +166,7 @@ def _descriptor(value: object, where: str) -> Descriptor:
     if not isinstance(value, dict):
         raise InvalidInputError(f"manifest.{where} is no descriptor")
     media, digest, size = value.get("mediaType"), value.get("digest"), value.get("size")
-    if not isinstance(media, str) or not 0 < len(media) <= 255:
+    if not isinstance(media, str) or not 0 < len(media) <= 255 or not _is_unicode(media):
         raise InvalidInputError(f"manifest.{where}.mediaType is no media type")
     if not isinstance(digest, str):
         raise InvalidInputError(f"manifest.{where}.digest is no text")
@@ -180,6 +180,15 @@ def _descriptor(value: object, where: str) -> Descriptor:
         platform=_platform(value.get("platform")),
         artifact_type=artifact_type if isinstance(artifact_type, str) else "",
     )
+
+
+def _is_unicode(text: str) -> bool:
+    """Tell whether a text can be written as UTF-8: JSON's escapes can spell half a character."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _platform(value: object) -> str:
