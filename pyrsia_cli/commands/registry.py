@@ -54,7 +54,7 @@ stdin_option = click.option(
 
 @click.group()
 def registry() -> None:
-    """Say who may push and pull, and what holds for which repositories.
+    """Say who may push and pull what.
 
     Without accounts, clients on the node's own machine may push and everybody may pull
     (registry.anonymous). What the network vouches for is public whatever is set here.
@@ -93,7 +93,10 @@ def add_user(
 @click.argument("name")
 @stdin_option
 def set_password(name: str, *, password_stdin: bool) -> None:
-    """Give an account another password; who is logged in with the old one must log in again."""
+    """Give an account another password.
+
+    Who is logged in with the old one must log in again.
+    """
     body = {"name": name, "password": _password(from_stdin=password_stdin)}
     with NodeApi(load_settings(settings_path())) as api:
         api.post(f"{_USERS}/password", AccountLine, body)
@@ -153,7 +156,10 @@ def grant(name: str, push: tuple[str, ...], pull: tuple[str, ...], revoke: tuple
 
 @registry.group()
 def namespace() -> None:
-    """Say what holds for all repositories under a prefix. The longest prefix that fits decides."""
+    """Say what holds under a prefix.
+
+    The longest prefix that fits a repository decides.
+    """
 
 
 @namespace.command("set")

@@ -19,9 +19,11 @@ COLUMNS: Final = ("image", "allowed", "reason", "claim", "entry", "digest")
 @click.argument("images", nargs=-1, required=True, metavar="IMAGE...")
 @format_option
 def validate(images: tuple[str, ...], output_format: str) -> None:
-    """Ask whether images may run, by the rules of the node and by what the log says.
+    """Ask whether images may run.
 
-    The rules are registry.validation_file of the node: prefixes that are allowed or denied, "must
+    The node answers by its rules and by what the log says.
+
+    The rules are its registry.validation_file: prefixes that are allowed or denied, "must
     be in the log", the least claim. It is a dry run of what the admission webhook
     (/validate-image) answers to Kubernetes.
 
