@@ -164,7 +164,7 @@ def _manifest_differences(built: Image, published: Image) -> Iterator[str]:
 
 
 def _differences(where: str, ours: object, theirs: object) -> Iterator[str]:
-    """Yield a line for every member, however deep in objects, that differs."""
+    """Yield a line for every member, however deep, that differs."""
     if ours == theirs and type(ours) is type(theirs):
         return
     if isinstance(ours, dict) and isinstance(theirs, dict):
@@ -172,6 +172,10 @@ def _differences(where: str, ours: object, theirs: object) -> Iterator[str]:
         other: Json = theirs
         for key in sorted(one.keys() | other.keys()):
             yield from _differences(f"{where}.{key:.60}", one.get(key), other.get(key))
+        return
+    if isinstance(ours, list) and isinstance(theirs, list) and len(ours) == len(theirs):
+        for number, (one_item, other_item) in enumerate(zip(ours, theirs, strict=True)):
+            yield from _differences(f"{where}[{number}]", one_item, other_item)
         return
     yield f"{where}: {_show(ours)} in the build, {_show(theirs)} published"
 

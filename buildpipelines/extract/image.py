@@ -122,6 +122,13 @@ def check_layers(config: ImageConfig, diff_ids: Sequence[str]) -> None:
         raise ArchiveError("image config", "its diff_ids are not those of the layers")
 
 
+def parse_digest(value: object) -> str:
+    """Return the hex digits of ``sha256:…``; they may become a path. Raises ArchiveError."""
+    if not isinstance(value, str) or not _DIGEST.match(value):
+        raise ArchiveError("image manifest", f"{value!r:.100} is no sha256 digest")
+    return value.removeprefix("sha256:")
+
+
 def parse_json_object(data: bytes, what: str) -> Json:
     """Read a JSON object that every reader reads alike.
 

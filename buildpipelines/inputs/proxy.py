@@ -144,6 +144,7 @@ async def serving(
     *,
     uid: int | None,
     watcher: Watcher,
+    mode: int = 0o600,
 ) -> AsyncIterator[None]:
     """Serve ``inputs`` on a new unix socket while the context lasts.
 
@@ -152,10 +153,11 @@ async def serving(
         socket_path: Where; its folder must let the sandbox's user through.
         uid: Who may connect besides us; None for nobody.
         watcher: Who is told of requests, refusals and failures.
+        mode: Who may connect, where that cannot be said by ``uid``.
     """
     proxy = _Proxy(inputs, watcher)
     server = await asyncio.start_unix_server(
-        proxy.serve, sock=_bind(socket_path, uid), limit=HEADER_BYTES_MAX, **_KEEP_FILE
+        proxy.serve, sock=_bind(socket_path, uid, mode), limit=HEADER_BYTES_MAX, **_KEEP_FILE
     )
     try:
         yield
@@ -164,7 +166,7 @@ async def serving(
         await proxy.close()
 
 
-def _bind(path: Path, uid: int | None) -> socket.socket:
+def _bind(path: Path, uid: int | None, mode: int) -> socket.socket:
     path.unlink(missing_ok=True)
     listener = socket.socket(socket.AF_UNIX)
     # The kernel's limit of 107 bytes is on the text, not on the path: go through an open folder.
@@ -173,7 +175,7 @@ def _bind(path: Path, uid: int | None) -> socket.socket:
         listener.bind(f"/proc/self/fd/{folder}/{path.name}")
     finally:
         os.close(folder)
-    path.chmod(0o600)
+    path.chmod(mode)
     if uid is not None:
         os.chown(path, uid, -1)
     return listener

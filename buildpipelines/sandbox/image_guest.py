@@ -99,7 +99,7 @@ def buildah_environment(job: dict[str, Any]) -> dict[str, str]:
     write_toml(
         BUILD / "storage.conf",
         "[storage]",
-        {"driver": "overlay", "graphroot": str(STORAGE), "runroot": str(BUILD / "run")},
+        {"driver": "vfs", "graphroot": str(STORAGE), "runroot": str(BUILD / "run")},
     )
     lines = ['unqualified-search-registries = ["docker.io"]', 'short-name-mode = "permissive"']
     for host in job["hosts"]:

@@ -54,10 +54,13 @@ PROGRAMS: Final = (
 SANDBOX_RULES: Final = 1
 """Raised when the sandbox shows a build something else than before."""
 
+BUILDAH: Final = Path("/usr/bin/buildah")
+
 _PACKAGES = re.compile(
     r"((lib|python|linux-|zlib|uuid|tcl|tk|llvm|default-).*-dev|python3(\.\d+)?(-minimal|-venv|-pip-whl)?|libpython3.*|libc6|libc-bin"
     r"|(gcc|g\+\+|cpp|libgcc|libstdc\+\+)-\d+.*|binutils(-.*)?|coreutils|dash|sed|grep|mawk)\Z"
 )
+_IMAGE_PACKAGES = re.compile(r"(buildah|libc6|libgpgme11|golang-github-containers-common)\Z")
 _FIELD = re.compile(r"^(Package|Version|Architecture|Status): (.*)$", re.MULTILINE)
 _PIP_WHEELS: Final = Path("/usr/share/python-wheels")
 _DPKG_STATUS: Final = Path("/var/lib/dpkg/status")
@@ -110,6 +113,36 @@ def read_toolchain() -> Toolchain:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class ImageToolchain:
+    """What builds images on this machine, with its digest."""
+
+    document: Mapping[str, object]
+    digest: str
+    machine: str
+
+
+def read_image_toolchain() -> ImageToolchain | None:
+    """Look at what builds images; None where buildah is not installed.
+
+    Steps run programs of their image, so nothing but buildah and its libraries decides here.
+    """
+    if not BUILDAH.is_file():
+        return None
+    machine = platform.machine()
+    document: dict[str, object] = {
+        "t": "toolchain",
+        "v": 1,
+        "kind": "image",
+        "machine": machine,
+        "libc": os.confstr("CS_GNU_LIBC_VERSION") or "unknown",
+        "programs": {"buildah": _digest(BUILDAH)},
+        "packages": dict(_packages(_IMAGE_PACKAGES)),
+        "sandbox": {"rules": SANDBOX_RULES, "storage": "vfs", "steps": "chroot"},
+    }
+    return ImageToolchain(document, canonical.digest(document), machine)
+
+
 def _programs() -> Iterator[tuple[str, str]]:
     for name in PROGRAMS:
         path = Path("/usr/bin") / name
@@ -117,7 +150,7 @@ def _programs() -> Iterator[tuple[str, str]]:
             yield name, _digest(path)
 
 
-def _packages() -> Iterator[tuple[str, str]]:
+def _packages(wanted: re.Pattern[str] = _PACKAGES) -> Iterator[tuple[str, str]]:
     """Yield (name:architecture, version) of installed packages that builds can see."""
     try:
         text = _DPKG_STATUS.read_text()
@@ -127,7 +160,7 @@ def _packages() -> Iterator[tuple[str, str]]:
         fields = dict(
             re.findall(r"^(Package|Version|Architecture|Status): (.*)$", stanza, re.MULTILINE)
         )
-        if fields.get("Status", "").endswith(" installed") and _PACKAGES.match(fields["Package"]):
+        if fields.get("Status", "").endswith(" installed") and wanted.match(fields["Package"]):
             yield f"{fields['Package']}:{fields['Architecture']}", fields["Version"]
 
 

@@ -15,8 +15,9 @@ import signal
 import sys
 from pathlib import Path
 
-from buildpipelines.errors import BuildFailure
+from buildpipelines.errors import BuildFailure, FormatError
 from buildpipelines.inputs.pipconf import index_settings
+from buildpipelines.inputs.registries import parse_registry
 from buildpipelines.sandbox.limits import MIB, SandboxLimits
 from buildpipelines.worker.parent import parent_gone
 from buildpipelines.worker.server import BuildLink
@@ -32,6 +33,9 @@ def main(argv: list[str] | None = None) -> int:
     except BuildFailure as failure:
         sys.stderr.write(f"this machine cannot build: {failure.detail}\n")
         return 5
+    except FormatError as error:
+        sys.stderr.write(f"{error}\n")
+        return 2
     return 0
 
 
@@ -59,6 +63,14 @@ def add_build_options(result: argparse.ArgumentParser) -> None:
     add("--seconds", type=float, default=defaults.seconds, help="longest build")
     add("--idle-seconds", type=float, default=defaults.idle_seconds, help="longest silence")
     add("--build-mib", type=int, default=defaults.build_bytes // MIB, help="files of one build")
+    add("--registry", action="append", default=[], metavar="HOST=URL", help="of images")
+    add(
+        "--private-registry",
+        action="append",
+        default=[],
+        metavar="HOST=URL",
+        help="the same, at a private address",
+    )
     add("--log-mib", type=int, default=defaults.log_bytes // MIB, help="log of one build")
 
 
@@ -77,6 +89,10 @@ def build_options(arguments: argparse.Namespace) -> Options:
         ),
         uid=arguments.uid,
         parallel=arguments.parallel,
+        registries=(
+            *(parse_registry(text) for text in arguments.registry),
+            *(parse_registry(text, is_private=True) for text in arguments.private_registry),
+        ),
     )
 
 

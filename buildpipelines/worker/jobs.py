@@ -20,7 +20,7 @@ from buildpipelines.spec.messages import (
     JobState,
     JobStatus,
 )
-from buildpipelines.worker.pypi import Report
+from buildpipelines.worker.machine import Report
 from buildpipelines.worker.workspace import JobFolder, Workspace
 
 JOBS_MAX: Final = 256

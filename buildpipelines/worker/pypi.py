@@ -26,23 +26,19 @@ from buildpipelines.inputs.proxy import (
     record_lock,
     serving,
 )
-from buildpipelines.inputs.upstream import Upstream
 from buildpipelines.inputs.verify import fetch_locked, verify_locked
 from buildpipelines.recipes import metadata, pypi, releases
-from buildpipelines.sandbox.confine import Confiner
-from buildpipelines.sandbox.limits import SandboxLimits
-from buildpipelines.sandbox.precompiled import PIP_PATH, CompiledPip
+from buildpipelines.sandbox.precompiled import PIP_PATH
 from buildpipelines.sandbox.run import Progress, SandboxJob, guest_source, run_sandbox
-from buildpipelines.sandbox.toolchain import Toolchain
 from buildpipelines.spec import canonical
 from buildpipelines.spec.lock import Lock
 from buildpipelines.spec.messages import BuildResult, RebuildParams, Source, TrialParams
 from buildpipelines.stabilize.wheel import RULES
+from buildpipelines.worker.machine import Machine, Report
 from buildpipelines.worker.outputs import Assessed, Release, assess, mirrored, read_wheel_file
 from buildpipelines.worker.workspace import JobFolder, socket_folder
 
 SDIST_BYTES_MAX: Final = 256 * 1024 * 1024
-NPROC_MARGIN: Final = 32
 SDIST_LIMITS: Final = ArchiveLimits()
 
 
@@ -58,36 +54,6 @@ def pipeline() -> dict[str, object]:
         "guest": hashlib.sha256(guest_source()).hexdigest(),
     }
     return {"id": "pypi", "version": pypi.VERSION, "digest": canonical.digest(document)}
-
-
-@dataclass(slots=True)
-class Report:
-    """What a running job shows: a stage in a word, and what it is doing."""
-
-    stage: str = "queued"
-    detail: str = ""
-    sandbox: Progress | None = None
-
-    def enter(self, stage: str, detail: str = "") -> None:
-        """Start another stage."""
-        self.stage, self.detail, self.sandbox = stage, detail, None
-
-    def current_stage(self) -> str:
-        """Return the stage, with the sandbox's own while one runs."""
-        return self.stage if self.sandbox is None else f"{self.stage}: {self.sandbox.stage}"
-
-
-@dataclass(frozen=True, slots=True)
-class Machine:
-    """What all jobs of a worker share."""
-
-    upstream: Upstream
-    toolchain: Toolchain
-    pip: CompiledPip
-    confiner: Confiner
-    limits: SandboxLimits
-    uid: int | None
-    environment: dict[str, str | int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -270,7 +236,6 @@ class PypiJob:
         self._report.enter(stage, recipe.title())
         progress = self._report.sandbox = Progress()
         limits = self._machine.limits
-        is_counted = self._machine.confiner.kind != "rlimit"
         guest = {
             "top": source.tree.top,
             "backend": back_end.name,
@@ -281,13 +246,7 @@ class PypiJob:
             "clock": recipe.clock,
             "umask": recipe.umask,
             "pip": PIP_PATH,
-            "limits": {
-                "FSIZE": limits.build_bytes,
-                # A cgroup counts real memory and all processes together; these count badly.
-                "AS": 0 if is_counted else limits.memory_bytes,
-                # Above what the watcher allows, so that it sees the bound broken and names it.
-                "NPROC": 0 if is_counted else limits.processes + NPROC_MARGIN,
-            },
+            "limits": self._machine.guest_limits(),
         }
         with socket_folder(self._folder, self._machine.uid) as folder:
             proxy_socket = folder / "proxy.sock"

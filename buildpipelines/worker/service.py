@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
 import platform
 from collections.abc import AsyncIterator
@@ -14,16 +15,22 @@ from typing import Final
 from buildpipelines.errors import BuildFailure, FormatError
 from buildpipelines.inputs.cache import InputsCache
 from buildpipelines.inputs.pipconf import IndexSettings
+from buildpipelines.inputs.registries import Registries, Registry
 from buildpipelines.inputs.upstream import Upstream
-from buildpipelines.sandbox import seccomp
+from buildpipelines.sandbox import ids, seccomp
 from buildpipelines.sandbox.confine import Confiner
 from buildpipelines.sandbox.limits import SandboxLimits
 from buildpipelines.sandbox.precompiled import CompiledPip
-from buildpipelines.sandbox.toolchain import Toolchain, read_toolchain
+from buildpipelines.sandbox.toolchain import Toolchain, read_image_toolchain, read_toolchain
 from buildpipelines.spec.messages import RebuildParams, TrialParams
+from buildpipelines.worker import images
+from buildpipelines.worker.images import ImageJob
 from buildpipelines.worker.jobs import Jobs
-from buildpipelines.worker.pypi import Machine, PypiJob, pipeline
+from buildpipelines.worker.machine import ImageTools, Machine
+from buildpipelines.worker.pypi import PypiJob, pipeline
 from buildpipelines.worker.workspace import Workspace
+
+_log = logging.getLogger(__name__)
 
 DEFAULT_BUILD_UID: Final = 64990
 """Whom builds run as when the worker is root: a number that no account is given."""
@@ -38,6 +45,7 @@ class Options:
     limits: SandboxLimits
     uid: int = DEFAULT_BUILD_UID
     parallel: int = 1
+    registries: tuple[Registry, ...] = ()
 
 
 class Service:
@@ -50,30 +58,46 @@ class Service:
 
     def describe(self) -> dict[str, object]:
         """Return what this worker can build, and with what."""
-        return {
+        described: dict[str, object] = {
             "pipelines": [pipeline()],
             "toolchain": self._machine.toolchain.digest,
             "toolchain_doc": dict(self._machine.toolchain.document),
             "environment": dict(self._machine.environment),
         }
+        if self._machine.images is not None:
+            described["pipelines"] = [images.pipeline(), pipeline()]
+            described["image_toolchain"] = self._machine.images.toolchain.digest
+            described["image_toolchain_doc"] = dict(self._machine.images.toolchain.document)
+        return described
 
     def trial(self, params: TrialParams) -> None:
         """Queue a recording run; raises FormatError, JobExistsError, TooManyJobsError."""
-        if params.ecosystem != "pypi":
-            raise FormatError(f"ecosystem {params.ecosystem!r} has no pipeline here; pypi has")
+        job: type[PypiJob | ImageJob]
+        match params.ecosystem:
+            case "pypi" if not params.options:
+                job = PypiJob
+            case "docker":
+                job = ImageJob
+            case _:
+                raise FormatError(
+                    f"ecosystem {params.ecosystem!r} with these options has no pipeline here;"
+                    " pypi (without options) and docker have"
+                )
         self.jobs.start(
             params.job,
-            lambda folder, report: PypiJob(self._machine, folder, report).trial(params),
+            lambda folder, report: job(self._machine, folder, report).trial(params),
             seconds_max=params.seconds_max,
         )
 
     def rebuild(self, params: RebuildParams) -> None:
         """Queue a replay run; raises FormatError, JobExistsError, TooManyJobsError."""
-        if not params.purl.startswith("pkg:pypi/"):
-            raise FormatError(f"{params.purl!r:.100} has no pipeline here; pkg:pypi/ has")
+        kind = params.purl.partition("/")[0]
+        jobs: dict[str, type[PypiJob | ImageJob]] = {"pkg:pypi": PypiJob, "pkg:docker": ImageJob}
+        if kind not in jobs:
+            raise FormatError(f"{params.purl!r:.100} has no pipeline here; pypi and docker have")
         self.jobs.start(
             params.job,
-            lambda folder, report: PypiJob(self._machine, folder, report).rebuild(params),
+            lambda folder, report: jobs[kind](self._machine, folder, report).rebuild(params),
             seconds_max=params.seconds_max,
         )
 
@@ -96,6 +120,7 @@ async def running(options: Options) -> AsyncIterator[Service]:
     async with contextlib.AsyncExitStack() as stack:
         stack.callback(pip.close)
         upstream = await stack.enter_async_context(Upstream(options.index, cache))
+        registries = await stack.enter_async_context(Registries(options.registries, cache))
         machine = Machine(
             upstream=upstream,
             toolchain=toolchain,
@@ -104,12 +129,31 @@ async def running(options: Options) -> AsyncIterator[Service]:
             limits=options.limits,
             uid=uid,
             environment=_environment(toolchain, confiner, options.limits),
+            images=_image_tools(stack, registries, uid),
         )
         jobs = Jobs(workspace, parallel=options.parallel)
         try:
             yield Service(machine, jobs)
         finally:
             await jobs.close()
+
+
+def _image_tools(
+    stack: contextlib.ExitStack | contextlib.AsyncExitStack, registries: Registries, uid: int | None
+) -> ImageTools | None:
+    """Return what builds of images need, or None: a machine without it builds packages alone."""
+    toolchain = read_image_toolchain()
+    if toolchain is None:
+        return None
+    namespace = ids.inherited()
+    if namespace is not None:
+        stack.callback(os.close, namespace)
+    elif uid is not None:
+        try:
+            namespace = stack.enter_context(ids.opened(uid))
+        except OSError as error:
+            _log.warning("images cannot be built: no range of user ids: %s", error)
+    return None if namespace is None else ImageTools(registries, namespace, toolchain)
 
 
 def _environment(

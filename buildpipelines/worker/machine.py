@@ -1,0 +1,68 @@
+"""What all jobs of a worker share, and what a running job shows. Values alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from buildpipelines.inputs.registries import Registries
+from buildpipelines.inputs.upstream import Upstream
+from buildpipelines.sandbox.confine import Confiner
+from buildpipelines.sandbox.limits import SandboxLimits
+from buildpipelines.sandbox.precompiled import CompiledPip
+from buildpipelines.sandbox.run import Progress
+from buildpipelines.sandbox.toolchain import ImageToolchain, Toolchain
+
+NPROC_MARGIN: Final = 32
+
+
+@dataclass(slots=True)
+class Report:
+    """What a running job shows: a stage in a word, and what it is doing."""
+
+    stage: str = "queued"
+    detail: str = ""
+    sandbox: Progress | None = None
+
+    def enter(self, stage: str, detail: str = "") -> None:
+        """Start another stage."""
+        self.stage, self.detail, self.sandbox = stage, detail, None
+
+    def current_stage(self) -> str:
+        """Return the stage, with the sandbox's own while one runs."""
+        return self.stage if self.sandbox is None else f"{self.stage}: {self.sandbox.stage}"
+
+
+@dataclass(frozen=True, slots=True)
+class ImageTools:
+    """Registries to fetch from, the user namespace to build in, and the toolchain's document."""
+
+    registries: Registries
+    ids: int
+    toolchain: ImageToolchain
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """What all jobs of a worker share."""
+
+    upstream: Upstream
+    toolchain: Toolchain
+    pip: CompiledPip
+    confiner: Confiner
+    limits: SandboxLimits
+    uid: int | None
+    environment: dict[str, str | int]
+    images: ImageTools | None = None
+    """What builds of images need; None where this machine cannot build any."""
+
+    def guest_limits(self) -> dict[str, int]:
+        """Return the resource limits that a guest sets on itself; 0 means none."""
+        # A cgroup counts real memory and all processes together; these count badly.
+        is_counted = self.confiner.kind != "rlimit"
+        return {
+            "FSIZE": self.limits.build_bytes,
+            "AS": 0 if is_counted else self.limits.memory_bytes,
+            # Above what the watcher allows, so that it sees the bound broken and names it.
+            "NPROC": 0 if is_counted else self.limits.processes + NPROC_MARGIN,
+        }
