@@ -28,7 +28,7 @@ from pyrsia_node.gateway.control import ControlParts, make_control_app
 from pyrsia_node.gateway.core_link import CoreLink
 from pyrsia_node.gateway.http_guard import HttpLimits
 from pyrsia_node.gateway.http_server import HttpServer
-from pyrsia_node.gateway.images.sources import MIRROR_TIMEOUTS_S, ImageSources
+from pyrsia_node.gateway.images.sources import MIRROR_TIMEOUTS_S, ImageSources, import_requests
 from pyrsia_node.gateway.images.wiring import open_registry
 from pyrsia_node.gateway.link import LinkClient, LinkServer
 from pyrsia_node.gateway.log_answers import LogAnswers
@@ -110,6 +110,7 @@ async def open_gateway(
         token_key=load_keys(layout.node_key).token_key(),
         clock=SystemClock(),
     )
+    images.pull_through(sources.source(registry.db))
     gate = AdminGate(layout.root / config.http.admin_token_file)
     validator = open_validator(layout, config, images.word)
     control = ControlParts(
@@ -251,7 +252,14 @@ def _make_images(
         ecosystem=PURL_TYPE,
         serve_revoked=config.docker.serve_revoked,
     )
-    return Images(logged, parts.fetcher, parts.store, strict=config.docker.strict, joining=joining)
+    return Images(
+        logged,
+        parts.fetcher,
+        parts.store,
+        strict=config.docker.strict,
+        joining=joining,
+        requests=import_requests(stack, config, parts.core),
+    )
 
 
 def _open_upstream(

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections import OrderedDict
 from pathlib import Path
 from typing import Final
 
 from pyrsia_node.artifacts.fetcher import Fetcher
+from pyrsia_node.artifacts.images.byte_cache import ByteCache
 from pyrsia_node.artifacts.images.found import (
     OCTETS,
     FoundBlob,
@@ -74,8 +74,11 @@ class Images:
         self._strict = strict
         self._joining = joining
         self._requests = requests
-        self._manifests: OrderedDict[str, bytes] = OrderedDict()
-        self._manifest_bytes = 0
+        self._manifests: ByteCache[bytes] = ByteCache(MANIFESTS_KEPT_BYTES)
+
+    def pull_through(self, source: ImageSource | None) -> None:
+        """Ask upstreams from now on; the source stands on a database that is opened later."""
+        self._source = source
 
     # ------------------------------------------------------------ pulling
 
@@ -266,7 +269,7 @@ class Images:
             data = (await self._source.manifest(name, str(file.digest))).data
         else:
             data = await asyncio.to_thread(self._read, file.file.sha256)
-        self._remember(file.file.sha256, data)
+        self._manifests.put(file.file.sha256, data, len(data))
         return data
 
     async def _open_logged(self, repository: LoggedRepository, file: ImageFile) -> Reader:
@@ -281,13 +284,6 @@ class Images:
     def _read(self, sha256: str) -> bytes:
         with self._store.lease(sha256) as path:
             return Path(path).read_bytes()
-
-    def _remember(self, sha256: str, data: bytes) -> None:
-        self._manifest_bytes += len(data) - len(self._manifests.pop(sha256, b""))
-        self._manifests[sha256] = data
-        while self._manifest_bytes > MANIFESTS_KEPT_BYTES:
-            _, dropped = self._manifests.popitem(last=False)
-            self._manifest_bytes -= len(dropped)
 
 
 def _headers(file: ImageFile) -> tuple[tuple[str, str], ...]:

@@ -19,6 +19,7 @@ from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any, Final
 
+from pyrsia_node.artifacts.images.keeping import Keep
 from pyrsia_node.artifacts.images.registry_client import BlobStream, Patience
 from pyrsia_node.artifacts.reading import BlobReader, Reader, read_file
 from pyrsia_node.model.errors import (
@@ -44,9 +45,6 @@ CUTS_MAX: Final = 200
 
 Fetch = Callable[[int], AbstractAsyncContextManager[BlobStream]]
 """Opens the blob at the upstream from a position on."""
-
-Keep = Callable[[str, str, bytes], BlobInfo]
-"""Puts a file into the store: its path, SHA-256 and piece hashes. Blocks; durable on return."""
 
 
 class _DiskError(UnavailableError):
@@ -186,7 +184,10 @@ class Intake:
                 assert self._sink is not None
                 return _IntakeReader(self, os.dup(self._sink.handle)), self.digest.hex
         info = await asyncio.shield(self.finished)
-        return BlobReader(self._store, info.sha256), info.sha256
+        try:
+            return BlobReader(self._store, info.sha256), info.sha256
+        except (NotFoundError, FileNotFoundError) as error:
+            raise UnavailableError(f"{self.digest} left the cache at once; try again") from error
 
     async def wait_beyond(self, position: int) -> int:
         """Return how many bytes may be given away, once that is more than ``position``.

@@ -8,6 +8,7 @@ UnavailableError may pass, VerificationError means that the registry contradicts
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import json
 import secrets
@@ -89,6 +90,10 @@ class _PassingError(UnavailableError):
         self.pause_s = pause_s
 
 
+class _NoHeadError(PyrsiaError):
+    """The registry answers GET alone."""
+
+
 class RegistryClient:
     """One registry at one address."""
 
@@ -107,10 +112,11 @@ class RegistryClient:
             VerificationError: It names another digest than its bytes have.
         """
         path = f"manifests/{check_tag(tag)}"
-        async with self._ask("HEAD", name, path, accept=ACCEPT, patience=patience) as response:
-            found = _told_tag(response)
-        if found is not None:
-            return found
+        with contextlib.suppress(_NoHeadError):
+            async with self._ask("HEAD", name, path, accept=ACCEPT, patience=patience) as answer:
+                found = _told_tag(answer)
+            if found is not None:
+                return found
         manifest = await self.manifest(name, tag, patience=patience)
         return RemoteTag(manifest.digest, manifest.media, len(manifest.data))
 
@@ -145,6 +151,18 @@ class RegistryClient:
                 yield _ranged(response, start)
             else:
                 yield BlobStream(0, _length(response), response.content)
+
+    async def has(self, name: ImageName, *, patience: Patience) -> bool:
+        """Tell whether there is such a repository, as far as it shows itself to us.
+
+        Raises:
+            UnavailableError: The registry cannot be asked now.
+        """
+        try:
+            async with self._ask("GET", name, "tags/list?n=1", patience=patience) as response:
+                return bool(_tags_of(await _whole(response, TAGS_PAGE_BYTES_MAX)))
+        except NotFoundError:
+            return False
 
     async def tags(self, name: ImageName, *, patience: Patience) -> list[str]:
         """Return the repository's tags, at most ``TAGS_MAX``; odd ones are left out."""
@@ -228,6 +246,8 @@ def _check_status(response: aiohttp.ClientResponse, name: ImageName) -> None:
         raise NotFoundError(f"{name.host} has no such thing: {response.url.path}")
     if status in {401, 403}:
         raise DeniedError(f"{name.host} denies {response.url.path}: absent, or not for us")
+    if status in {405, 501} and response.method == "HEAD":
+        raise _NoHeadError
     text = f"{name.host} answered {status} to {response.url.path}"
     if status in _RETRIED:
         raise _PassingError(text, _pause(response.headers.get("retry-after")))

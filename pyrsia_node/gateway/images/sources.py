@@ -11,13 +11,20 @@ from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Final
 
 from buildpipelines.spec.framing import JsonObject
+from pyrsia_node.artifacts.images.requests import ImportRequests
+from pyrsia_node.artifacts.images.source import ImageSource
+from pyrsia_node.gateway.core_link import CoreLink
+from pyrsia_node.model.oci import PURL_TYPE, ImageName
 from pyrsia_node.ports import BlobStore, Clock
+from pyrsia_node.ports.registry import RegistryDb
 from pyrsia_node.schema.config import Config
 from pyrsia_node.schema.layout import Layout
 from pyrsia_node.schema.link_terms import Handler
+from pyrsia_node.schema.links import BuildParams
 
 if TYPE_CHECKING:
     from pyrsia_node.artifacts.images.intake import Intakes
+    from pyrsia_node.artifacts.images.proxy import ImageProxy
     from pyrsia_node.artifacts.images.upstreams import Upstreams
     from pyrsia_node.gateway.mirror_jobs import MirrorJobs
 
@@ -26,7 +33,7 @@ MIRROR_TIMEOUTS_S: Final[Mapping[str, float]] = {"look": 120.0, "mirror_forget":
 
 
 class ImageSources:
-    """Makes each part once. ``stack`` closes what was made, after whatever is opened later."""
+    """Makes each part once; ``stack`` closes what was made."""
 
     def __init__(
         self,
@@ -37,6 +44,7 @@ class ImageSources:
         clock: Clock,
     ) -> None:
         """Ask the registries of ``config``; bytes go into ``store``."""
+        self._stack = stack
         self._layout = layout
         self._config = config
         self._store = store
@@ -44,11 +52,30 @@ class ImageSources:
         self._upstreams: Upstreams | None = None
         self._intakes: Intakes | None = None
         self._jobs: MirrorJobs | None = None
+        self._proxy: ImageProxy | None = None
         stack.push_async_callback(self._close)
 
     def mirror_table(self) -> dict[str, Handler]:
         """Return the handlers of ``run/gateway.sock`` about imports."""
         return {method: self._handler(method) for method in MIRROR_METHODS}
+
+    def source(self, db: RegistryDb) -> ImageSource | None:
+        """Return what pulls through upstreams; None if policy denies what the log does not know."""
+        docker = self._config.docker
+        if docker.policy != "upstream":
+            return None
+        if self._proxy is None:
+            from pyrsia_node.artifacts.images.proxy import ImageProxy, ProxyParts  # noqa: PLC0415
+
+            upstreams, intakes = self._parts()
+            folder = self._layout.partial
+            parts = ProxyParts(upstreams, intakes, self._store, folder, db, self._clock)
+            self._proxy = ImageProxy(
+                parts, fresh_seconds=docker.fresh_seconds, is_offline=docker.offline
+            )
+            # Once more, because ``db`` was opened after this: nothing may write to it when closed.
+            self._stack.push_async_callback(self._close)
+        return self._proxy
 
     # ------------------------------------------------------------ inside
 
@@ -82,7 +109,23 @@ class ImageSources:
     async def _close(self) -> None:
         if self._jobs is not None:
             await self._jobs.close()
+        if self._proxy is not None:
+            await self._proxy.close()
         if self._intakes is not None:
             await self._intakes.close()
         if self._upstreams is not None:
             await self._upstreams.close()
+
+
+def import_requests(stack: AsyncExitStack, config: Config, core: CoreLink) -> ImportRequests | None:
+    """Return what turns misses into wishes for imports, where the operator wants that."""
+    if not config.docker.request_on_miss:
+        return None
+
+    async def ask(name: ImageName, reference: str) -> None:
+        wish = {"ecosystem": PURL_TYPE, "name": str(name), "version": reference}
+        await core.build(BuildParams.parse(wish))
+
+    requests = ImportRequests(ask, per_hour=config.docker.requests_per_hour)
+    stack.push_async_callback(requests.close)
+    return requests
