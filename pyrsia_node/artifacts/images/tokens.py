@@ -66,9 +66,10 @@ class Authorizer:
             UnavailableError: No token can be had now.
             DeniedError: The token server gives none.
         """
+        # Read first: with a file that cannot be read nothing is asked, not even without rights.
+        login = self._credentials.login(name)
         if self._challenge is None:
             return None
-        login = self._credentials.login(name)
         held = self._held.get(name.repository)
         now = asyncio.get_running_loop().time()
         if held is not None and held.until > now and held.login == login:
