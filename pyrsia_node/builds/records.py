@@ -4,6 +4,7 @@
 ``builds/job/<id>``    a build that somebody asked this node for (canonical JSON)
 ``builds/item/<req>``  this node's own answer to a request: durable before it leaves, so that
                        a restart sends the same answer again instead of building another
+``builds/follow/…``    tags that are followed: ``follow_records``
 ``builds/doc/<hex>``   locks, toolchains and pipelines by SHA-256; any node may serve them
 =====================  ===================================================================
 """
@@ -14,6 +15,7 @@ import secrets
 from dataclasses import dataclass, replace
 from typing import Final
 
+from pyrsia_node.builds.follow_records import FollowRecords
 from pyrsia_node.model import canonical
 from pyrsia_node.model.canonical import JsonObject, JsonValue
 from pyrsia_node.model.digest import Sha256, sha256_of
@@ -99,6 +101,10 @@ class BuildRecords:
     def __init__(self, store: KeyValueStore) -> None:
         """Use the core's store."""
         self._store = store
+
+    def follows(self) -> FollowRecords:
+        """Return the records of followed tags, which lie beside these."""
+        return FollowRecords(self._store)
 
     def save(self, record: BuildRecord) -> None:
         """Write a build, replacing its earlier state."""

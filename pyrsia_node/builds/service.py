@@ -20,6 +20,14 @@ from consensus.ed25519 import verify
 from pyrsia_node.builds.attester import Attester
 from pyrsia_node.builds.context import BuildContext
 from pyrsia_node.builds.documents import Documents
+from pyrsia_node.builds.follower import Follower
+from pyrsia_node.builds.following import (
+    NO_SPONSOR,
+    Following,
+    check_sponsor,
+    read_object,
+    sponsor_peers,
+)
 from pyrsia_node.builds.rebuilder import Rebuilder
 from pyrsia_node.builds.records import BuildRecord, printable
 from pyrsia_node.builds.sponsor import Sponsor, Wanted
@@ -72,6 +80,10 @@ class BuildService:
         self._documents = Documents(context)
         self._attester = Attester(context)
         self._rebuilder = Rebuilder(context, self._documents, self._attester.wake)
+        follows = context.records.follows()
+        self.following = Following(context, follows, builds=builds, sponsors=sponsors, allow=allow)
+        self._follower = Follower(context, follows, ask=self._ask, state_of=self._state_of)
+        self.following.on_change = self._follower.wake
         # Bounded by the sponsor, which records no more than OPEN_MAX wishes at once.
         self._wishes, self._to_carry_out = trio.open_memory_channel[BuildRecord](math.inf)
         self._in_hand: set[str] = set()
@@ -86,6 +98,7 @@ class BuildService:
         requests.serve("build", self._take_wish, request_bytes_max=WISH_BYTES_MAX)
         requests.serve("build_status", self._tell_status, request_bytes_max=256)
         requests.serve("progress", self._tell_progress, request_bytes_max=64)
+        self.following.serve_on(requests)
 
     async def run(self) -> None:
         """Carry out wishes and answer requests until cancelled."""
@@ -93,6 +106,7 @@ class BuildService:
             if self._builds:
                 nursery.start_soon(self._rebuilder.run, nursery)
                 nursery.start_soon(self._attester.run)
+                nursery.start_soon(self._follower.run)
                 self._take_up()
                 async for record in self._to_carry_out:
                     nursery.start_soon(self._carry_out, record)
@@ -154,10 +168,18 @@ class BuildService:
         return await self._forward(wanted)
 
     def _take(self, wanted: Wanted, *, forwarded_by: str) -> BuildStarted:
+        record = self._ask(wanted, forwarded_by)
+        return BuildStarted(build_id=record.build_id, state=self.status_of(record).state)
+
+    def _ask(self, wanted: Wanted, forwarded_by: str) -> BuildRecord:
+        """Record a wish and have it carried out."""
         record = self._sponsor.accept(wanted, forwarded_by=forwarded_by)
         if record.state == "queued":
             self._hand_over(record)
-        return BuildStarted(build_id=record.build_id, state=self.status_of(record).state)
+        return record
+
+    def _state_of(self, build_id: str) -> str:
+        return self.status_of(self._context.records.get(build_id)).state
 
     async def _forward(self, wanted: Wanted) -> BuildStarted:
         identity, purl = self._context.identity, wanted.purl
@@ -168,7 +190,7 @@ class BuildService:
             sign=identity.sign_wish,
         )
         refusal: PyrsiaError | None = None
-        for sponsor in self._sponsor_peers():
+        for sponsor in sponsor_peers(self._context, self._sponsors):
             try:
                 answer = await self._context.requests.ask(
                     sponsor,
@@ -177,7 +199,7 @@ class BuildService:
                     timeout_s=ASK_TIMEOUT_S,
                     answer_bytes_max=STATUS_BYTES_MAX,
                 )
-                started = BuildStarted.parse(_object(answer))
+                started = BuildStarted.parse(read_object(answer))
                 self._require_fresh(started.build_id, purl, sponsor)
             except PyrsiaError as error:
                 refusal = error
@@ -186,15 +208,7 @@ class BuildService:
             return started
         if refusal is not None:
             raise refusal
-        raise UnavailableError("no authorized node is connected; see `pyrsia list`")
-
-    def _sponsor_peers(self) -> list[PeerId]:
-        members = [
-            self._context.peer_of(member.id) for member in self._context.chain.tip.members.members
-        ]
-        wanted = [PeerId(each) for each in self._sponsors] or members
-        connected = self._context.requests.connected()
-        return [peer for peer in wanted if peer in connected]
+        raise UnavailableError(NO_SPONSOR)
 
     def _require_fresh(self, build_id: str, purl: Purl, sponsor: PeerId) -> None:
         """Refuse an id under which another sponsor's, or another package's, build is kept here.
@@ -233,12 +247,7 @@ class BuildService:
 
     async def _take_wish(self, peer: PeerId, payload: bytes) -> bytes:
         """Answer the ``build`` method: a wish that another node forwards."""
-        if not self._is_sponsor:
-            raise InvalidInputError("this node does not build; ask an authorized node")
-        if "*" not in self._allow and peer not in self._allow:
-            raise InvalidInputError(
-                f"{peer} is not on this sponsor's allow-list ([build] allow in node.toml)"
-            )
+        check_sponsor(peer, is_sponsor=self._is_sponsor, allow=self._allow)
         wish = decode_wish(
             payload,
             network_id=self._context.identity.network_id,
@@ -334,7 +343,7 @@ class BuildService:
                 timeout_s=ASK_TIMEOUT_S,
                 answer_bytes_max=STATUS_BYTES_MAX,
             )
-            status = BuildStatus.parse(_object(answer))
+            status = BuildStatus.parse(read_object(answer))
             if (status.build_id, status.purl) != (record.build_id, record.purl):
                 raise PeerMisbehaviorError(record.sponsor, f"told of build {status.build_id}")
             if status.request:
@@ -392,7 +401,7 @@ class BuildService:
         else:
             peer = self._context.peer_of(next(m for m in view.members if m == member))
             try:
-                answer = _object(
+                answer = read_object(
                     await self._context.requests.ask(
                         peer, "progress", view.id.encode(), timeout_s=1.0, answer_bytes_max=8192
                     )
@@ -415,13 +424,3 @@ class BuildService:
         return json.dumps(
             {"state": own.state, "stage": own.stage, "detail": own.detail[:1000]}
         ).encode()
-
-
-def _object(answer: bytes) -> dict[str, object]:
-    try:
-        value = json.loads(answer)
-    except (ValueError, RecursionError) as error:
-        raise InvalidInputError(f"answer is not JSON: {error}") from error
-    if not isinstance(value, dict):
-        raise InvalidInputError("answer is not a JSON object")
-    return value

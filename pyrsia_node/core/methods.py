@@ -24,6 +24,7 @@ from pyrsia_node.model.transactions import decode_transaction
 from pyrsia_node.p2p.network import Network
 from pyrsia_node.ports import PeerId
 from pyrsia_node.schema.config import Config
+from pyrsia_node.schema.following import FollowBody, Followed, Follows, UnfollowBody
 from pyrsia_node.schema.links import (
     AnnounceParams,
     BuildParams,
@@ -98,6 +99,9 @@ class CoreMethods:
             "build": typed(BuildParams, self._build),
             "build_status": typed(BuildStatusParams, self._build_status),
             "builds": typed(BuildsParams, self._recent_builds),
+            "follow": typed(FollowBody, self._follow),
+            "unfollow": typed(UnfollowBody, self._unfollow),
+            "follows": typed(NoParams, self._follows),
             "holders": typed(DigestParams, self._holders),
             "announce": typed(AnnounceParams, self._announce),
             "set_fault": typed(SetFaultParams, self._set_fault),
@@ -197,6 +201,23 @@ class CoreMethods:
         if params.platforms or params.pinned is not None:
             raise InvalidInputError("platforms and pinned are for images")
         return await self._builds.start(Purl.pypi(params.name, params.version), time_class)
+
+    async def _follow(self, params: FollowBody) -> Followed:
+        return await self._builds.following.follow(
+            self._followed(params), platforms=params.platforms, every_s=params.every_s
+        )
+
+    async def _unfollow(self, params: UnfollowBody) -> Done:
+        await self._builds.following.unfollow(self._followed(params))
+        return Done()
+
+    async def _follows(self, _params: NoParams) -> Follows:
+        return await self._builds.following.follows()
+
+    def _followed(self, params: UnfollowBody) -> Purl:
+        if params.ecosystem == "docker":
+            return self._image(params.name, params.version)
+        return Purl.pypi(params.name, params.version)
 
     def _image(self, name: str, version: str) -> Purl:
         """Return the image that a client means: the default registry is this node's."""

@@ -14,6 +14,7 @@ from pyrsia_node.model.errors import InvalidInputError, UnavailableError
 from pyrsia_node.ports import Holder, PeerId
 from pyrsia_node.schema.evidence import EvidenceList
 from pyrsia_node.schema.fields import Answer, Params
+from pyrsia_node.schema.following import FollowBody, Followed, Follows, UnfollowBody
 from pyrsia_node.schema.joining import (
     ClosedPage,
     ClosedParams,
@@ -77,6 +78,18 @@ class CoreLink:
     async def build(self, params: BuildParams) -> BuildStarted:
         """Ask for a build."""
         return await self._call("build", params, BuildStarted, BUILD_SECONDS_MAX)
+
+    async def follow(self, body: FollowBody) -> Followed:
+        """Have a tag followed."""
+        return await self._call("follow", body, Followed, BUILD_SECONDS_MAX)
+
+    async def unfollow(self, body: UnfollowBody) -> Done:
+        """Have a tag followed no more."""
+        return await self._call("unfollow", body, Done, BUILD_SECONDS_MAX)
+
+    async def follows(self) -> Follows:
+        """Return the tags that are followed."""
+        return await self._call("follows", NoParams(), Follows, BUILD_SECONDS_MAX)
 
     async def build_status(self, build_id: str) -> BuildStatus:
         """Return how far a build is."""
