@@ -32,6 +32,7 @@ _UNSAFE: Final = re.compile(
 )
 _SPACES: Final = re.compile(r" {2,}")
 _WORD_WITH_AT: Final = re.compile(r"[<(]?[^ ]*@[^ ]*")
+_PLATFORM: Final = re.compile(r"[a-z0-9]{1,32}(?:/[A-Za-z0-9._-]{1,32}){1,2}")
 _URL: Final = re.compile(r"https?://[!-~]+")
 
 
@@ -61,7 +62,7 @@ def image_facts(
         licence=_first(said, f"{_OCI}licenses", f"{_OLD}license")[:TEXT_LENGTH_MAX].strip(" "),
         homepage=_url(said, f"{_OCI}url", f"{_OCI}documentation", f"{_OLD}url"),
         repository=_url(said, f"{_OCI}source", f"{_OLD}vcs-url"),
-        keywords=sorted({each for each in map(_text, platforms) if each})[:PLATFORMS_MAX],
+        keywords=sorted({each for each in platforms if is_platform(each)})[:PLATFORMS_MAX],
         base=_base(said),
     )
 
@@ -70,7 +71,13 @@ def config_platform(config: bytes) -> str:
     """Return ``os/arch[/variant]`` as an image's config says, empty if it does not."""
     value = _config(config)
     parts = [_text(value.get(key)) for key in ("os", "architecture", "variant")]
-    return "/".join(part for part in parts if part) if parts[0] and parts[1] else ""
+    platform = "/".join(part for part in parts if part)
+    return platform if is_platform(platform) else ""
+
+
+def is_platform(text: str) -> bool:
+    """Tell whether a text is ``os/arch[/variant]`` as the log may hold it."""
+    return _PLATFORM.fullmatch(text) is not None
 
 
 def _config(data: bytes) -> Mapping[str, object]:

@@ -19,7 +19,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from pyrsia_node.artifacts.images.facts import CONFIG_BYTES_MAX, config_platform, image_facts
+from pyrsia_node.artifacts.images.facts import (
+    CONFIG_BYTES_MAX,
+    config_platform,
+    image_facts,
+    is_platform,
+)
 from pyrsia_node.artifacts.images.intake import Intakes
 from pyrsia_node.artifacts.images.keeping import keep_bytes
 from pyrsia_node.artifacts.images.registry_client import JOB_WAITS, RegistryClient, RemoteManifest
@@ -358,6 +363,6 @@ def _file(part: _Part, info: BlobInfo) -> MirroredFile:
             "size": info.size,
             "pieces": info.pieces,
             "media": part.descriptor.media,
-            "platform": part.platform,
+            "platform": part.platform if is_platform(part.platform) else "",
         }
     )
