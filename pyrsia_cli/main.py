@@ -13,6 +13,7 @@ import click
 from pyrsia_cli.commands import (
     auditing,
     building,
+    collecting,
     configuring,
     configuring_images,
     evidence,
@@ -87,6 +88,7 @@ for command in (
     networks.devnet,
     trust.trust,
     registry.registry,
+    collecting.gc,
     validating.validate,
 ):
     cli.add_command(command)

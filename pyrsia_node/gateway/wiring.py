@@ -24,6 +24,7 @@ from pyrsia_node.artifacts.verified_log import VerifiedLog
 from pyrsia_node.gateway.admin import AdminGate
 from pyrsia_node.gateway.client_front import make_client_front
 from pyrsia_node.gateway.clock import SystemClock
+from pyrsia_node.gateway.collection import open_collection
 from pyrsia_node.gateway.control import ControlParts, make_control_app
 from pyrsia_node.gateway.core_link import CoreLink
 from pyrsia_node.gateway.http_guard import HttpLimits
@@ -40,6 +41,7 @@ from pyrsia_node.gateway.validation import WEBHOOK, add_validation_routes, open_
 from pyrsia_node.ledger.reader import IndexReader
 from pyrsia_node.model.errors import NotFoundError
 from pyrsia_node.model.oci import PURL_TYPE
+from pyrsia_node.registry.collector import CollectedPorts
 from pyrsia_node.schema.config import Config
 from pyrsia_node.schema.http import GatewayStatus
 from pyrsia_node.schema.layout import Layout
@@ -113,6 +115,7 @@ async def open_gateway(
     images.pull_through(sources.source(registry.db))
     gate = AdminGate(layout.root / config.http.admin_token_file)
     validator = open_validator(layout, config, images.word)
+    collected = CollectedPorts(registry.db, registry.uploads, parts.store, parts.store)
     control = ControlParts(
         core=core,
         log=answers,
@@ -125,6 +128,7 @@ async def open_gateway(
         more=(
             lambda app: add_registry_routes(app, registry.accounts, registry.db, gate),
             lambda app: add_validation_routes(app, validator),
+            open_collection(stack, config, collected, SystemClock(), gate),
         ),
     )
     services: dict[bytes, App] = {

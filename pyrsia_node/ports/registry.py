@@ -409,6 +409,10 @@ class RegistryDb(Protocol):
         """
         ...
 
+    def count_unneeded(self, *, before_ms: int) -> int:
+        """Return how many blobs ``unlink_unneeded`` would take out."""
+        ...
+
     def begin_removal(self, sha256: str, *, before_ms: int) -> bool:
         """Close a blob, if it is still removable: from now on ``add_blob`` waits for its end.
 
@@ -504,4 +508,41 @@ class BlobUploads(Protocol):
 
     def names(self, *, before_ms: int) -> list[str]:
         """Return every upload not written to since, for garbage collection."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """A blob as the store sees it; ``used_ms`` is when it was last read or written."""
+
+    sha256: str
+    size: int
+    used_ms: int
+    is_shared: bool
+    is_local: bool
+    is_pinned: bool
+    is_leased: bool
+
+    @property
+    def is_evictable(self) -> bool:
+        """Whether the cache may drop it once nobody reads it."""
+        return self.is_shared and not self.is_local and not self.is_pinned
+
+
+class BlobCensus(Protocol):
+    """What garbage collection asks a blob store beyond ``BlobStore``.
+
+    May be called from any thread and may block on the disk.
+    """
+
+    def local_digests(self) -> list[str]:
+        """Return the digests of all local blobs."""
+        ...
+
+    def standing(self, sha256: str) -> Standing | None:
+        """Return how the store sees a blob, or None."""
+        ...
+
+    def evictable(self) -> list[Standing]:
+        """Return the blobs that the cache may drop, least recently used first."""
         ...

@@ -28,6 +28,7 @@ from pathlib import Path
 
 from pyrsia_node.model.errors import NotFoundError, UnavailableError, VerificationError
 from pyrsia_node.ports import BlobInfo
+from pyrsia_node.ports.registry import Standing
 from pyrsia_node.store.blob_files import (
     BlobFiles,
     check_digest,
@@ -54,24 +55,6 @@ class Usage:
     pinned: int
 
 
-@dataclass(frozen=True, slots=True)
-class Standing:
-    """A blob as the cache sees it; ``used_ms`` is when it was last read or written."""
-
-    sha256: str
-    size: int
-    used_ms: int
-    is_shared: bool
-    is_local: bool
-    is_pinned: bool
-    is_leased: bool
-
-    @property
-    def is_evictable(self) -> bool:
-        """Whether the cache may drop it once nobody reads it."""
-        return self.is_shared and not self.is_local and not self.is_pinned
-
-
 @dataclass(slots=True)
 class _Entry:
     size: int
@@ -88,7 +71,7 @@ class _Entry:
 
 
 class FileBlobStore:
-    """Implements ``ports.BlobStore``; see there for the contract of each method."""
+    """Implements ``ports.BlobStore`` and ``ports.registry.BlobCensus``; see there for contracts."""
 
     def __init__(self, root: Path, *, cached_bytes_max: int, low_percent: int = 100) -> None:
         """Open the store at ``root``, creating its folders.
@@ -176,6 +159,11 @@ class FileBlobStore:
         """Return every digest stored, least recently used first."""
         with self._lock:
             return list(self._entries)
+
+    def local_digests(self) -> list[str]:
+        """Return the digests of all local blobs."""
+        with self._lock:
+            return [sha256 for sha256, entry in self._entries.items() if entry.local]
 
     def standing(self, sha256: str) -> Standing | None:
         """Return how the cache sees a blob, or None."""

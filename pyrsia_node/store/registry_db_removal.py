@@ -82,6 +82,12 @@ class RemovalTables:
                 forget_if_empty(db, repository)
             return len(rows)
 
+    def count_unneeded(self, *, before_ms: int) -> int:
+        """Return how many blobs ``unlink_unneeded`` would take out."""
+        with self._db.reading() as db:
+            query = "SELECT count(*) FROM links WHERE needs = 0 AND used_ms < ?"
+            return int(db.execute(query, (before_ms,)).fetchone()[0])
+
     def begin_removal(self, sha256: str, *, before_ms: int) -> bool:
         """Close a blob, if it is still removable: from now on ``add_blob`` waits for its end."""
         with self._db.writing() as db:

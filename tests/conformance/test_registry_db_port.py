@@ -525,6 +525,7 @@ def test_need_in_one_repository_keeps_the_bytes_alone(db: RegistryDb) -> None:
 def test_unlinking_stops_at_its_limit(db: RegistryDb) -> None:
     for number in range(5):
         db.add_blob("a", blob(str(number)), now_ms=1)
+    assert (db.count_unneeded(before_ms=1), db.count_unneeded(before_ms=2)) == (0, 5)
     assert [db.unlink_unneeded(before_ms=2, limit=2) for _ in range(4)] == [2, 2, 1, 0]
 
 

@@ -15,6 +15,7 @@ from pyrsia_node.model.errors import (
     VerificationError,
 )
 from pyrsia_node.ports import PIECE_SIZE_BYTES, BlobInfo
+from pyrsia_node.ports.registry import Standing
 from pyrsia_node.store.pieces import piece_hash, piece_root
 
 
@@ -28,6 +29,8 @@ class MemoryBlobStore:
         self._shared: set[str] = set()
         self._local: set[str] = set()
         self.pinned: set[str] = set()
+        self.used_ms: dict[str, int] = {}
+        """When blobs were last used; tests set it, 0 is long ago."""
 
     def stat(self, sha256: str) -> BlobInfo | None:
         data = self._blobs.get(sha256)
@@ -48,6 +51,26 @@ class MemoryBlobStore:
         data = self._data(sha256)
         starts = range(0, len(data), PIECE_SIZE_BYTES)
         return b"".join(piece_hash(data[start : start + PIECE_SIZE_BYTES]) for start in starts)
+
+    def local_digests(self) -> list[str]:
+        return sorted(self._local)
+
+    def standing(self, sha256: str) -> Standing | None:
+        if sha256 not in self._blobs:
+            return None
+        return Standing(
+            sha256,
+            len(self._blobs[sha256]),
+            self.used_ms.get(sha256, 0),
+            sha256 in self._shared,
+            sha256 in self._local,
+            sha256 in self.pinned,
+            self._leases.get(sha256, 0) > 0,
+        )
+
+    def evictable(self) -> list[Standing]:
+        found = [each for name in self._blobs if (each := self.standing(name)) is not None]
+        return sorted((each for each in found if each.is_evictable), key=lambda each: each.used_ms)
 
     def adopt(self, path: str, sha256: str, *, local: bool = False) -> BlobInfo:
         source = Path(path)

@@ -316,14 +316,12 @@ class MemoryRegistryDb:
         found = [*sorted(closing, key=lambda each: each[0]), *unneeded]
         return [RepositoryBlob(f"sha256:{name}", name, row.size) for name, row in found][:limit]
 
+    def count_unneeded(self, *, before_ms: int) -> int:
+        return len(_unneeded(self._now, before_ms))
+
     def unlink_unneeded(self, *, before_ms: int, limit: int) -> int:
         with self._changing() as state:
-            stale = [
-                (found, digest)
-                for found in state.repositories.values()
-                for digest, (_, used_ms) in found.links.items()
-                if used_ms < before_ms and not found.needing(digest)
-            ][:limit]
+            stale = _unneeded(state, before_ms)[:limit]
             for found, digest in stale:
                 del found.links[digest]
             return len(stale)
@@ -463,6 +461,15 @@ def _bytes_of(found: _Repository) -> set[str]:
 
 def _note(state: _State, repository: str, change: TagChange) -> None:
     state.changes.append((repository, replace(change, number=len(state.changes) + 1)))
+
+
+def _unneeded(state: _State, before_ms: int) -> list[tuple[_Repository, str]]:
+    return [
+        (found, digest)
+        for found in state.repositories.values()
+        for digest, (_, used_ms) in found.links.items()
+        if used_ms < before_ms and not found.needing(digest)
+    ]
 
 
 def _is_removable(state: _State, sha256: str, before_ms: int) -> bool:

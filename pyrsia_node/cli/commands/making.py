@@ -26,6 +26,7 @@ from pyrsia_node.schema.sections import (
     NodeSection,
     P2pSection,
 )
+from pyrsia_node.store.registry_db import SqliteRegistryDb
 
 _PORT = click.IntRange(0, 65535)
 _DEFAULTS = Config(node=NodeSection("defaults", "regular"))
@@ -70,6 +71,7 @@ def init(
         build=BuildSection(enabled=role == "authorized"),
     )
     member = initialize(layout, config)
+    SqliteRegistryDb(layout.registry, create=True).close()
     click.echo(f"node          {label} ({role})")
     click.echo(f"peer id       {member.record.id}")
     click.echo(f"data          {layout.root}")

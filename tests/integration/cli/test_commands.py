@@ -56,6 +56,7 @@ def test_init_makes_a_whole_private_node(tmp_path: Path) -> None:
     for folder, mode in layout.folders():
         assert stat.S_IMODE(folder.stat().st_mode) == mode, folder
     assert stat.S_IMODE(layout.node_key.stat().st_mode) == 0o600
+    assert stat.S_IMODE(layout.registry.stat().st_mode) == 0o600
     assert stat.S_IMODE((layout.root / "admin.token").stat().st_mode) == 0o600
     member = SignedMember.decode(layout.member_record.read_bytes())
     assert member.record.label == "north"
