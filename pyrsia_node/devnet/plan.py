@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Final
@@ -13,6 +13,7 @@ from pyrsia_node.core.founding import found_network, initialize, join_network, w
 from pyrsia_node.devnet.ports import LOOPBACK, free_ports
 from pyrsia_node.model.errors import InvalidInputError, NotFoundError
 from pyrsia_node.model.genesis import DEFAULT_PARAMS, Params
+from pyrsia_node.model.oci_terms import check_host
 from pyrsia_node.schema.config import Config
 from pyrsia_node.schema.layout import Layout
 from pyrsia_node.schema.sections import (
@@ -23,6 +24,7 @@ from pyrsia_node.schema.sections import (
     NodeSection,
     P2pSection,
 )
+from pyrsia_node.schema.upstreams import RegistryUpstream
 
 PLAN_FILE: Final = "devnet.json"
 NODES_MAX: Final = 32
@@ -71,6 +73,28 @@ class NetworkPlan:
     def to_json(self) -> str:
         """Return the text of ``devnet.json``."""
         return json.dumps(asdict(self), indent=2) + "\n"
+
+
+def parse_registry(text: str) -> RegistryUpstream:
+    """Return the registry that ``HOST=URL`` names; it may live on this machine.
+
+    Raises:
+        InvalidInputError: It is not of that form.
+    """
+    host, _, url = text.partition("=")
+    if not url.startswith(("http://", "https://")):
+        raise InvalidInputError(f"registry {text!r:.200} is not HOST=URL with http:// or https://")
+    return RegistryUpstream(check_host(host), url.rstrip("/"), allow_private=True)
+
+
+def with_registries(config: Config, registries: Sequence[RegistryUpstream]) -> Config:
+    """Return a configuration whose images come from these registries, the first by default."""
+    if not registries:
+        return config
+    docker = replace(
+        config.docker, default_registry=registries[0].host, upstreams=tuple(registries)
+    )
+    return replace(config, docker=docker)
 
 
 def read_plan(folder: Path) -> NetworkPlan:

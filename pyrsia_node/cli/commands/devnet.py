@@ -5,7 +5,9 @@ from __future__ import annotations
 import shutil
 import signal
 import tempfile
+from collections.abc import Sequence
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from types import FrameType
 
@@ -14,7 +16,8 @@ from rich.console import Console
 from rich.table import Table
 
 from pyrsia_node.devnet.cluster import Cluster
-from pyrsia_node.devnet.plan import NODES_MAX, PLAN_FILE
+from pyrsia_node.devnet.plan import NODES_MAX, PLAN_FILE, parse_registry, with_registries
+from pyrsia_node.schema.upstreams import RegistryUpstream
 
 
 @click.command()
@@ -27,6 +30,13 @@ from pyrsia_node.devnet.plan import NODES_MAX, PLAN_FILE
     help="Where the nodes live; an existing network there is started again [a temporary folder].",
 )
 @click.option("--base-port", type=click.IntRange(1024, 65000), help="The first of the ports.")
+@click.option(
+    "--upstream-registry",
+    "registries",
+    multiple=True,
+    metavar="HOST=URL",
+    help="A registry that new nodes import images from; the first is the default.",
+)
 @click.option("--keep", is_flag=True, help="Do not remove the temporary folder at the end.")
 @click.option("--format", "form", type=click.Choice(["table", "json"]), default="table")
 def devnet(
@@ -35,6 +45,7 @@ def devnet(
     regular: int,
     folder: Path | None,
     base_port: int | None,
+    registries: Sequence[str],
     keep: bool,
     form: str,
 ) -> None:
@@ -42,6 +53,7 @@ def devnet(
 
     Each node is a set of processes of its own with its own data directory, log file and ports.
     """
+    upstreams = [parse_registry(each) for each in registries]
     with ExitStack() as stack:
         if folder is None:
             temporary = Path(tempfile.mkdtemp(prefix="pyrsia-devnet-"))
@@ -50,7 +62,7 @@ def devnet(
             folder = temporary / "nodes"
         signal.signal(signal.SIGTERM, _interrupt)
         try:
-            with _open(folder, authorized, regular, base_port) as cluster:
+            with _open(folder, authorized, regular, base_port, upstreams) as cluster:
                 cluster.start()
                 cluster.wait_ready()
                 cluster.wait_connected()
@@ -72,11 +84,21 @@ def _show(cluster: Cluster, folder: Path, form: str) -> None:
         _print_table(cluster, folder)
 
 
-def _open(folder: Path, authorized: int, regular: int, base_port: int | None) -> Cluster:
+def _open(
+    folder: Path,
+    authorized: int,
+    regular: int,
+    base_port: int | None,
+    upstreams: Sequence[RegistryUpstream],
+) -> Cluster:
     if (folder / PLAN_FILE).exists():
         return Cluster.load(folder.absolute())
     return Cluster.create(
-        folder.absolute(), authorized=authorized, regular=regular, base_port=base_port
+        folder.absolute(),
+        authorized=authorized,
+        regular=regular,
+        base_port=base_port,
+        configure=partial(with_registries, registries=upstreams),
     )
 
 
