@@ -13,7 +13,7 @@ import json
 import os
 import subprocess
 import tarfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -106,15 +106,14 @@ class Builder:
             check=True,
             capture_output=True,
             text=True,
-            env={"PATH": os.environ["PATH"], "HOME": str(self._folder), "TMPDIR": str(self._folder)},
+            env={
+                "PATH": os.environ["PATH"],
+                "HOME": str(self._folder),
+                "TMPDIR": str(self._folder),
+            },
             timeout=120,
         )
 
     def remove(self) -> None:
         """Remove the store: its files may be read-only."""
         subprocess.run(["/bin/rm", "-rf", str(self._folder)], check=True, timeout=60)
-
-
-def trial_options(context: str, **more: str | Sequence[str]) -> dict[str, object]:
-    """Return the options of a trial."""
-    return {"context": context, **more}
