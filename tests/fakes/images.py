@@ -25,7 +25,11 @@ __all__ = [
     "write_layout",
 ]
 
+_PIECE = 64 * 1024 * 1024
+
 
 def large_image(size: int, seed: int = 1) -> Image:
     """Return an image with a layer of ``size`` random bytes that no client compresses smaller."""
-    return busybox_image(Recipe(payload=random.Random(seed).randbytes(size), compressed=False))
+    chance = random.Random(seed)
+    pieces = (chance.randbytes(min(_PIECE, size - begin)) for begin in range(0, size, _PIECE))
+    return busybox_image(Recipe(payload=b"".join(pieces), compressed=False))
