@@ -273,13 +273,24 @@ class Images:
         return data
 
     async def _open_logged(self, repository: LoggedRepository, file: ImageFile) -> Reader:
-        try:
+        source = self._source
+        if source is None or not source.may_ask(repository.name):
             return await self._fetcher.open(file.artifact)
+        reader: Reader | None = None
+        try:
+            reader = await self._fetcher.open(file.artifact)
+            if reader.size:
+                # The first byte tells whether any peer has it; from then on others take over.
+                await reader.read(0, 1)
         except UnavailableError:
-            if self._source is None or not self._source.may_ask(repository.name):
-                raise
-            reader, _ = await self._source.open(repository.name, file.digest)
-            return reader
+            if reader is not None:
+                reader.close()
+            return (await source.open(repository.name, file.digest))[0]
+        except BaseException:
+            if reader is not None:
+                reader.close()
+            raise
+        return reader
 
     def _read(self, sha256: str) -> bytes:
         with self._store.lease(sha256) as path:
