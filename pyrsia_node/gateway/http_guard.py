@@ -15,10 +15,11 @@ from email.utils import formatdate
 from typing import Final, cast
 
 from uvicorn.config import Config
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from pyrsia_node.gateway.sendfile import send_file
+from pyrsia_node.transfer.asgi import WHOLE
 from pyrsia_node.transfer.body import SENDFILE
 
 _log = logging.getLogger("pyrsia.http")
@@ -164,10 +165,11 @@ class GuardedProtocol(HttpToolsProtocol):
             self._head_timer = None
         if self._refused:
             return
+        # ASGI says dictionaries; ours are calls, for applications that know them.
+        offered: dict[str, object] = {WHOLE: self._answer_whole}
         if self.scheme == "http":
-            # ASGI says dictionaries; ours is a call, for applications that know it.
-            offered = cast("dict[object, object]", self._send_file)
-            self.scope["extensions"] = {SENDFILE: offered}
+            offered[SENDFILE] = self._send_file
+        self.scope["extensions"] = cast("dict[str, dict[object, object]]", offered)
         super().on_headers_complete()
         self._body_bytes = 0
         self._watch_body()
@@ -217,6 +219,25 @@ class GuardedProtocol(HttpToolsProtocol):
             return 0
         cycle.expected_content_length -= sent
         return sent
+
+    def _answer_whole(self, status: int, lines: bytes, body: bytes) -> bool:
+        """Send an answer at once, as uvicorn does in two steps; False if it has to wait."""
+        cycle = self.cycle
+        assert not cycle.response_started
+        if self.flow.write_paused or cycle.disconnected:
+            return False
+        cycle.response_started = True
+        cycle.waiting_for_100_continue = False
+        parts = [STATUS_LINE[status]]
+        parts += [b"%b: %b\r\n" % field for field in cycle.default_headers]
+        parts += (lines, b"\r\n" if cycle.keep_alive else b"connection: close\r\n\r\n", body)
+        self.transport.write(b"".join(parts))
+        cycle.response_complete = True
+        cycle.message_event.set()
+        if not cycle.keep_alive:
+            self.transport.close()
+        cycle.on_response()
+        return True
 
     def _await_head(self) -> None:
         self._head_timer = self.loop.call_later(

@@ -2,8 +2,8 @@
 
 Single rows are read on the caller's thread: a look into the embedded database takes microseconds
 and never waits for a writer. Everything that writes, or reads a list, runs in a thread. Bytes of
-manifests are kept in memory by digest, which never goes stale; which digest a tag means is asked of
-the database each time, so several gateways on one database agree at once.
+manifests and small blobs are kept in memory by digest, which never goes stale; which digest a tag
+means is asked of the database each time, so several gateways on one database agree at once.
 
 Distribution specification 1.1; docs/design/registry.md.
 """
@@ -27,7 +27,7 @@ from pyrsia_node.registry.manifests import PushedManifest
 from pyrsia_node.registry.sessions import SessionPorts, WholeSession
 from pyrsia_node.registry.uploads import Uploads, in_thread
 
-MANIFEST_BYTES_KEPT: Final = 32 * 1024 * 1024
+SMALL_BYTES_KEPT: Final = 32 * 1024 * 1024
 
 
 class Registry:
@@ -38,7 +38,7 @@ class Registry:
         self._ports = ports
         self._db = ports.db
         self.uploads = Uploads(ports)
-        self._bytes = ManifestBytes()
+        self._bytes = SmallBytes()
 
     # ------------------------------------------------------------ single rows
 
@@ -50,19 +50,25 @@ class Registry:
         """Return what a tag or digest names, or None."""
         return self._db.manifest(repository, reference)
 
-    def blob(self, repository: str, digest: str) -> RepositoryBlob:
-        """Return a blob of a repository whose bytes are here.
+    def find_blob(self, repository: str, digest: str) -> RepositoryBlob | None:
+        """Return a blob of a repository; its manifests can be asked for as blobs, too."""
+        return self._db.blob(repository, digest) or self._as_blob(repository, digest)
 
-        Manifests count: they can be asked for as blobs, too.
+    async def small(self, blob: RepositoryBlob) -> bytes:
+        """Return all bytes of a small blob, as :meth:`bytes_of`; raises BlobUnknownError."""
+        try:
+            return await self._kept_bytes(blob.sha256, blob.digest)
+        except ManifestUnknownError as error:
+            raise BlobUnknownError(str(error)) from error
+
+    def check_there(self, blob: RepositoryBlob) -> None:
+        """Return if a blob's file is here.
 
         Raises:
-            BlobUnknownError: There is none.
+            BlobUnknownError: It was lost: a client that pushes it again repairs that.
         """
-        found = self._db.blob(repository, digest) or self._as_blob(repository, digest)
-        # A file that was lost is unknown, so that a client who pushes again repairs it.
-        if found is None or self._ports.store.stat(found.sha256) is None:
-            raise BlobUnknownError(f"{repository} has no blob {digest}")
-        return found
+        if self._ports.store.stat(blob.sha256) is None:
+            raise BlobUnknownError(f"the bytes of {blob.digest} are gone")
 
     async def hold(self, blob: RepositoryBlob) -> None:
         """Renew the grace of a blob that a client is about to be told it need not push.
@@ -88,21 +94,24 @@ class Registry:
 
     async def bytes_of(self, manifest: StoredManifest) -> bytes:
         """Return a manifest's exact bytes; raises ManifestUnknownError if they are gone."""
-        kept = self._bytes.get(manifest.sha256)
+        return await self._kept_bytes(manifest.sha256, manifest.digest)
+
+    async def _kept_bytes(self, sha256: str, digest: str) -> bytes:
+        kept = self._bytes.get(sha256)
         if kept is not None:
             return kept
-        data = await in_thread(self._read, manifest)
-        self._bytes.keep(manifest.sha256, data)
+        data = await in_thread(self._read, sha256, digest)
+        self._bytes.keep(sha256, data)
         return data
 
-    def _read(self, manifest: StoredManifest) -> bytes:
+    def _read(self, sha256: str, digest: str) -> bytes:
         try:
-            with self._ports.store.lease(manifest.sha256) as path:
+            with self._ports.store.lease(sha256) as path:
                 data = Path(path).read_bytes()
         except NotFoundError:
-            raise ManifestUnknownError(f"the bytes of {manifest.digest} are gone") from None
-        if hashlib.sha256(data).hexdigest() != manifest.sha256:
-            raise CorruptStateError(f"blob {manifest.sha256} was changed on the disk: run fsck")
+            raise ManifestUnknownError(f"the bytes of {digest} are gone") from None
+        if hashlib.sha256(data).hexdigest() != sha256:
+            raise CorruptStateError(f"blob {sha256} was changed on the disk: run fsck")
         return data
 
     # ------------------------------------------------------------ changes
@@ -199,10 +208,10 @@ class Registry:
         )
 
 
-class ManifestBytes:
-    """Manifests in memory by SHA-256, bounded; what was not asked for longest goes first."""
+class SmallBytes:
+    """Bytes in memory by SHA-256, bounded; what was not asked for longest goes first."""
 
-    def __init__(self, bytes_max: int = MANIFEST_BYTES_KEPT) -> None:
+    def __init__(self, bytes_max: int = SMALL_BYTES_KEPT) -> None:
         """Keep up to ``bytes_max`` bytes."""
         self._kept: OrderedDict[str, bytes] = OrderedDict()
         self._bytes_max = bytes_max

@@ -54,6 +54,8 @@ class Connections:
                 raise NotFoundError(f"{path} is missing")
             path.touch(mode=0o600)
         self._path = path
+        self.changes = 0
+        """Grows with every transaction: what was read under another number may be old."""
         self._lock = threading.Lock()
         self._idle: list[sqlite3.Connection] = []
         with self._told():
@@ -75,8 +77,13 @@ class Connections:
 
         Any exception, also one of the caller's, undoes all of it.
         """
-        with self._told(), self._lock, _transaction(self._writer):
-            yield self._writer
+        with self._told(), self._lock:
+            try:
+                with _transaction(self._writer):
+                    yield self._writer
+            finally:
+                # After the commit: who saw the number before it looks again.
+                self.changes += 1
 
     @contextlib.contextmanager
     def noting(self) -> Iterator[sqlite3.Connection]:

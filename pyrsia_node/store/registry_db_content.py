@@ -27,6 +27,9 @@ _BY_TAG: Final = (
     "SELECT digest, sha256, size, media, needs, subject, artifact_type, annotations"
     " FROM tagged_manifests WHERE repository = ? AND tag = ?"
 )
+_ROWS_KEPT: Final = 4096
+_NEEDS_KEPT: Final = 64
+"""Manifests with more parts are not kept in memory; few have a tenth of that."""
 
 
 class ContentTables:
@@ -35,6 +38,9 @@ class ContentTables:
     def __init__(self, connections: Connections) -> None:
         """Work on an open database."""
         self._db = connections
+        # This process alone writes, so a row that was read since its last write is still so.
+        self._blobs: dict[tuple[str, str], tuple[int, RepositoryBlob]] = {}
+        self._manifests: dict[tuple[str, str], tuple[int, StoredManifest]] = {}
 
     # ------------------------------------------------------------ blobs
 
@@ -71,9 +77,19 @@ class ContentTables:
 
     def blob(self, repository: str, digest: str) -> RepositoryBlob | None:
         """Return a blob that is part of the repository."""
+        key, changes = (repository, digest), self._db.changes
+        seen_at, known = self._blobs.get(key, (-1, None))
+        if seen_at == changes:
+            return known
         with self._db.reading() as db:
-            row = db.execute(_BLOB, (repository, digest)).fetchone()
-        return None if row is None else _blob(row)
+            row = db.execute(_BLOB, key).fetchone()
+        if row is None:
+            return None
+        found = _blob(row)
+        if len(self._blobs) >= _ROWS_KEPT:
+            self._blobs.clear()
+        self._blobs[key] = changes, found
+        return found
 
     def find_blob(self, digest: str) -> list[tuple[str, RepositoryBlob]]:
         """Return (repository, blob) of every repository that has it, for a mount."""
@@ -117,10 +133,21 @@ class ContentTables:
 
     def manifest(self, repository: str, reference: str) -> StoredManifest | None:
         """Return the manifest that a tag or digest names."""
+        key, changes = (repository, reference), self._db.changes
+        seen_at, known = self._manifests.get(key, (-1, None))
+        if seen_at == changes:
+            return known
         with self._db.reading() as db:
             query = BY_DIGEST if ":" in reference else _BY_TAG
-            row = db.execute(query, (repository, reference)).fetchone()
-        return None if row is None else manifest_of(row)
+            row = db.execute(query, key).fetchone()
+        if row is None:
+            return None
+        found = manifest_of(row)
+        if len(found.needs) <= _NEEDS_KEPT:
+            if len(self._manifests) >= _ROWS_KEPT:
+                self._manifests.clear()
+            self._manifests[key] = changes, found
+        return found
 
     def remove_manifest(self, repository: str, digest: str, *, actor: str, now_ms: int) -> bool:
         """Take a manifest and every tag on it away; tells whether it was there."""

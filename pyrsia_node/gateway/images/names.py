@@ -6,8 +6,9 @@ a name that the log or an upstream knows is read-only here, so that no push shad
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Final, Protocol
 
 from pyrsia_node.artifacts.images.found import FoundBlob, FoundManifest, LoggedChange
 from pyrsia_node.artifacts.reading import Reader
@@ -17,6 +18,9 @@ from pyrsia_node.model.oci import ImageName, OciDigest
 from pyrsia_node.registry.access import prefixes_of
 from pyrsia_node.registry.errors import ReadOnlyError, UnsupportedError
 from pyrsia_node.registry.service import Registry
+
+BELIEVED_SECONDS: Final = 0.02
+NAMES_KEPT: Final = 4096
 
 
 class NetworkImages(Protocol):
@@ -95,6 +99,7 @@ class Names:
         self._default_host = default_host
         self._local_prefixes = frozenset(local_prefixes)
         self._may_push = may_push
+        self._logged: dict[ImageName, tuple[float, bool]] = {}
 
     def target(self, route: Route) -> Target:
         """Return whom a request's name may belong to; raises RouteError if it is too long."""
@@ -104,8 +109,21 @@ class Names:
         return Target(image, None if route.host else route.repository)
 
     async def is_logged(self, target: Target) -> bool:
-        """Tell whether the log answers for the name."""
-        return target.image is not None and await self._images.logs(target.image)
+        """Tell whether the log answers for a name that is pulled, as of a moment ago.
+
+        Thousands of pulls a second need not look at the log's head each; a push does (``own``).
+        """
+        image = target.image
+        if image is None:
+            return False
+        now = asyncio.get_running_loop().time()
+        until, is_logged = self._logged.get(image, (now, False))
+        if until <= now:
+            is_logged = await self._images.logs(image)
+            if len(self._logged) >= NAMES_KEPT:
+                self._logged.clear()
+            self._logged[image] = now + BELIEVED_SECONDS, is_logged
+        return is_logged
 
     async def own(self, target: Target) -> str:
         """Return the name of a repository that may be changed here.

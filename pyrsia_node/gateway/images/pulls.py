@@ -12,7 +12,7 @@ from typing import Final
 
 from pyrsia_node.artifacts.images.found import OCTETS, FoundManifest
 from pyrsia_node.artifacts.reading import BlobReader, Reader
-from pyrsia_node.gateway.images.calls import Call, digest_of
+from pyrsia_node.gateway.images.calls import Call, Fields, digest_of
 from pyrsia_node.gateway.images.errors import VERSION_HEADER
 from pyrsia_node.gateway.images.names import Names, NetworkImages, Target
 from pyrsia_node.gateway.images.routes import RouteError
@@ -20,13 +20,19 @@ from pyrsia_node.gateway.negotiation import preferred
 from pyrsia_node.model.errors import InvalidInputError, NotFoundError
 from pyrsia_node.model.oci import OciDigest, check_tag, is_digest
 from pyrsia_node.ports import BlobStore
+from pyrsia_node.ports.registry import RepositoryBlob
 from pyrsia_node.registry.access import Action
 from pyrsia_node.registry.errors import BlobUnknownError, ManifestUnknownError
 from pyrsia_node.registry.service import Registry
+from pyrsia_node.transfer.asgi import answer_at_once
 from pyrsia_node.transfer.body import send_reader
 from pyrsia_node.transfer.conditions import matches_etag
 
 LOCAL: Final = "local"
+SMALL_BYTES_MAX: Final = 16 * 1024
+"""Blobs up to this size, configs above all, are answered from memory."""
+
+_CONDITIONS: Final = frozenset({b"range", b"if-none-match", b"if-range"})
 _ANY_JSON: Final = "application/json"
 _RANGE: Final = re.compile(r"\s*bytes=\s*(?P<first>[0-9]{1,18})-(?P<last>[0-9]{1,18})\s*")
 
@@ -63,9 +69,7 @@ class Pulls:
         ]
         for name, value in (*fields, *call.fields):
             headers.append((name.encode("ascii"), value.encode("latin-1")))
-        await call.send({"type": "http.response.start", "status": 200, "headers": headers})
-        body = b"" if call.scope["method"] == "HEAD" else data
-        await call.send({"type": "http.response.body", "body": body, "more_body": False})
+        await answer_at_once(call.scope, call.send, 200, headers, data)
 
     async def _find_manifest(
         self, call: Call, reference: str
@@ -121,20 +125,38 @@ class Pulls:
                 pass
             else:
                 return
-        if self._is_here(call, target):
-            assert target.local is not None
-            await self._send_local(call, target.local, digest)
+        local = target.local
+        if local is not None and (blob := self.registry.find_blob(local, str(digest))) is not None:
+            call.rights.check(Action.PULL, local)
+            await self._send_local(call, blob, digest)
             return
+        if self._is_here(call, target):
+            raise BlobUnknownError(f"{local} has no blob {digest}")
         self._check_upstream(call, target, is_logged=is_logged)
         await self._send_network(call, target, digest, upstream=True)
 
-    async def _send_local(self, call: Call, repository: str, digest: OciDigest) -> None:
-        blob = self.registry.blob(repository, str(digest))
-        reader: Reader = _Sized(blob.size)
-        if call.scope["method"] == "GET":
-            reader = BlobReader(self.store, blob.sha256)
-        else:
+    async def _send_local(self, call: Call, blob: RepositoryBlob, digest: OciDigest) -> None:
+        if call.scope["method"] == "HEAD":
+            self.registry.check_there(blob)
             await self.registry.hold(blob)
+            await self._send(call, _Sized(blob.size), digest, OCTETS, LOCAL)
+            return
+        if blob.size <= SMALL_BYTES_MAX and not _has_conditions(call):
+            data = await self.registry.small(blob)
+            fields = _blob_fields(call, digest, LOCAL)
+            fields += [
+                ("etag", f'"{digest}"'),
+                ("accept-ranges", "bytes"),
+                ("content-type", OCTETS),
+                ("content-length", str(len(data))),
+            ]
+            headers = [(name.encode(), value.encode("latin-1")) for name, value in fields]
+            await answer_at_once(call.scope, call.send, 200, headers, data)
+            return
+        try:
+            reader = BlobReader(self.store, blob.sha256)
+        except NotFoundError as error:
+            raise BlobUnknownError(f"the bytes of {digest} are gone") from error
         await self._send(call, reader, digest, OCTETS, LOCAL)
 
     async def _send_network(
@@ -154,13 +176,6 @@ class Pulls:
     async def _send(
         self, call: Call, reader: Reader, digest: OciDigest, media: str, vouched: str
     ) -> None:
-        fields = [
-            VERSION_HEADER,
-            ("docker-content-digest", str(digest)),
-            ("cache-control", "public, max-age=31536000, immutable"),
-            ("x-pyrsia-verified", vouched),
-            *call.fields,
-        ]
         try:
             await send_reader(
                 call.scope,
@@ -169,7 +184,7 @@ class Pulls:
                 reader,
                 etag=f'"{digest}"',
                 media=media,
-                headers=fields,
+                headers=_blob_fields(call, digest, vouched),
             )
         finally:
             reader.close()
@@ -199,6 +214,20 @@ def _accepts(accept: str, media: str) -> bool:
     if media in accept and ";" not in accept:
         return True
     return preferred(accept, (media, _ANY_JSON)) is not None
+
+
+def _blob_fields(call: Call, digest: OciDigest, vouched: str) -> Fields:
+    return [
+        VERSION_HEADER,
+        ("docker-content-digest", str(digest)),
+        ("cache-control", "public, max-age=31536000, immutable"),
+        ("x-pyrsia-verified", vouched),
+        *call.fields,
+    ]
+
+
+def _has_conditions(call: Call) -> bool:
+    return any(name in _CONDITIONS for name, _ in call.scope["headers"])
 
 
 def _check_range(call: Call) -> None:
