@@ -93,7 +93,16 @@ def _plan(layout: Layout, config: Config, cgroups: tuple[Path, ...]) -> Plan:
     children = [_child(layout, name, environment) for name in ("core", "gateway")]
     if config.build.enabled:
         uid = worker_uid(config)
-        children.append(worker_spec(layout, config.build, environment, uid=uid, cgroups=cgroups))
+        children.append(
+            worker_spec(
+                layout,
+                config.build,
+                environment,
+                uid=uid,
+                cgroups=cgroups,
+                upstreams=config.docker.upstreams,
+            )
+        )
     return Plan(
         children=children,
         stop_order=STOP_ORDER,

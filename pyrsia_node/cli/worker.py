@@ -8,6 +8,7 @@ directory, its own folder only. docs/design/threat-model.md names the tests.
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import pwd
 import shutil
@@ -24,6 +25,7 @@ from pyrsia_node.model.errors import InvalidInputError, NotFoundError
 from pyrsia_node.schema.config import Config
 from pyrsia_node.schema.layout import Layout
 from pyrsia_node.schema.sections import WORKER_UID_DEFAULT, BuildSection
+from pyrsia_node.schema.upstreams import RegistryUpstream
 
 _PASSED_ON: Final = (
     "PIP_CERT",
@@ -80,6 +82,7 @@ def worker_spec(
     *,
     uid: int | None,
     cgroups: tuple[Path, ...] = (),
+    upstreams: tuple[RegistryUpstream, ...] = (),
 ) -> ChildSpec:
     """Return how to start the worker of the node in ``layout``, an absolute path.
 
@@ -89,6 +92,7 @@ def worker_spec(
         environment: ours, of which little is passed on.
         uid: as :func:`worker_uid` says.
         cgroups: groups to join first.
+        upstreams: registries that it may fetch images from; ``*`` is none that it can be told.
 
     Raises:
         NotFoundError: bubblewrap is not installed.
@@ -97,7 +101,17 @@ def worker_spec(
     worker += ["--work", str(layout.build_jobs), "--parallel", str(build.parallel)]
     worker += ["--memory-mib", str(build.memory_bytes_max // _MIB)]
     worker += ["--seconds", str(build.seconds_max)]
-    return isolated_spec(layout, worker, environment, uid=uid, cgroups=cgroups)
+    for upstream in upstreams:
+        if upstream.url:
+            option = "--private-registry" if upstream.allow_private else "--registry"
+            worker += [option, f"{upstream.host}={upstream.url}"]
+    spec = isolated_spec(layout, worker, environment, uid=uid, cgroups=cgroups)
+    if uid is None:
+        return spec  # Nobody here may give out user ids: then it builds packages alone.
+    # Only root can make the user namespace that builds of images need; the worker inherits it.
+    ids = Path(buildpipelines.__path__[0]) / "sandbox" / "ids.py"
+    prefix = [sys.executable, "-I", "-S", str(ids), "--uid", str(uid), "--"]
+    return dataclasses.replace(spec, command=[*prefix, *spec.command])
 
 
 def isolated_spec(

@@ -28,6 +28,7 @@ from pyrsia_node.model.errors import InvalidInputError
 from pyrsia_node.schema.config import Config
 from pyrsia_node.schema.layout import Layout
 from pyrsia_node.schema.sections import WORKER_UID_DEFAULT, BuildSection, NodeSection
+from pyrsia_node.schema.upstreams import RegistryUpstream
 
 ORDINARY_UID = 64001
 # The user of the node and of its worker. Everybody can run the node of an ordinary user; only
@@ -180,6 +181,41 @@ def test_worker_is_told_its_folder_and_its_limits(tmp_path: Path) -> None:
         *("--socket", f"{tmp_path}/build/worker.sock", "--work", f"{tmp_path}/build/jobs"),
         *("--parallel", "3", "--memory-mib", "256", "--seconds", "60"),
     ]
+
+
+def test_worker_is_told_the_registries_of_images_and_which_may_be_private(tmp_path: Path) -> None:
+    upstreams = (
+        RegistryUpstream("registry.example", "https://registry.example"),
+        RegistryUpstream("own.example", "http://10.0.0.1:5000", allow_private=True),
+        RegistryUpstream("*", ""),
+    )
+    spec = worker_spec(Layout(tmp_path), BuildSection(), {}, uid=None, upstreams=upstreams)
+    assert spec.command[-4:] == [
+        *("--registry", "registry.example=https://registry.example"),
+        *("--private-registry", "own.example=http://10.0.0.1:5000"),
+    ]
+
+
+def test_worker_of_root_inherits_user_ids_for_images_and_no_right(tmp_path: Path) -> None:
+    """The namespace is the build user's own to enter, and he stays without any capability."""
+    ordinary = worker_spec(Layout(tmp_path), BuildSection(), {}, uid=None)
+    assert not any(word.endswith("ids.py") for word in ordinary.command)
+    if os.geteuid() != 0:
+        return  # Nobody but root can give ids out, so there is nothing more to see.
+    program = (
+        "import os; from buildpipelines.sandbox import ids;"
+        "caps = [l.split()[1] for l in open('/proc/self/status') if l.startswith('CapBnd')];"
+        "print(ids.inherited() is not None, os.getuid(), *caps)"
+    )
+    layout = Layout(tmp_path)
+    tmp_path.chmod(0o755)
+    prepare_build_folder(layout, WORKER_UID_DEFAULT)
+    spec = worker_spec(layout, BuildSection(), {}, uid=WORKER_UID_DEFAULT)
+    command = [*spec.command[: spec.command.index("-m")], "-c", program]
+    done = subprocess.run(
+        command, env=spec.environment, cwd="/", capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split() == ["True", str(WORKER_UID_DEFAULT), "0" * 16]
 
 
 def test_worker_reaches_its_folder_below_one_that_is_closed_to_it(
