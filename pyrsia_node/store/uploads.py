@@ -36,6 +36,8 @@ class _Progress:
 
     def __init__(self) -> None:
         self.is_open = False
+        self.is_over = False
+        """Whether there is no such upload any more."""
         self.is_entered = False
         """Whether the file's name is durable."""
         self.hashed = 0
@@ -139,19 +141,24 @@ class FileBlobUploads:
         """
         with self._taken(name) as (path, handle, progress):
             sha256 = _check(path, handle, progress, digest)
+            os.fchmod(handle, 0o444)
             # The store syncs the bytes before its rename makes them a blob. No piece hashes:
             # peers do not get local content.
             info = self._store.adopt_pieces(str(path), sha256, b"", local=True)
-        with self._lock:
-            self._progress.pop(name, None)
-        return info
+            progress.is_over = True
+            return info
 
     def cancel(self, name: str) -> None:
         """Drop an upload; absent is no error. Who is writing to it can not commit it any more."""
-        if _NAME.fullmatch(name):
-            (self._folder / name).unlink(missing_ok=True)
+        if not _NAME.fullmatch(name):
+            return
+        (self._folder / name).unlink(missing_ok=True)
         with self._lock:
-            self._progress.pop(name, None)
+            progress = self._progress.get(name)
+            if progress is not None and not progress.is_open:
+                del self._progress[name]
+            elif progress is not None:
+                progress.is_over = True
 
     def names(self, *, before_ms: int) -> list[str]:
         """Return every upload not written to since, for garbage collection."""
@@ -172,26 +179,35 @@ class FileBlobUploads:
     @contextlib.contextmanager
     def _taken(self, name: str) -> Iterator[tuple[Path, int, _Progress]]:
         """Take an upload for one request alone, and open its file."""
-        path = self._folder / name
         # The name comes from a client: nothing but what ``begin`` makes may become a path.
         if not _NAME.fullmatch(name):
             raise NotFoundError(f"there is no upload {name!r:.40}")
+        path = self._folder / name
+        progress = self._take(name)
         try:
-            handle = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
-        except OSError as error:
-            raise NotFoundError(f"there is no upload {name}") from error
-        try:
-            with self._lock:
-                progress = self._progress.setdefault(name, _Progress())
-                if progress.is_open:
-                    raise UnavailableError(f"another request is writing to upload {name}")
-                progress.is_open = True
+            # Opened only by who has taken the name: a commit renames the file into the store, and
+            # a descriptor that somebody else had opened before would be one of a blob.
+            handle = _open_file(path, progress)
             try:
                 yield path, handle, progress
             finally:
-                progress.is_open = False
+                os.close(handle)
         finally:
-            os.close(handle)
+            self._give_back(name, progress)
+
+    def _take(self, name: str) -> _Progress:
+        with self._lock:
+            progress = self._progress.setdefault(name, _Progress())
+            if progress.is_open:
+                raise UnavailableError(f"another request is writing to upload {name}")
+            progress.is_open = True
+            return progress
+
+    def _give_back(self, name: str, progress: _Progress) -> None:
+        with self._lock:
+            progress.is_open = False
+            if progress.is_over and self._progress.get(name) is progress:
+                del self._progress[name]
 
 
 class _Writer:
@@ -234,6 +250,14 @@ class _Writer:
             self._failed = unavailable(error, str(self._path))
             raise self._failed from error
         self._progress.settle()
+
+
+def _open_file(path: Path, progress: _Progress) -> int:
+    try:
+        return os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError as error:
+        progress.is_over = True
+        raise NotFoundError(f"there is no upload {path.name}") from error
 
 
 def _empty() -> hashlib._Hash:

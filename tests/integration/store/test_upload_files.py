@@ -7,10 +7,13 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from pyrsia_node.model.errors import NotFoundError, UnavailableError
 from pyrsia_node.store.blobs import FileBlobStore
 from pyrsia_node.store.uploads import FileBlobUploads
 
@@ -67,6 +70,80 @@ def test_link_in_place_of_an_upload_is_not_followed(tmp_path: Path) -> None:
     with pytest.raises(Exception, match="there is no upload"), uploads.open(name):
         pass
     assert secret.read_bytes() == b"secret"
+
+
+def test_commit_is_refused_while_somebody_has_just_opened_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Else a rename would make a blob of a file that another request can still write to.
+    uploads = _open(tmp_path)
+    name = _written(uploads, b"told")
+    opened, go_on = threading.Event(), threading.Event()
+    real_open = os.open
+
+    def open_slowly(path: Any, flags: int, mode: int = 0o777) -> int:
+        handle = real_open(path, flags, mode)
+        if threading.current_thread().name == "late":
+            opened.set()
+            go_on.wait(5)
+        return handle
+
+    def write_late() -> None:
+        with uploads.open(name, offset=0) as writer:
+            writer.append(b"evil")
+
+    monkeypatch.setattr(os, "open", open_slowly)
+    late = threading.Thread(target=write_late, name="late")
+    late.start()
+    opened.wait(5)
+    with pytest.raises(UnavailableError):
+        uploads.commit(name, _digest(b"told"))
+    go_on.set()
+    late.join()
+    assert list((tmp_path / "blobs" / "local").iterdir()) == []
+    info = uploads.commit(name, _digest(b"evil"))
+    assert Path(tmp_path, "blobs", "local", info.sha256[:2], info.sha256).read_bytes() == b"evil"
+
+
+def test_nobody_opens_a_file_that_becomes_a_blob(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    uploads = _open(tmp_path)
+    name = _written(uploads, b"told")
+    refused: list[str] = []
+    real_rename = Path.rename
+
+    def write() -> None:
+        try:
+            with uploads.open(name, offset=0) as second:
+                second.append(b"evil")
+        except (NotFoundError, UnavailableError) as error:
+            refused.append(type(error).__name__)
+
+    def rename_beside_a_rival(self: Path, target: Path) -> Path:
+        write()
+        moved = real_rename(self, target)
+        write()
+        return moved
+
+    monkeypatch.setattr(Path, "rename", rename_beside_a_rival)
+    info = uploads.commit(name, _digest(b"told"))
+    write()
+    assert refused == ["UnavailableError", "UnavailableError", "NotFoundError"]
+    blob = tmp_path / "blobs" / "local" / info.sha256[:2] / info.sha256
+    assert blob.read_bytes() == b"told"
+    assert blob.stat().st_mode & 0o222 == 0
+
+
+def _written(uploads: FileBlobUploads, data: bytes) -> str:
+    name = uploads.begin()
+    with uploads.open(name) as writer:
+        writer.append(data)
+    return name
+
+
+def _digest(data: bytes) -> str:
+    return f"sha256:{hashlib.sha256(data).hexdigest()}"
 
 
 _WRITE_AND_DIE = """
