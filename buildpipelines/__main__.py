@@ -2,7 +2,8 @@
 
 ``trial NAME==VERSION`` prints the result as JSON and progress on standard error; ``rebuild FILE``
 replays such a result (``-`` for standard input); ``survey NAME==VERSION …`` does both for many
-releases and prints a table. Exit status: 0 built, 1 not built, 2 bad arguments.
+releases and prints a table; ``docker IMAGE --context …`` does it for an image.
+Exit status: 0 built, 1 not built, 2 bad arguments.
 """
 
 from __future__ import annotations
@@ -15,9 +16,12 @@ import sys
 from pathlib import Path
 
 from buildpipelines.errors import BuildFailure, FormatError
+from buildpipelines.image_survey import rebuild_image
 from buildpipelines.spec.messages import (
+    BuildResult,
     JobFailure,
     JobStatus,
+    RecipeValue,
     TrialParams,
     parse_result,
 )
@@ -49,7 +53,13 @@ def _parser() -> argparse.ArgumentParser:
     rebuild.add_argument("result", help="file with the trial's JSON, or -")
     many = commands.add_parser("survey", help="try many releases and print a table")
     many.add_argument("releases", nargs="+", help="NAME==VERSION")
-    for command in (trial, rebuild, many):
+    image = commands.add_parser("docker", help="rebuild an image twice and print a table")
+    image.add_argument("image", help="HOST/REPOSITORY:TAG or HOST/REPOSITORY@sha256:DIGEST")
+    image.add_argument("--context", required=True, help="HOST/REPOSITORY@sha256:DIGEST")
+    image.add_argument("--dockerfile", help="its path inside the context (default: Dockerfile)")
+    image.add_argument("--target", help="stage to end with (default: the last)")
+    image.add_argument("--build-arg", action="append", default=[], metavar="NAME=VALUE")
+    for command in (trial, rebuild, many, image):
         command.add_argument("--work", type=Path, default=Path(".cache/buildpipelines"))
         command.add_argument("--index-url", help="upstream index (default: pip's)")
         add_build_options(command)
@@ -63,6 +73,12 @@ async def _run(arguments: argparse.Namespace) -> int:
             sys.stdout.write(f"{row.markdown()}\n")
             sys.stdout.flush()
         return 0
+    if arguments.command == "docker":
+        found = await rebuild_image(
+            arguments.image, _image_options(arguments), build_options(arguments)
+        )
+        sys.stdout.writelines(f"{line}\n" for line in found.lines())
+        return 0 if isinstance(found.rebuild, BuildResult) else 1
     seconds = int(arguments.seconds)
     async with running(build_options(arguments)) as service:
         if arguments.command == "trial":
@@ -79,6 +95,16 @@ async def _run(arguments: argparse.Namespace) -> int:
         return 1
     sys.stdout.write(json.dumps(status.result.document(), indent=1, sort_keys=True) + "\n")
     return 0
+
+
+def _image_options(arguments: argparse.Namespace) -> dict[str, RecipeValue]:
+    options: dict[str, RecipeValue] = {"context": arguments.context}
+    for key in ("dockerfile", "target"):
+        if getattr(arguments, key) is not None:
+            options[key] = getattr(arguments, key)
+    if arguments.build_arg:
+        options["args"] = tuple(arguments.build_arg)
+    return options
 
 
 def _read(name: str) -> dict[str, object]:

@@ -82,11 +82,11 @@ async def survey(releases: Sequence[str], options: Options) -> AsyncIterator[Row
             job = f"release-{number}"
             seconds = int(options.limits.seconds)
             one.trial(TrialParams(job, "pypi", name, version, seconds))
-            trial = await _result(one, job)
+            trial = await job_result(one, job)
             rebuild = None
             if isinstance(trial, BuildResult):
                 other.rebuild(replay_of(trial, job, seconds))
-                rebuild = await _result(other, job)
+                rebuild = await job_result(other, job)
                 await other.jobs.forget(job)
             await one.jobs.forget(job)
             yield Row(release, trial, rebuild)
@@ -105,7 +105,8 @@ def replay_of(result: BuildResult, job: str, seconds_max: int) -> RebuildParams:
     )
 
 
-async def _result(service: Service, job: str) -> BuildResult | JobFailure:
+async def job_result(service: Service, job: str) -> BuildResult | JobFailure:
+    """Return what a job ended with, once it has."""
     while True:
         result = service.jobs.status(job).result
         if result is not None:
