@@ -241,6 +241,7 @@ def _daemon(
     address: Path,
     more: Mapping[str, str] | None = None,
 ) -> Iterator[int]:
+    assert os.geteuid() == 0, "container engines run as root only; so do the tests that need them"
     environment = {"PATH": _SEARCH_PATH, "HOME": str(folder), "TMPDIR": str(folder)} | dict(
         more or {}
     )

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import http.client
+import logging
 import os
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -20,6 +21,7 @@ from tests.fakes.image_node import ImageNode, image_node
 from tests.fakes.images import digest_of, large_image, write_layout
 
 pytestmark = [pytest.mark.nightly, pytest.mark.timeout(900)]
+_log = logging.getLogger(__name__)
 MIB = 1024 * 1024
 TEN_GB = 10_000_000_000
 GROWTH_MAX = 150_000_000
@@ -58,9 +60,7 @@ def blocks(size: int) -> Iterator[bytes]:
         yield block[: min(MIB, size - begin)]
 
 
-def test_ten_gigabytes_in_and_out_leave_the_memory_level(
-    own: ImageNode, record_property: Callable[[str, object], None]
-) -> None:
+def test_ten_gigabytes_in_and_out_leave_the_memory_level(own: ImageNode) -> None:
     httpx.get(f"{own.url}/v2/").raise_for_status()
     began = httpx.post(f"{own.url}/v2/large/one/blobs/uploads/")
     place = urlsplit(began.headers["Location"]).path
@@ -84,7 +84,7 @@ def test_ten_gigabytes_in_and_out_leave_the_memory_level(
     answer.read()
     assert answer.status == 201
     connection.close()
-    record_property("memory_growth_of_push_bytes", pushing.growth)
+    _log.info("pushing took %d bytes of memory", pushing.growth)
     assert pushing.growth < GROWTH_MAX
 
     pulling = Peak(own.pid)
@@ -94,7 +94,7 @@ def test_ten_gigabytes_in_and_out_leave_the_memory_level(
         for data in stream.iter_raw(MIB):
             again.update(data)
     assert f"sha256:{again.hexdigest()}" == digest
-    record_property("memory_growth_of_pull_bytes", pulling.growth)
+    _log.info("pulling took %d bytes of memory", pulling.growth)
     assert pulling.growth < GROWTH_MAX
 
 
@@ -136,7 +136,7 @@ def test_a_kill_in_the_middle_of_a_chunk_costs_that_chunk_at_most(own: ImageNode
     done = httpx.put(f"{own.url}{place}", params={"digest": digest}, timeout=60)
     assert done.status_code == 201
     assert httpx.get(f"{own.url}/v2/large/two/blobs/{digest}", timeout=60).content == data
-    assert list(own.layout.uploads.rglob("*.part")) == []
+    assert list(own.layout.uploads.iterdir()) == []
 
 
 def test_a_client_pushes_again_after_a_kill_and_the_image_is_whole(
