@@ -34,7 +34,12 @@ from pyrsia_node.builds.mirror_link import OnProgress
 from pyrsia_node.builds.records import BuildRecord, OwnItem
 from pyrsia_node.ledger.chain import RequestView
 from pyrsia_node.model.digest import Sha256
-from pyrsia_node.model.errors import InvalidInputError, UnavailableError, VerificationError
+from pyrsia_node.model.errors import (
+    InvalidInputError,
+    NotFoundError,
+    UnavailableError,
+    VerificationError,
+)
 from pyrsia_node.model.items import MOVED, BuiltItem, FailedItem
 from pyrsia_node.model.limits import CAUSE_LENGTH_MAX
 from pyrsia_node.model.purl import Purl
@@ -132,7 +137,7 @@ class Importer:
             _LOG.warning("import of %s is refused: %s", view.request.purl, error)
             return _failed(view.id, "REFUSED", "upstream")
         if isinstance(found, MirrorFailure):
-            return self._failure(view, found)
+            return self._failure(view, await self._seen_instead(params, found))
         return await self._own_item(view, found, has_tag=params.tag is not None)
 
     def _params(self, view: RequestView) -> MirrorParams:
@@ -143,6 +148,26 @@ class Importer:
             digest=str(pinned_digest(view.request.source)),
             tag=tag,
             platforms=platforms_of(view.request.recipe),
+        )
+
+    async def _seen_instead(self, params: MirrorParams, failure: MirrorFailure) -> MirrorFailure:
+        """Return why there is no result: an upstream whose tag has moved may lack the digest."""
+        if failure.outcome not in _PASSING or params.tag is None:
+            return failure
+        try:
+            look = await self._context.mirror.look(params.image, params.tag)
+        except (NotFoundError, UnavailableError):
+            return failure
+        if look.digest == params.digest:
+            return failure
+        return failure.model_copy(
+            update={
+                "outcome": MOVED,
+                "cause": "tag moved",
+                "detail": f"the tag is {look.digest}; {failure.detail}",
+                "moved": look.digest,
+                "seen_ms": look.seen_ms,
+            }
         )
 
     def _failure(self, view: RequestView, failure: MirrorFailure) -> OwnItem:

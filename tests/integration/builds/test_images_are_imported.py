@@ -235,6 +235,19 @@ async def test_member_whose_tag_moved_says_to_what(
     assert own.document is None
 
 
+async def test_member_whose_upstream_has_another_image_and_lacks_the_wanted_one_says_so_at_once(
+    tmp_path: Path, autojump_clock: MockClock
+) -> None:
+    site = site_with(tmp_path)
+    wanted = await opened(site)
+    failure = MirrorFailure(outcome="SOURCE_UNAVAILABLE", cause="no manifest", detail="404")
+    site.gateway.upstream.images[site.gateway.upstream.tags[ALPINE, TAG]] = failure
+    new = put(site, "new")
+    async with rebuilding(site):
+        own = await answer(site, wanted, within_s=5)
+    assert (own.item["outcome"], own.item["moved"]) == ("MOVED", new)
+
+
 async def test_member_whose_upstream_is_down_tries_for_a_while_and_then_says_so(
     tmp_path: Path, autojump_clock: MockClock
 ) -> None:
