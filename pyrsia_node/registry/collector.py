@@ -22,14 +22,8 @@ from typing import Final
 
 from pyrsia_node.model.errors import UnavailableError
 from pyrsia_node.ports import BlobStore, Clock
-from pyrsia_node.ports.registry import (
-    BlobCensus,
-    BlobUploads,
-    Proxied,
-    RegistryDb,
-    RepositoryBlob,
-    Standing,
-)
+from pyrsia_node.ports.registry import Proxied, RegistryDb, RepositoryBlob
+from pyrsia_node.ports.registry_blobs import BlobCensus, BlobUploads, Standing
 from pyrsia_node.schema.collection import DIGESTS_NAMED_MAX, CollectionReport, Stage
 
 LEAST_GRACE_MS: Final = 5_000

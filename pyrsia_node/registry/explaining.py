@@ -8,7 +8,8 @@ from typing import Final
 
 from pyrsia_node.model.oci import OciDigest
 from pyrsia_node.ports import Clock
-from pyrsia_node.ports.registry import Reason, RegistryDb, Standing
+from pyrsia_node.ports.registry import Reason, RegistryDb
+from pyrsia_node.ports.registry_blobs import Standing
 from pyrsia_node.registry.collector import CollectedPorts, CollectionPolicy
 from pyrsia_node.schema.collection import Explanation, KeptBecause
 

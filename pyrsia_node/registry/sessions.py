@@ -18,14 +18,8 @@ from typing import Final, Protocol
 
 from pyrsia_node.model.errors import NotFoundError, UnavailableError, VerificationError
 from pyrsia_node.ports import BlobInfo, BlobStore, Clock
-from pyrsia_node.ports.registry import (
-    BlobUploads,
-    QuotaExceededError,
-    RegistryDb,
-    RepositoryBlob,
-    Upload,
-    UploadWriter,
-)
+from pyrsia_node.ports.registry import QuotaExceededError, RegistryDb, RepositoryBlob, Upload
+from pyrsia_node.ports.registry_blobs import BlobUploads, UploadWriter
 from pyrsia_node.registry.errors import DigestMismatchError, OutOfOrderError, UploadUnknownError
 
 DURABLE_BYTES: Final = 32 * 1024 * 1024

@@ -28,7 +28,7 @@ from pathlib import Path
 
 from pyrsia_node.model.errors import NotFoundError, UnavailableError, VerificationError
 from pyrsia_node.ports import BlobInfo
-from pyrsia_node.ports.registry import Standing
+from pyrsia_node.ports.registry_blobs import Standing
 from pyrsia_node.store.blob_files import (
     BlobFiles,
     check_digest,

@@ -22,7 +22,7 @@ from typing import Final
 from pyrsia_node.model.errors import NotFoundError, UnavailableError, VerificationError
 from pyrsia_node.model.oci import OciDigest
 from pyrsia_node.ports import BlobInfo, BlobStore
-from pyrsia_node.ports.registry import UploadWriter
+from pyrsia_node.ports.registry_blobs import UploadWriter
 from pyrsia_node.store.blob_files import sync_file, unavailable
 from pyrsia_node.store.files import sync_directory
 

@@ -16,7 +16,7 @@ from pyrsia_node.model.errors import (
     VerificationError,
 )
 from pyrsia_node.ports import BlobStore
-from pyrsia_node.ports.registry import BlobUploads
+from pyrsia_node.ports.registry_blobs import BlobUploads
 from pyrsia_node.store.blobs import FileBlobStore
 from pyrsia_node.store.uploads import FileBlobUploads
 from tests.fakes.memory_blobs import MemoryBlobStore

@@ -11,14 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pyrsia_node.ports import BlobStore
-from pyrsia_node.ports.registry import (
-    BlobCensus,
-    BlobUploads,
-    Proxied,
-    RegistryDb,
-    RepositoryBlob,
-    StoredManifest,
-)
+from pyrsia_node.ports.registry import Proxied, RegistryDb, RepositoryBlob, StoredManifest
+from pyrsia_node.ports.registry_blobs import BlobCensus, BlobUploads
 from pyrsia_node.registry.collector import (
     CollectedPorts,
     CollectionPolicy,

@@ -15,7 +15,7 @@ from pyrsia_node.model.errors import (
     VerificationError,
 )
 from pyrsia_node.ports import PIECE_SIZE_BYTES, BlobInfo
-from pyrsia_node.ports.registry import Standing
+from pyrsia_node.ports.registry_blobs import Standing
 from pyrsia_node.store.pieces import piece_hash, piece_root
 
 

@@ -30,10 +30,10 @@ from pyrsia_node.ports.registry import (
     StoredManifest,
     TagChange,
     Upload,
-    UploadWriter,
     UpstreamTag,
     User,
 )
+from pyrsia_node.ports.registry_blobs import UploadWriter
 
 
 @dataclass

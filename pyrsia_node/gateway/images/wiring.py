@@ -13,7 +13,8 @@ from pyrsia_node.gateway.images.pulls import Pulls
 from pyrsia_node.gateway.images.pushes import Pushes
 from pyrsia_node.gateway.images.token_endpoint import TokenEndpoint
 from pyrsia_node.ports import BlobStore, Clock
-from pyrsia_node.ports.registry import BlobUploads, RegistryDb
+from pyrsia_node.ports.registry import RegistryDb
+from pyrsia_node.ports.registry_blobs import BlobUploads
 from pyrsia_node.registry.access import anonymous_mode
 from pyrsia_node.registry.accounts import Accounts
 from pyrsia_node.registry.passwords import PasswordChecker
@@ -72,7 +73,7 @@ def open_registry(
     )
     mode = anonymous_mode(config.registry.anonymous, config.http.host)
     accounts = Accounts(db, mode, clock.monotonic_s)
-    gate, token = _make_door(accounts, token_key, clock)
+    gate, token = _make_door(accounts, token_key, clock, config.http.public_url)
     app = ImagesApp(
         Pulls(names, images, registry, store),
         Pushes(names, registry),
@@ -84,9 +85,9 @@ def open_registry(
 
 
 def _make_door(
-    accounts: Accounts, token_key: bytes, clock: Clock
+    accounts: Accounts, token_key: bytes, clock: Clock, public_url: str
 ) -> tuple[AccessGate, TokenEndpoint]:
     signer = TokenSigner(token_key)
     passwords = PasswordChecker(clock.monotonic_s)
-    gate = AccessGate(accounts, passwords, signer, clock.now_ms)
+    gate = AccessGate(accounts, passwords, signer, clock.now_ms, public_url)
     return gate, TokenEndpoint(gate, accounts, signer, clock.now_ms)
