@@ -161,6 +161,17 @@ def test_anonymous_client_is_told_where_to_log_in(tmp_path: Path) -> None:
     story(tmp_path, act)
 
 
+def test_client_behind_a_proxy_is_sent_to_the_public_address(tmp_path: Path) -> None:
+    async def act(door: Door) -> None:
+        public = "https://registry.example"
+        signer, checker = TokenSigner(b"k" * 32), PasswordChecker(lambda: 0.0, CHEAP)
+        gate = AccessGate(door.accounts, checker, signer, door.now_ms, public)
+        refused = refusal(await gate.identify(_scope("GET", [])), Action.PULL, "team/app")
+        assert f'realm="{public}/v2/token"' in refused.headers[0][1]
+
+    story(tmp_path, act)
+
+
 def test_refusal_does_not_tell_whether_something_private_exists(tmp_path: Path) -> None:
     async def act(door: Door) -> None:
         rights = await door.rights()
