@@ -20,7 +20,7 @@ from pyrsia_node.ports.registry_blobs import BlobUploads
 from pyrsia_node.store.blobs import FileBlobStore
 from pyrsia_node.store.uploads import FileBlobUploads
 from tests.fakes.memory_blobs import MemoryBlobStore
-from tests.fakes.memory_registry import MemoryBlobUploads
+from tests.fakes.memory_uploads import MemoryBlobUploads
 
 Opened = tuple[BlobUploads, BlobStore]
 

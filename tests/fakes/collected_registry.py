@@ -24,7 +24,8 @@ from pyrsia_node.store.blobs import FileBlobStore
 from pyrsia_node.store.registry_db import SqliteRegistryDb
 from pyrsia_node.store.uploads import FileBlobUploads
 from tests.fakes.memory_blobs import MemoryBlobStore
-from tests.fakes.memory_registry import MemoryBlobUploads, MemoryRegistryDb
+from tests.fakes.memory_registry import MemoryRegistryDb
+from tests.fakes.memory_uploads import MemoryBlobUploads
 
 MINUTE_MS = 60_000
 DAY_MS = 86_400_000

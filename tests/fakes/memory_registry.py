@@ -8,17 +8,11 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import hashlib
-import secrets
 import threading
-import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 
-from pyrsia_node.model.errors import NotFoundError, UnavailableError, VerificationError
-from pyrsia_node.model.oci import OciDigest
-from pyrsia_node.ports import BlobInfo, BlobStore
+from pyrsia_node.model.errors import NotFoundError, UnavailableError
 from pyrsia_node.ports.registry import (
     ImmutableTagError,
     InUseError,
@@ -33,7 +27,6 @@ from pyrsia_node.ports.registry import (
     UpstreamTag,
     User,
 )
-from pyrsia_node.ports.registry_blobs import UploadWriter
 
 
 @dataclass
@@ -82,6 +75,9 @@ class MemoryRegistryDb:
                     del state.repositories[name]
             self._now = state
 
+    def _found(self, repository: str) -> _Repository:
+        return self._now.repositories.get(repository, _Repository())
+
     # ---------------------------------------------------------------- blobs
 
     def claim(self, sha256: str, *, now_ms: int) -> None:
@@ -111,7 +107,7 @@ class MemoryRegistryDb:
             return blob
 
     def blob(self, repository: str, digest: str) -> RepositoryBlob | None:
-        found = self._now.repositories.get(repository, _Repository())
+        found = self._found(repository)
         if digest not in found.links:
             return None
         return replace(found.links[digest][0], is_needed=bool(found.needing(digest)))
@@ -162,7 +158,7 @@ class MemoryRegistryDb:
                 _note(state, repository, change)
 
     def manifest(self, repository: str, reference: str) -> StoredManifest | None:
-        found = self._now.repositories.get(repository, _Repository())
+        found = self._found(repository)
         return found.manifests.get(found.tags.get(reference, reference))
 
     def remove_manifest(self, repository: str, digest: str, *, actor: str, now_ms: int) -> bool:
@@ -202,10 +198,10 @@ class MemoryRegistryDb:
         return _page(holding, after, limit)
 
     def tags(self, repository: str, *, after: str, limit: int) -> list[str]:
-        return _page(self._now.repositories.get(repository, _Repository()).tags, after, limit)
+        return _page(self._found(repository).tags, after, limit)
 
     def referrers(self, repository: str, subject: str) -> list[StoredManifest]:
-        found = self._now.repositories.get(repository, _Repository()).manifests
+        found = self._found(repository).manifests
         return [found[digest] for digest in sorted(found) if found[digest].subject == subject]
 
     def tag_history(
@@ -356,8 +352,7 @@ class MemoryRegistryDb:
 
     def rows(self, *, after: str, limit: int) -> list[RepositoryBlob]:
         state = self._now
-        named = {sha256 for found in state.repositories.values() for sha256 in _bytes_of(found)}
-        page = _page({*named, *state.proxied}, after, limit)
+        page = _page({*_held(state), *state.proxied}, after, limit)
         return [RepositoryBlob(f"sha256:{name}", name, state.bytes[name].size) for name in page]
 
     def reasons(self, digest: str) -> list[Reason]:
@@ -444,19 +439,13 @@ def _check_quota(state: _State, repository: str) -> None:
 
 
 def _usage(state: _State, prefix: str) -> int:
-    held = {
-        sha256
-        for name, found in state.repositories.items()
-        if _is_under(name, prefix)
-        for sha256 in _bytes_of(found)
-    }
-    return sum(state.bytes[sha256].size for sha256 in held)
+    return sum(state.bytes[sha256].size for sha256 in _held(state, prefix))
 
 
-def _bytes_of(found: _Repository) -> set[str]:
-    return {blob.sha256 for blob, _ in found.links.values()} | {
-        manifest.sha256 for manifest in found.manifests.values()
-    }
+def _held(state: _State, prefix: str = "") -> set[str]:
+    found = [each for name, each in state.repositories.items() if _is_under(name, prefix)]
+    blobs = {blob.sha256 for each in found for blob, _ in each.links.values()}
+    return blobs | {manifest.sha256 for each in found for manifest in each.manifests.values()}
 
 
 def _note(state: _State, repository: str, change: TagChange) -> None:
@@ -507,92 +496,3 @@ def _reasons_of_name(state: _State, digest: str) -> list[Reason]:
             why.append(Reason("blob", name, digest, found.links[digest][1]))
         reasons += why
     return reasons
-
-
-# ---------------------------------------------------------------- uploads
-
-
-@dataclass
-class _Upload:
-    data: bytearray
-    touched_ms: int
-    is_open: bool = False
-
-
-class MemoryBlobUploads:
-    """Implements ``ports.registry.BlobUploads``; ``folder`` lends the store a path."""
-
-    def __init__(self, folder: Path, store: BlobStore) -> None:
-        self._folder = folder
-        self._store = store
-        self._uploads: dict[str, _Upload] = {}
-
-    def begin(self) -> str:
-        name = secrets.token_urlsafe(16)
-        self._uploads[name] = _Upload(bytearray(), _now_ms())
-        return name
-
-    @contextlib.contextmanager
-    def open(self, name: str, *, offset: int | None = None) -> Iterator[UploadWriter]:
-        upload = self._find(name)
-        if offset is not None and offset > len(upload.data):
-            raise NotFoundError(f"upload {name} has lost bytes")
-        if offset is not None:
-            del upload.data[offset:]
-        upload.is_open = True
-        try:
-            yield _MemoryWriter(upload)
-        finally:
-            upload.is_open = False
-
-    def check(self, name: str, digest: str) -> str:
-        data = self._find(name).data
-        wanted = OciDigest.parse(digest)
-        found = hashlib.new(wanted.algorithm, data).hexdigest()
-        if found != wanted.hex:
-            raise VerificationError(f"the upload hashes to {found}, not {digest}")
-        return hashlib.sha256(data).hexdigest()
-
-    def commit(self, name: str, digest: str) -> BlobInfo:
-        sha256 = self.check(name, digest)
-        path = self._folder / name
-        path.write_bytes(self._uploads.pop(name).data)
-        return self._store.adopt_pieces(str(path), sha256, b"", local=True)
-
-    def cancel(self, name: str) -> None:
-        self._uploads.pop(name, None)
-
-    def names(self, *, before_ms: int) -> list[str]:
-        return sorted(
-            name
-            for name, upload in self._uploads.items()
-            if upload.touched_ms < before_ms and not upload.is_open
-        )
-
-    def _find(self, name: str) -> _Upload:
-        upload = self._uploads.get(name)
-        if upload is None:
-            raise NotFoundError(f"there is no upload {name}")
-        if upload.is_open:
-            raise UnavailableError(f"another request is writing to upload {name}")
-        return upload
-
-
-class _MemoryWriter:
-    def __init__(self, upload: _Upload) -> None:
-        self._upload = upload
-
-    @property
-    def offset(self) -> int:
-        return len(self._upload.data)
-
-    def append(self, data: bytes | bytearray | memoryview) -> None:
-        self._upload.data += data
-        self._upload.touched_ms = _now_ms()
-
-    def sync(self) -> None:
-        pass
-
-
-def _now_ms() -> int:
-    return time.time_ns() // 1_000_000
