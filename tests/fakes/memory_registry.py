@@ -288,7 +288,7 @@ class MemoryRegistryDb:
                 state.proxied[each.sha256] = replace(each, size=before.size, used_ms=used_ms)
 
     def proxied(self, *, limit: int) -> list[Proxied]:
-        held = {sha256 for found in self._now.repositories.values() for sha256 in _bytes_of(found)}
+        held = _held(self._now)
         free = [each for each in self._now.proxied.values() if each.sha256 not in held]
         return sorted(free, key=lambda each: (each.used_ms, each.sha256))[:limit]
 
