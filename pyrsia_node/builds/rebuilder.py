@@ -50,8 +50,8 @@ RETRY_S: Final = 2.0
 """Pause before a rebuild that failed for a passing reason is tried again; doubles each time."""
 
 RETRY_MAX_S: Final = 60.0
-IMPORTS_MAX: Final = 2
-"""Images that are fetched at the same time."""
+IMPORTS_MAX: Final = {"S": 2, "M": 1, "L": 1}
+"""Images of each class that are fetched at the same time: small ones wait for no large one."""
 
 GRACE_MS: Final = 30_000
 """How long after its deadline a rebuild goes on: block time may be behind our clock."""
@@ -81,7 +81,7 @@ class Rebuilder:
         self._answered = answered
         self._limiter = trio.CapacityLimiter(context.parallel)
         # Fetching waits for the network: it neither waits for builds nor holds them up.
-        self._imports = trio.CapacityLimiter(IMPORTS_MAX)
+        self._imports = {each: trio.CapacityLimiter(number) for each, number in IMPORTS_MAX.items()}
         self._importer = Importer(context)
         self._running: dict[Sha256, RebuildProgress] = {}
 
@@ -146,7 +146,7 @@ class Rebuilder:
                 lock = None if is_import(view) else await self._lock(view)
                 if isinstance(lock, OwnItem):
                     return lock
-                async with self._imports if lock is None else self._limiter:
+                async with self._place(view):
                     if not self._is_open(view):
                         return None
                     if lock is None:
@@ -169,6 +169,9 @@ class Rebuilder:
         current = self._context.chain.request(view.id)
         # Who has left the set is not counted any more: its answer would be nobody's gain.
         return current is not None and current.is_open and self._context.is_member()
+
+    def _place(self, view: RequestView) -> trio.CapacityLimiter:
+        return self._imports[view.request.time_class] if is_import(view) else self._limiter
 
     async def _import(self, view: RequestView, progress: RebuildProgress) -> OwnItem:
         def on_progress(status: MirrorStatus) -> None:

@@ -45,6 +45,9 @@ UNTIL_MS: Final = 30 * 60 * 1000
 OPEN_MAX: Final = 500
 """Builds that may be under way or waiting at one sponsor."""
 
+OPEN_FORWARDED_MAX: Final = 400
+"""Of these, those that other nodes may have forwarded: the operator's own always find room."""
+
 OPEN_PER_NODE_MAX: Final = 50
 """Of these, those that one other node may have forwarded."""
 
@@ -53,7 +56,7 @@ PATIENCE_S: Final = 600.0
 """How long a wish waits for a worker, or a mempool, that is away or full."""
 
 IMPORTS_MAX: Final = 2
-"""Images that are fetched at the same time."""
+"""Images that are fetched at the same time for this node's user, and for other nodes."""
 
 IMPORT_TIMEOUT_S: Final = 6 * 3600.0
 
@@ -85,6 +88,7 @@ class Sponsor:
         self._limiter = trio.CapacityLimiter(context.parallel)
         # Fetching waits for the network: it neither waits for builds nor holds them up.
         self._imports = trio.CapacityLimiter(IMPORTS_MAX)
+        self._forwarded_imports = trio.CapacityLimiter(IMPORTS_MAX)
         self._importer = Importer(context)
 
     def accept(self, wanted: Wanted, *, forwarded_by: str) -> BuildRecord:
@@ -101,7 +105,9 @@ class Sponsor:
             if wanted.is_for(record):
                 return record
         theirs = sum(record.forwarded_by == forwarded_by for record in under_way)
-        if len(under_way) >= OPEN_MAX or (forwarded_by and theirs >= OPEN_PER_NODE_MAX):
+        forwarded = sum(bool(record.forwarded_by) for record in under_way)
+        is_full = forwarded_by and (theirs >= OPEN_PER_NODE_MAX or forwarded >= OPEN_FORWARDED_MAX)
+        if len(under_way) >= OPEN_MAX or is_full:
             raise UnavailableError(f"{len(under_way)} builds are under way; try again later")
         now = self._context.clock.now_ms()
         record = BuildRecord(
@@ -151,7 +157,7 @@ class Sponsor:
         deadline = trio.current_time() + PATIENCE_S
         try:
             is_image = Purl.parse(record.purl).type == "docker"
-            async with self._imports if is_image else self._limiter:
+            async with self._place(record, is_image=is_image):
                 while True:
                     try:
                         await (self._find(record) if is_image else self._try(record))
@@ -167,6 +173,12 @@ class Sponsor:
         except PyrsiaError as error:
             _LOG.warning("build %s of %s refused: %s", record.build_id, record.purl, error)
             self._save(record, "refused", "sponsor", str(error))
+
+    def _place(self, record: BuildRecord, *, is_image: bool) -> trio.CapacityLimiter:
+        """Return where a wish waits its turn: others' images are in nobody else's way."""
+        if not is_image:
+            return self._limiter
+        return self._forwarded_imports if record.forwarded_by else self._imports
 
     async def _try(self, record: BuildRecord) -> None:
         purl = Purl.parse(record.purl)

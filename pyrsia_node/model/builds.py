@@ -21,7 +21,7 @@ from pyrsia_node.model.documents import CLAIMS, Document
 from pyrsia_node.model.errors import InvalidInputError
 from pyrsia_node.model.fields import Fields
 from pyrsia_node.model.genesis import CLASSES
-from pyrsia_node.model.image_files import ROOT, named_digest, role_of
+from pyrsia_node.model.image_files import ROOT, context_name, named_digest, role_of
 from pyrsia_node.model.items import Item, parse_item
 from pyrsia_node.model.limits import BATCH_ITEMS_MAX, ENVIRONMENT_BYTES_MAX
 from pyrsia_node.model.members import parse_member_id
@@ -30,6 +30,12 @@ from pyrsia_node.model.purl import PURL_LENGTH_MAX, Purl
 
 IMAGE: Final = "image"
 """Kind of the source of a mirrored image: its root manifest."""
+
+CONTEXT: Final = "context"
+"""Kind of the source of a rebuilt image: the files that its build may read."""
+
+SDIST: Final = "sdist"
+"""Kind of the source of everything else: a source distribution."""
 
 RecipeValue = str | int | bool | tuple[str, ...]
 """A recipe field: text, integer, boolean or a list of texts."""
@@ -41,7 +47,7 @@ _TEXT_LENGTH_MAX: Final = 4_000
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """The file that a build starts from: an ``sdist``, or the root manifest of an ``image``."""
+    """The file that a build starts from, by ``kind``: SDIST, IMAGE or CONTEXT."""
 
     kind: str
     file: str
@@ -57,7 +63,7 @@ class Source:
         """Return the source that the object spells; raises InvalidInputError."""
         got = Fields(value, "build_request.source", _SOURCE_MEMBERS)
         return cls(
-            kind=got.one_of("kind", ("sdist", IMAGE)),
+            kind=got.one_of("kind", (CONTEXT, IMAGE, SDIST)),
             file=got.file_name("file"),
             sha256=got.sha256("sha256"),
             size=got.integer("size", low=0, high=INTEGER_MAX),
@@ -155,7 +161,7 @@ class BuildRequest:
             raise got.refused("purl", "names no version")
         source = Source.from_json(got.value("source"))
         claim = got.one_of("claim", CLAIMS)
-        _check_image_source(source, purl, claim)
+        _check_source(source, purl, claim)
         return cls(
             sponsor=parse_member_id(got, "sponsor"),
             purl=purl,
@@ -305,24 +311,34 @@ class AttestCommit:
         )
 
 
-def _check_image_source(source: Source, purl: Purl, claim: str) -> None:
-    """Check that exactly a mirrored image starts from its root manifest, called as one.
+def _check_source(source: Source, purl: Purl, claim: str) -> None:
+    """Check that a request starts from what its claim needs.
+
+    A tag moves by sightings alone: an image is rebuilt only as a digest.
 
     Raises:
         InvalidInputError: It does not, or the purl names another digest.
     """
-    is_image = purl.type == "docker" and claim == "mirrored"
-    if is_image != (source.kind == IMAGE):
+    kind = SDIST
+    if purl.type == "docker":
+        kind = IMAGE if claim == "mirrored" else CONTEXT
+    if source.kind != kind:
         raise InvalidInputError(
             f"build_request.source: kind {source.kind} does not fit a {claim} {purl.type} package"
         )
-    if not is_image:
-        return
+    if kind == IMAGE:
+        _check_root(source, purl)
+    elif kind == CONTEXT and not is_digest(purl.version or ""):
+        raise InvalidInputError(f"build_request: {purl} is rebuilt by its digest alone")
+    elif kind == CONTEXT and source.file != context_name(source.sha256):
+        raise InvalidInputError(f"build_request.source: {source.file} is not called as a context")
+
+
+def _check_root(source: Source, purl: Purl) -> None:
     digest = str(named_digest(source.file, source.sha256))
     if role_of(source.file) != ROOT:
         raise InvalidInputError(f"build_request.source: {source.file} is not the root of an image")
-    assert purl.version is not None
-    if is_digest(purl.version) and purl.version != digest:
+    if is_digest(purl.version or "") and purl.version != digest:
         raise InvalidInputError(f"build_request.source: {digest} is not what {purl} names")
 
 

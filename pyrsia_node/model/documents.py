@@ -232,7 +232,8 @@ class Document:
         )
         document._check_names(where)
         if purl.type == "docker":
-            check_image_files(document.files, version=purl.version)
+            published = {each.name: each.sha256 for each in document.contradicts}
+            check_image_files(document.files, version=purl.version, contradicted=published)
         document.encode()
         return document
 

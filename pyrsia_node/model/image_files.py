@@ -9,7 +9,7 @@ Specification: docs/spec/leaves.md, "Images"; reasons: docs/adr/0012-images-in-t
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final, Protocol, TypeVar
 
 from pyrsia_node.model.digest import Sha256
@@ -80,20 +80,31 @@ def named_digest(name: str, sha256: Sha256) -> OciDigest:
     return OciDigest("sha256", sha256)
 
 
-def check_image_files(files: Sequence[ImageFile], *, version: str | None) -> None:
+def check_image_files(
+    files: Sequence[ImageFile], *, version: str | None, contradicted: Mapping[str, Sha256]
+) -> None:
     """Check what holds of every document about an image.
 
     Args:
         files: The entries of the document.
         version: The tag, or the digest that the root must then have.
+        contradicted: Files that the upstream publishes with other bytes than a rebuild, by name:
+            the root may be one of them, and the digest is then that of the published root.
 
     Raises:
         InvalidInputError: A name fits no file of an image; not exactly one root; another root.
     """
     digests = {each.name: str(named_digest(each.name, each.sha256)) for each in files}
-    root = digests[root_of(files).name]
+    name = root_of(files).name
+    published = contradicted.get(name)
+    root = digests[name] if published is None else f"sha256:{published}"
     if version is not None and is_digest(version) and root != version:
         raise InvalidInputError(f"the root is {root}, the image was named by {version}")
+
+
+def context_name(sha256: Sha256) -> str:
+    """Return what the context of a rebuilt image is called: the files that its build may read."""
+    return f"context-{sha256[:PREFIX_DIGITS]}.tar.gz"
 
 
 def _parsed(name: str) -> tuple[str, str]:

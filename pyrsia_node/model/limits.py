@@ -48,3 +48,6 @@ ATTEMPTS_MAX: Final = 3
 
 REASON_LENGTH_MAX: Final = 500
 """Characters of the reason in a statement about an entry."""
+
+SEEN_SLACK_MS: Final = 10 * 60_000
+"""How far ``seen`` of an item may lie before its request opened, or after the time of its block."""

@@ -75,6 +75,8 @@ class Upstream:
         tag_is = self.tags.get((wanted.image, wanted.tag or ""))
         if isinstance(found, Mirrored) and wanted.tag and tag_is != wanted.digest:
             found = moved_to(tag_is or "", self.now_ms())
+        if isinstance(found, Mirrored):
+            found = found.model_copy(update={"seen_ms": self.now_ms()})
         state = "done" if isinstance(found, Mirrored) else "running"
         return MirrorStatus(
             job=wanted.job,
@@ -99,7 +101,7 @@ def moved_to(digest_of_tag: str, seen_ms: int) -> MirrorFailure:
     )
 
 
-def mirrored(variant: str = "", *, size: int = 1_638, seen_ms: int = 1_000) -> Mirrored:
+def mirrored(variant: str = "", *, size: int = 1_638) -> Mirrored:
     """Return what a finished job found: the image of ``tests.strategies.image_bodies``."""
     document = image.document(variant)
     files = [
@@ -121,4 +123,4 @@ def mirrored(variant: str = "", *, size: int = 1_638, seen_ms: int = 1_000) -> M
         keywords=["linux/amd64"],
         base=["docker.io/library/scratch:1"],
     )
-    return Mirrored(files=files, facts=facts, seen_ms=seen_ms)
+    return Mirrored(files=files, facts=facts, seen_ms=0)

@@ -19,6 +19,7 @@ from pyrsia_node.model.digest import Sha256
 from pyrsia_node.model.documents import Document
 from pyrsia_node.model.errors import InvalidInputError
 from pyrsia_node.model.image_files import root_of
+from pyrsia_node.model.limits import SEEN_SLACK_MS
 from pyrsia_node.model.transactions import (
     BUILT,
     AttestBatch,
@@ -122,7 +123,7 @@ def _next_item(
     if record.is_sealed or item.salt:
         is_first = before is None
         sealing.check_opening(state, context, record, item, voter=voter, is_first=is_first)
-    _check_sighting(record, item)
+    _check_sighting(context, record, item)
     is_open = state.tally(item.request).state == records.OPEN
     if before is None:
         return _first_item(item, at, is_late=not is_open)
@@ -133,8 +134,10 @@ def _next_item(
     return _revised_item(record, before, item, at)
 
 
-def _check_sighting(record: RequestRecord, item: Item) -> None:
+def _check_sighting(context: BlockContext, record: RequestRecord, item: Item) -> None:
     """Check that who speaks of a tag says when it saw it, and nobody else speaks of sightings.
+
+    Members' clocks decide nothing, but a sighting of another year is none of this request.
 
     Raises:
         InvalidInputError: A sighting is missing, or is none.
@@ -148,6 +151,11 @@ def _check_sighting(record: RequestRecord, item: Item) -> None:
     elif not record.is_sighting:
         what = "MOVED is no answer" if has_moved else "nothing is seen"
         raise InvalidInputError(f"request {item.request} is about no tag: {what}")
+    elif not (record.opened_ms - SEEN_SLACK_MS <= item.seen_ms <= context.time_ms + SEEN_SLACK_MS):
+        raise InvalidInputError(
+            f"request {item.request}: the tag was seen at {item.seen_ms} ms, more than"
+            f" {SEEN_SLACK_MS} ms before it opened or after the block"
+        )
 
 
 def _first_item(item: Item, at: Position, *, is_late: bool) -> ItemRecord:

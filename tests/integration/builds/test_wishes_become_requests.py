@@ -215,8 +215,8 @@ async def test_a_sponsor_takes_a_bounded_number_of_wishes(
     assert len(site.records.all()) == 3
 
 
-def wish_of(site: BuildSite, number: int) -> tuple[PeerId, bytes]:
-    other = site.local.members[1]
+def wish_of(site: BuildSite, number: int, *, member: int = 1) -> tuple[PeerId, bytes]:
+    other = site.local.members[member]
     wish = encode_wish(
         Wish(Purl.pypi("six", f"1.{number}"), "S", other.id),
         network_id=site.local.network_id,
@@ -237,6 +237,21 @@ async def test_one_node_cannot_take_every_place_of_a_sponsor(
     with pytest.raises(UnavailableError):
         await site.peers.handlers["build"](*wish_of(site, 3))
     await builds.start(SIX, "S")  # this node's own user is not kept out
+
+
+async def test_other_nodes_together_cannot_take_every_place_of_a_sponsor(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Identities cost nothing: the bound for one of them bounds nobody who has many."""
+    monkeypatch.setattr(sponsoring, "OPEN_FORWARDED_MAX", 3)
+    site = BuildSite(tmp_path)
+    builds = service(site)
+    for number in range(3):
+        peer, wish = wish_of(site, number, member=1 + number % 3)
+        await site.peers.handlers["build"](peer, wish)
+    with pytest.raises(UnavailableError):
+        await site.peers.handlers["build"](*wish_of(site, 3, member=2))
+    await builds.start(SIX, "S")
 
 
 async def test_a_node_that_is_not_on_the_list_is_refused_by_name(tmp_path: Path) -> None:

@@ -317,6 +317,11 @@ FINAL: dict[str, Make] = {
     "about a tag: a BUILT item says when it was seen": lambda s: [
         make.batch(ME, 1, make.built(s.runner.open(image.request(ME)), image.document()))
     ],
+    "before it opened or after the block": lambda s: [
+        make.batch(
+            ME, 1, dataclasses.replace(image.seen(s.runner.open(image.request(ME))), seen_ms=0)
+        )
+    ],
     "is about no tag: MOVED is no answer": lambda s: [make.batch(ME, 1, image.moved(s.open()))],
     "the roots of the own build changed": lambda s: said(
         s, make.built(NOWHERE), late=lambda req: make.built(req, own="other")

@@ -11,6 +11,7 @@ from pyrsia_node.ledger.machine.execute import Execution
 from pyrsia_node.model.digest import Sha256
 from pyrsia_node.model.errors import InvalidInputError
 from pyrsia_node.model.leaves import Accepted, Cause, Failed
+from pyrsia_node.model.limits import SEEN_SLACK_MS
 from tests.fakes.block_runner import BlockRunner
 from tests.strategies import build_bodies as make
 from tests.strategies import image_bodies as image
@@ -116,6 +117,25 @@ def test_who_says_what_a_tag_is_says_when_it_was_seen(runner: BlockRunner) -> No
     with pytest.raises(InvalidInputError, match="about a tag: a BUILT item says when"):
         runner.run(make.batch(runner.members[0], 1, unseen))
     runner.run(make.batch(runner.members[0], 1, make.failed(req, "SOURCE_UNAVAILABLE", "down")))
+
+
+@pytest.mark.parametrize(("is_after", "past"), [(False, 0), (False, 1), (True, 0), (True, 1)])
+def test_sighting_is_of_the_time_of_its_request(
+    runner: BlockRunner, *, is_after: bool, past: int
+) -> None:
+    """Ten minutes of a wrong clock are borne; another year is no sighting of this request."""
+    req = runner.open(image.request(runner.members[0]))
+    opened_ms = runner.time_ms
+    latest_ms = opened_ms + 1_000 + SEEN_SLACK_MS + past
+    seen_ms = latest_ms if is_after else opened_ms - SEEN_SLACK_MS - past
+    items = (image.seen(req), image.moved(req))
+    for item in (dataclasses.replace(each, seen_ms=seen_ms) for each in items):
+        batch = make.batch(runner.members[0], 1, item)
+        if past:
+            with pytest.raises(InvalidInputError, match="the tag was seen at"):
+                runner.run(batch)
+        else:
+            runner.trial(batch)
 
 
 def test_image_asked_for_by_digest_has_nothing_to_see(runner: BlockRunner) -> None:

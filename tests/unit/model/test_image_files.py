@@ -6,7 +6,7 @@ import dataclasses
 
 import pytest
 
-from pyrsia_node.model.documents import Document
+from pyrsia_node.model.documents import Contradiction, Document
 from pyrsia_node.model.errors import InvalidInputError
 from pyrsia_node.model.image_files import file_name, named_digest, role_of, root_of
 from pyrsia_node.model.items import parse_item
@@ -137,6 +137,57 @@ def source(**change: object) -> BuildRequest:
 def test_request_for_a_mirrored_image_starts_from_its_root(body: BuildRequest, why: str) -> None:
     with pytest.raises(InvalidInputError, match=why):
         BuildRequest.from_json(body.to_json())
+
+
+CONTEXT = dataclasses.replace(
+    REQUEST,
+    purl=image.by_digest(),
+    claim="rebuilt",
+    source=Source("context", f"context-{SHA256[:16]}.tar.gz", SHA256, 10),
+)
+
+
+def test_image_is_rebuilt_from_a_context_as_a_digest() -> None:
+    assert BuildRequest.from_json(CONTEXT.to_json()) == CONTEXT
+
+
+@pytest.mark.parametrize(
+    ("body", "why"),
+    [
+        (dataclasses.replace(CONTEXT, purl=image.PURL), "is rebuilt by its digest alone"),
+        (dataclasses.replace(CONTEXT, claim="mirrored"), "kind context does not fit a mirrored"),
+        (dataclasses.replace(CONTEXT, purl=SIX), "kind context does not fit a rebuilt pypi"),
+        (
+            dataclasses.replace(
+                CONTEXT, source=Source("context", f"context-{SHA256[:16]}.zip", SHA256, 10)
+            ),
+            "is not called as a context",
+        ),
+        (
+            dataclasses.replace(
+                CONTEXT, source=Source("sdist", "alpine-3.20.tar.gz", SHA256, 10), purl=image.PURL
+            ),
+            "kind sdist does not fit a rebuilt docker",
+        ),
+    ],
+)
+def test_no_rebuild_moves_a_tag(body: BuildRequest, why: str) -> None:
+    with pytest.raises(InvalidInputError, match=why):
+        BuildRequest.from_json(body.to_json())
+
+
+def test_root_of_a_rebuild_that_contradicts_the_published_one_names_it() -> None:
+    own = dataclasses.replace(
+        image.file("root", image.root("own")), claim="rebuilt", origin="built"
+    )
+    files = tuple(sorted((own, *DOCUMENT.files[:-1]), key=lambda each: each.name))
+    contradiction = Contradiction(own.name, image.root())
+    document = dataclasses.replace(
+        DOCUMENT, purl=image.by_digest(), files=files, contradicts=(contradiction,)
+    )
+    assert Document.from_json(document.to_json()) == document
+    with pytest.raises(InvalidInputError, match="the root is sha256:"):
+        Document.from_json(dataclasses.replace(document, contradicts=()).to_json())
 
 
 def test_request_by_sha512_names_its_root_by_it() -> None:
