@@ -22,6 +22,8 @@ from buildpipelines.spec.messages import (
     RebuildParams,
     RecipeValue,
 )
+from pyrsia_node.builds.composition import compose, files_to_store
+from pyrsia_node.schema.links import Stored
 from tests.fakes.images import Recipe, busybox_image
 from tests.fakes.registries import DebianRegistry, debian_registry
 from tests.hostile.image_builds import (
@@ -209,6 +211,8 @@ def test_image_of_another_context_contradicts_and_every_difference_is_named(
     assert root.name == f"root-{root.sha256[:16]}", "what differs is called by its own digest"
     assert f"sha256:{root.upstream_sha256}" == digest
     assert "config.config.User: '34' in the build, '33' published" in config.differences
+    document = compose(result, stored(result)).document
+    assert (root.name, digest) in [(c.name, f"sha256:{c.sha256}") for c in document.contradicts]
     lines = [line for file in parts["layer"] for line in file.differences]
     assert "srv/tool: mode: 0711 in the build, 0755 published" in lines
 
@@ -290,6 +294,27 @@ def test_step_of_a_dockerfile_has_no_right_that_a_package_build_lacks(
     assert isinstance(result, JobFailure), result
     assert "STEP 4/4: RUN false" in result.detail, result.detail
     assert 'building at STEP "RUN false"' in result.detail, result.detail
+
+
+def stored(result: BuildResult) -> dict[str, Stored]:
+    """What a gateway says of the files of a result."""
+    found = {}
+    for path, sha256, _ in files_to_store(result):
+        data = Path(path).read_bytes()
+        assert hashlib.sha256(data).hexdigest() == sha256
+        found[sha256] = Stored(sha256=sha256, size=len(data), pieces=sha256)
+    return found
+
+
+def test_document_of_a_rebuilt_image_names_the_upstreams_bytes(
+    recorded: tuple[BuildResult, str],
+) -> None:
+    result, digest = recorded
+    composed = compose(result, stored(result))
+    root = next(file for file in composed.document.files if file.name.startswith("root-"))
+    assert (f"sha256:{root.sha256}", root.claim, root.origin) == (digest, "rebuilt", "upstream")
+    assert composed.level == 2
+    assert composed.document.contradicts == ()
 
 
 def test_registry_that_the_operator_did_not_name_is_never_asked(worker: Worker) -> None:
