@@ -5,6 +5,7 @@ Errors are the node's own error tree again, so that exit codes mean the same eve
 
 from __future__ import annotations
 
+import contextlib
 import ssl
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,11 +16,16 @@ from pydantic import ValidationError
 
 from pyrsia_cli.settings import Settings
 from pyrsia_node.model.errors import InvalidInputError, PyrsiaError, UnavailableError
+from pyrsia_node.schema.distribution import DistributionErrors
 from pyrsia_node.schema.fields import Answer
 from pyrsia_node.schema.http import ErrorAnswer
 from pyrsia_node.schema.links import error_of
 
 TIMEOUT_S: Final = 30.0
+_ERRORS_SHOWN: Final = 8
+_KINDS: Final = {404: "not_found"} | dict.fromkeys((400, 401, 403, 405, 413), "invalid")
+"""What a status of the distribution interface means; others are worth another try."""
+
 _AnswerT = TypeVar("_AnswerT", bound=Answer)
 
 
@@ -61,6 +67,19 @@ class NodeApi:
         """Return the bytes that GET ``path`` gives; raises as ``get``."""
         return self._send("GET", path).content
 
+    def get_page(self, path: str) -> tuple[object, str]:
+        """Return what GET ``path`` gives, and the path of the next page, "" at the last.
+
+        Raises:
+            PyrsiaError: as ``get``.
+        """
+        response = self._send("GET", path)
+        following = response.links.get("next", {}).get("url", "")
+        if following:
+            # Another node's address would be asked with what is meant for this one.
+            following = httpx.URL(response.url).join(following).raw_path.decode("ascii")
+        return self._json(response), following
+
     def post(self, path: str, kind: type[_AnswerT], body: Mapping[str, object]) -> _AnswerT:
         """Return the answer to POST ``path``, made with the admin token; raises as ``get``."""
         headers = {"Authorization": f"Bearer {self._token()}"}
@@ -97,11 +116,15 @@ class NodeApi:
             raise _error_in(response)
         return response
 
-    def _read(self, response: httpx.Response, kind: type[_AnswerT]) -> _AnswerT:
+    def _json(self, response: httpx.Response) -> object:
         try:
-            value = response.json()
+            value: object = response.json()
         except ValueError as error:
             raise UnavailableError(f"{response.url}: the answer is not JSON") from error
+        return value
+
+    def _read(self, response: httpx.Response, kind: type[_AnswerT]) -> _AnswerT:
+        value = self._json(response)
         if not isinstance(value, dict):
             raise UnavailableError(f"{response.url}: the answer is not a JSON object")
         return kind.parse(value)
@@ -124,8 +147,11 @@ def _trusted(settings: Settings) -> ssl.SSLContext | bool:
 
 
 def _error_in(response: httpx.Response) -> PyrsiaError:
-    try:
+    with contextlib.suppress(ValidationError):
         answer = ErrorAnswer.model_validate_json(response.content)
-    except ValidationError:
-        return UnavailableError(f"{response.url} answered {response.status_code}")
-    return error_of(answer.error.kind, answer.error.message)
+        return error_of(answer.error.kind, answer.error.message)
+    with contextlib.suppress(ValidationError):
+        errors = DistributionErrors.model_validate_json(response.content).errors
+        text = "; ".join(f"{each.message} ({each.code})" for each in errors[:_ERRORS_SHOWN])
+        return error_of(_KINDS.get(response.status_code, "unavailable"), text)
+    return UnavailableError(f"{response.url} answered {response.status_code}")

@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from pyrsia_cli.api import NodeApi
 from pyrsia_node.model.errors import InvalidInputError, UnavailableError
-from pyrsia_node.model.oci import ImageName, is_host, parse_name, split_reference
+from pyrsia_node.model.oci import (
+    ImageName,
+    check_repository,
+    is_host,
+    parse_name,
+    split_reference,
+)
 from pyrsia_node.model.purl import Purl
 from pyrsia_node.schema.http import NodeStatus
 from pyrsia_node.schema.links import Status
@@ -35,3 +41,20 @@ def _image(api: NodeApi, name: str) -> ImageName:
     if not default_host:
         raise InvalidInputError(f"{name} names no registry: write HOST/{name}")
     return parse_name(name, default_host=default_host)
+
+
+def image_path(text: str) -> tuple[str, str | None]:
+    """Return where a node's ``/v2`` has the image that people name, and the tag if they name one.
+
+    A name without a registry is left as it is: the node knows its own repositories.
+
+    Raises:
+        InvalidInputError: The text is no image, or names a digest.
+    """
+    name, tag, digest = split_reference(text)
+    if digest is not None:
+        raise InvalidInputError(f"{text} names a digest, and a digest has no tags")
+    first, slash, _ = name.partition("/")
+    if slash and is_host(first):
+        return f"/v2/f/{parse_name(name, default_host=first)}", tag
+    return f"/v2/{check_repository(name)}", tag

@@ -26,6 +26,7 @@ from pyrsia_cli.commands import (
     search,
     shells,
     statements,
+    tags,
     trust,
     validating,
     watch,
@@ -88,6 +89,7 @@ for command in (
     networks.devnet,
     trust.trust,
     registry.registry,
+    tags.tags,
     collecting.gc,
     validating.validate,
 ):
