@@ -1,7 +1,8 @@
 """The application on the client port: who may speak to it, and which service answers.
 
 Checks ``Host`` and ``Origin`` first: a page in a browser can make any name resolve to this port
-(DNS rebinding), and no page of another site has business here. Then routes by the first segment;
+(DNS rebinding), and no page of another site has business here: not one of another port of this
+machine either. Then routes by the first segment;
 each service owns what follows.
 """
 
@@ -39,7 +40,8 @@ _HOST: Final = re.compile(
 )
 NO_PAGES: Final = CorsPolicy(())
 NO_LIMITS: Final[BodyLimits] = MappingProxyType({})
-_ORIGIN: Final = re.compile(r"https?://(?P<host>[^/@]+)/?")
+_SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS"})
+_ELSEWHERE: Final = frozenset({"cross-site", "same-site"})
 _LENGTH: Final = re.compile(r"[0-9]{1,18}")
 _log = logging.getLogger("pyrsia.gateway")
 
@@ -47,25 +49,39 @@ _log = logging.getLogger("pyrsia.gateway")
 class HostCheck:
     """Which names a client may call this node by."""
 
-    def __init__(self, names: frozenset[str], origins: CorsPolicy = NO_PAGES) -> None:
+    def __init__(
+        self,
+        names: frozenset[str],
+        origins: CorsPolicy = NO_PAGES,
+        public_url: str = "",
+    ) -> None:
         """Accept ``names`` (lower case), ``localhost``, and any address written as numbers.
 
         A number cannot be rebound: only names can be made to point elsewhere. Pages of ``origins``
-        may call by these names, too.
+        may call by these names, and pages of ``public_url``, where a proxy stands before the node.
         """
         self._names = names | {"localhost"}
         self._origins = origins
+        self._public = public_url.lower()
 
-    def admits(self, host: str | None, origin: str | None) -> bool:
-        """Tell whether a request with these headers may be answered."""
+    def admits(self, scope: Scope) -> bool:
+        """Tell whether a request may be answered, by its ``Host`` and where its page came from."""
+        host, origin = header(scope, b"host"), header(scope, b"origin")
         if host is None or not self._is_ours(host):
             return False
-        return origin is None or self.is_own_origin(origin) or self._origins.admits(origin)
+        if origin is not None:
+            return self.is_own_origin(scope) or self._origins.admits(origin)
+        # Browsers name the origin of whatever changes something; one that did not still says this.
+        return scope["method"] in _SAFE or header(scope, b"sec-fetch-site") not in _ELSEWHERE
 
-    def is_own_origin(self, origin: str) -> bool:
-        """Tell whether a page of this origin came from a host that this node may be."""
-        match = _ORIGIN.fullmatch(origin)
-        return match is not None and self._is_ours(match["host"])
+    def is_own_origin(self, scope: Scope) -> bool:
+        """Tell whether a request's page came from this very port: scheme, host and port agree.
+
+        A page of another port, or of any address written as numbers, is somebody else's.
+        """
+        origin = (header(scope, b"origin") or "").lower()
+        own = f"{scope.get('scheme', 'http')}://{header(scope, b'host')}".lower()
+        return origin in {own, self._public} - {""}
 
     def _is_ours(self, host: str) -> bool:
         match = _HOST.fullmatch(host)
@@ -100,7 +116,7 @@ class GatewayApp:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
         assert scope["type"] == "http"
-        if not self._hosts.admits(header(scope, b"host"), header(scope, b"origin")):
+        if not self._hosts.admits(scope):
             await answer_text(
                 scope, send, 403, "this node is not to be reached by that name (Host or Origin)"
             )

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final
+from urllib.parse import urlsplit
 
 from pyrsia_node.gateway.app import BodyLimits, GatewayApp, HostCheck
 from pyrsia_node.gateway.client_tls import ClientTls
@@ -17,7 +18,7 @@ from pyrsia_node.schema.config import Config
 from pyrsia_node.schema.layout import Layout
 from pyrsia_node.transfer.asgi import App
 
-BODY_LIMITS: Final[BodyLimits] = MappingProxyType({b"v2": None, b"validate-image": 1024 * 1024})
+BODY_LIMITS: Final[BodyLimits] = MappingProxyType({b"v2": None, b"validate-image": 4 * 1024 * 1024})
 """The registry takes layers of any size; an admission review carries a whole workload."""
 
 _log = logging.getLogger("pyrsia.gateway")
@@ -48,7 +49,9 @@ def make_client_front(
     policy = CorsPolicy(config.http.cors_origins)
     names = {config.http.host, config.node.label, socket.gethostname()}
     known = frozenset(name.lower() for name in names) | (tls.names if tls else frozenset())
-    hosts = HostCheck(known, policy)
+    if config.http.public_url:
+        known |= {urlsplit(config.http.public_url).hostname or ""}
+    hosts = HostCheck(known, policy, config.http.public_url)
     app: App = GatewayApp(hosts, services, fallback, BODY_LIMITS)
     if policy:
         app = CorsApp(policy, hosts.is_own_origin, app)

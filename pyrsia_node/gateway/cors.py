@@ -61,7 +61,7 @@ class CorsPolicy:
 class CorsApp:
     """Answers what browsers ask first, and adds to answers what they want to see."""
 
-    def __init__(self, policy: CorsPolicy, is_own: Callable[[str], bool], app: App) -> None:
+    def __init__(self, policy: CorsPolicy, is_own: Callable[[Scope], bool], app: App) -> None:
         """Wrap ``app``, which refuses origins that are neither the node's own nor listed.
 
         ``*`` takes nothing from pages of the node's own origins, which ``is_own`` tells.
@@ -80,7 +80,7 @@ class CorsApp:
             await self._preflight(scope, send, origin)
             return
         headers = self._headers(origin)
-        is_trusted = self._policy.names(origin) or self._is_own(origin)
+        is_trusted = self._policy.names(origin) or self._is_own(scope)
         if not is_trusted and not _may_be_asked_by_all(scope):
             text = "pages of this origin may read only: http.cors_origins does not name it"
             await answer_text(scope, send, 403, text, headers)

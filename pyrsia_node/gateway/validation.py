@@ -18,7 +18,7 @@ from fastapi import FastAPI, Query
 
 from pyrsia_node.artifacts.images.found import LogWord
 from pyrsia_node.gateway.errors import body_of
-from pyrsia_node.model.errors import InvalidInputError, UnavailableError, VerificationError
+from pyrsia_node.model.errors import InvalidInputError, PyrsiaError
 from pyrsia_node.model.oci import ImageName
 from pyrsia_node.registry.admission import (
     REVIEW_BYTES_MAX,
@@ -140,7 +140,7 @@ class Validator:
             return judge(rules, image, None)
         try:
             word = await self._ask_log(image.name, _reference(image.digest, image.version))
-        except (UnavailableError, VerificationError) as error:
+        except PyrsiaError as error:
             reason = f"the log cannot be asked just now: {error}"
             return Verdict(str(image), is_allowed=False, reason=reason)
         return judge(rules, image, word)
@@ -156,10 +156,17 @@ class Validator:
         except InvalidInputError as error:
             await answer(scope, send, 400, body_of(error), media=JSON)
             return
-        verdicts = [await self.judge(image) for image in review.images]
+        verdicts = await self._judge_all(review)
         _note(review, verdicts)
         body = json.dumps(review_answer(review, verdicts)).encode()
         await answer(scope, send, 200, body, media=JSON)
+
+    async def _judge_all(self, review: Review) -> list[Verdict]:
+        try:
+            return [await self.judge(image) for image in review.images]
+        except Exception:  # noqa: BLE001 - a cluster told to ignore failures would run what no answer denies
+            _log.exception("review %.80r could not be judged", review.uid)
+            return [Verdict("all images", is_allowed=False, reason="the node failed to judge them")]
 
 
 def open_validator(layout: Layout, config: Config, ask_log: AskLog) -> Validator:
@@ -188,9 +195,14 @@ def _reference(digest: object, version: str) -> str:
 
 
 def _note(review: Review, verdicts: list[Verdict]) -> None:
+    # Texts of the cluster's users: as literals, so that none forges a line of the log.
+    if review.problem:
+        _log.info("review %.80r denied: %.300r", review.uid, review.problem)
     for verdict in verdicts:
         if not verdict.is_allowed:
-            _log.info("review %s: %s denied: %s", review.uid, verdict.image, verdict.reason)
+            _log.info(
+                "review %.80r: %.300r denied: %.300r", review.uid, verdict.image, verdict.reason
+            )
 
 
 async def _body(receive: Receive) -> bytes:

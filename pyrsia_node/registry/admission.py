@@ -4,6 +4,9 @@
 image volumes, of a Pod or of the Pod template in a workload. On an update, what the old object ran
 already is not judged again: rules that changed meanwhile must not stop a running Pod from being
 relabelled or ended. Kinds that hold no Pod are let through: the Pods made of them come here, too.
+
+Clusters are often told to run everything when a webhook fails. So nothing that has a ``uid`` fails:
+whatever is wrong with the object is an answer that denies it.
 """
 
 from __future__ import annotations
@@ -16,7 +19,9 @@ from typing import Final
 from pyrsia_node.model.errors import InvalidInputError
 from pyrsia_node.registry.validation import Verdict
 
-REVIEW_BYTES_MAX: Final = 1024 * 1024
+REVIEW_BYTES_MAX: Final = 4 * 1024 * 1024
+"""A review of an update holds two objects, each of up to 1.5 MiB."""
+
 IMAGES_MAX: Final = 256
 """Different images of one review; no workload comes near it."""
 
@@ -47,19 +52,22 @@ _POD_SPEC: Final[Mapping[str, tuple[str, ...]]] = {
 
 @dataclass(frozen=True, slots=True)
 class Review:
-    """What is asked: may a request pass that would run ``images``?"""
+    """What is asked: may a request pass that would run ``images``?
+
+    ``problem`` says why it may not, whatever the images are; "" if nothing does.
+    """
 
     uid: str
     images: tuple[str, ...]
     warning: str = ""
+    problem: str = ""
 
 
 def parse_review(data: bytes) -> Review:
-    """Return what a cluster asks.
+    """Return what a cluster asks; an object that has not the form of its kind is a ``problem``.
 
     Raises:
-        InvalidInputError: It is no AdmissionReview of version 1, or an object in it has not the
-            form of its kind.
+        InvalidInputError: It is no AdmissionReview of version 1 with a ``uid``.
     """
     if len(data) > REVIEW_BYTES_MAX:
         raise InvalidInputError(f"the review is longer than {REVIEW_BYTES_MAX} bytes")
@@ -73,7 +81,10 @@ def parse_review(data: bytes) -> Review:
     uid = request.get("uid")
     if not isinstance(uid, str) or not 0 < len(uid) <= _UID_LENGTH_MAX:
         raise InvalidInputError("request.uid is no text of up to 128 characters")
-    return _review_of(uid, request)
+    try:
+        return _review_of(uid, request)
+    except InvalidInputError as error:
+        return Review(uid, (), problem=str(error))
 
 
 def _review_of(uid: str, request: Mapping[str, object]) -> Review:
@@ -109,7 +120,8 @@ def _images(subject: Mapping[str, object], path: Sequence[str]) -> Iterator[str]
 
 def review_answer(review: Review, verdicts: Sequence[Verdict]) -> dict[str, object]:
     """Return the AdmissionReview that answers; it never changes the object."""
-    denied = [f"{each.image}: {each.reason}" for each in verdicts if not each.is_allowed]
+    denied = [review.problem] if review.problem else []
+    denied += [f"{each.image}: {each.reason}" for each in verdicts if not each.is_allowed]
     response: dict[str, object] = {"uid": review.uid, "allowed": not denied}
     if denied:
         message = "; ".join(denied)[:_MESSAGE_LENGTH_MAX]

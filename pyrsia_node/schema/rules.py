@@ -115,11 +115,18 @@ def repository_prefixes() -> Rule:
     )
 
 
+def origin() -> Rule:
+    """Return the rule of a URL without a path, which may be left empty."""
+    return _text(
+        '"" or https://HOST[:PORT] or http://HOST[:PORT]', lambda v: v == "" or _is_origin(v)
+    )
+
+
 def origins() -> Rule:
     """Return the rule of web origins, "*" meaning any."""
     return _list(
         'a list of origins ("https://ui.example"), or ["*"] for any',
-        lambda v: v == "*" or (is_url(v, ("https", "http")) and v.count("/") == 2),
+        lambda v: v == "*" or _is_origin(v),
     )
 
 
@@ -175,6 +182,10 @@ def is_url(value: str, schemes: tuple[str, ...]) -> bool:
     if parts.scheme not in schemes or parts.query or parts.fragment or "?" in value or "#" in value:
         return False
     return parts.hostname is not None and is_host(parts.hostname) and port != 0
+
+
+def _is_origin(value: str) -> bool:
+    return is_url(value, ("https", "http")) and value.count("/") == 2
 
 
 def is_multiaddr(value: str, *, with_peer: bool) -> bool:

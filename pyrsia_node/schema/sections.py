@@ -57,6 +57,11 @@ class HttpSection:
         'PEM file with the certificate chain for clients; "" speaks plain HTTP.',
     )
     tls_key: str = _key("", rules.optional_path(), "PEM file with the certificate's key.")
+    public_url: str = _key(
+        "",
+        rules.origin(),
+        'How clients call the node where a proxy stands before it; "" is as they call it.',
+    )
     cors_origins: tuple[str, ...] = _key(
         (),
         rules.origins(),
@@ -207,6 +212,11 @@ class DockerSection:
     )
     requests_per_hour: int = _key(
         20, rules.integer(1, 1000), "Imports that pulls may ask for, in all."
+    )
+    import_bytes_max: int = _key(
+        16 * _GIB,
+        rules.integer(1024**2, rules.INTEGER_MAX, "bytes"),
+        "Images with more bytes in all are not imported; an authorized node keeps what it attests.",
     )
     serve_revoked: bool = _key(
         default=False, rule=rules.boolean(), about="Serve what the network withdrew or revoked."

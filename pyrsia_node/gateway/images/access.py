@@ -156,8 +156,18 @@ class AccessGate:
         passwords: PasswordChecker,
         signer: TokenSigner,
         now_ms: Callable[[], int],
+        public_url: str = "",
     ) -> None:
-        """Judge by these settings; ``now_ms`` is Unix time."""
+        """Judge by these settings.
+
+        Args:
+            accounts: Users and namespaces.
+            passwords: Checks passwords.
+            signer: Reads tokens.
+            now_ms: Unix time.
+            public_url: ``http.public_url``: where clients find the node, "" by their ``Host``.
+        """
+        self._public_url = public_url
         self._accounts = accounts
         self._passwords = passwords
         self._signer = signer
@@ -171,14 +181,14 @@ class AccessGate:
             UnavailableError: Too many clients log in just now, or the database is busy.
         """
         book = await self._accounts.book()
-        realm = realm_of(scope)
+        realm = self.realm_of(scope)
         authorization = header(scope, b"authorization")
         if not authorization:
             return Rights(book, realm)
         scheme, _, value = authorization.partition(" ")
         match scheme.lower():
             case "basic":
-                user = await self.log_in(book, *credentials_of(value, realm), realm)
+                user = await self.log_in(book, *credentials_of(value, realm), scope)
                 return Rights(book, realm, user, shows_credentials=True)
             case "bearer":
                 return self._by_token(book, realm, value.strip())
@@ -187,18 +197,28 @@ class AccessGate:
                     "Authorization is neither Basic nor Bearer", challenge=challenge(realm)
                 )
 
-    async def log_in(self, book: AccessBook, name: str, password: str, realm: str) -> User:
+    async def log_in(self, book: AccessBook, name: str, password: str, scope: Scope) -> User:
         """Return the account of that name, if the password is its own.
 
         Raises:
             AccessError: There is no such account, or it has another password: one text for both.
             UnavailableError: Too many clients log in just now.
         """
-        user = book.users.get(name)
-        if not await self._passwords.is_right(user, password):
-            raise AccessError("name or password is wrong", challenge=challenge(realm))
+        user, client = book.users.get(name), scope.get("client")
+        address = client[0] if client else ""
+        if not await self._passwords.is_right(name, password, user, address):
+            raise AccessError(
+                "name or password is wrong", challenge=challenge(self.realm_of(scope))
+            )
         assert user is not None
         return user
+
+    def realm_of(self, scope: Scope) -> str:
+        """Return where tokens are to be had: this node, by the name that the client calls it by."""
+        if self._public_url:
+            return f"{self._public_url}{TOKEN_PATH}"
+        host = header(scope, b"host") or "localhost"
+        return f"{scope.get('scheme', 'http')}://{host}{TOKEN_PATH}"
 
     def _by_token(self, book: AccessBook, realm: str, text: str) -> Rights:
         try:
@@ -241,12 +261,6 @@ def credentials_of(value: str, realm: str) -> tuple[str, str]:
     if not colon:
         raise AccessError("Basic credentials are malformed", challenge=challenge(realm))
     return name, password
-
-
-def realm_of(scope: Scope) -> str:
-    """Return where tokens are to be had: this node, by the name that the client called it by."""
-    host = header(scope, b"host") or "localhost"
-    return f"{scope.get('scheme', 'http')}://{host}{TOKEN_PATH}"
 
 
 def challenge(realm: str, scope: str = "", error: str = "") -> str:

@@ -22,7 +22,6 @@ from pyrsia_node.gateway.images.access import (
     AccessGate,
     challenge,
     credentials_of,
-    realm_of,
     user_of,
 )
 from pyrsia_node.model.errors import InvalidInputError, PyrsiaError
@@ -95,13 +94,13 @@ class TokenEndpoint:
         authorization = header(scope, b"authorization")
         if not authorization:
             return self._issue(None, wish)
-        realm = realm_of(scope)
+        realm = self._gate.realm_of(scope)
         scheme, _, value = authorization.partition(" ")
         if scheme.lower() != "basic":
             raise AccessError("a token is had for Basic credentials", challenge=challenge(realm))
         name, password = credentials_of(value, realm)
         book = await self._accounts.book()
-        return await self._issue_to(book, wish, self._gate.log_in(book, name, password, realm))
+        return await self._issue_to(book, wish, self._gate.log_in(book, name, password, scope))
 
     async def _by_form(
         self, scope: Scope, fields: Sequence[tuple[str, str]]
@@ -111,11 +110,11 @@ class TokenEndpoint:
         )
         _check_service(_one(fields, "service"))
         book = await self._accounts.book()
-        realm = realm_of(scope)
+        realm = self._gate.realm_of(scope)
         match _one(fields, "grant_type"):
             case "password":
                 name, password = _one(fields, "username"), _one(fields, "password")
-                login = self._gate.log_in(book, name, password, realm)
+                login = self._gate.log_in(book, name, password, scope)
             case "refresh_token":
                 login = self._refreshed(book, _one(fields, "refresh_token"), realm)
             case other:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from typing import Final
 
 from pyrsia_node.gateway.images.access import AccessGate
 from pyrsia_node.gateway.images.app import ImagesApp
@@ -25,6 +27,13 @@ from pyrsia_node.schema.config import Config
 from pyrsia_node.schema.layout import Layout
 from pyrsia_node.store.registry_db import open_registry_db
 from pyrsia_node.store.uploads import FileBlobUploads
+
+_log: Final = logging.getLogger("pyrsia.gateway")
+_MEANING: Final = {
+    "push": "push, and pull what is not private (registry.anonymous)",
+    "pull": "pull what is not private (registry.anonymous)",
+    "none": "pull what the network vouches for alone (registry.anonymous)",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +81,7 @@ def open_registry(
         may_push=config.registry.enabled,
     )
     mode = anonymous_mode(config.registry.anonymous, config.http.host)
+    _log.info("clients without an account may %s", _MEANING[mode])
     accounts = Accounts(db, mode, clock.monotonic_s)
     gate, token = _make_door(accounts, token_key, clock, config.http.public_url)
     app = ImagesApp(

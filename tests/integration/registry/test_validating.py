@@ -141,18 +141,24 @@ def test_webhook_denies_a_pod_with_one_image_that_is_not(cluster: Cluster) -> No
     assert "alpine" not in found["status"]["message"]
 
 
+def test_webhook_denies_an_object_that_is_malformed(cluster: Cluster) -> None:
+    answer = cluster.review(object={"kind": "Pod", "spec": {"containers": {"image": "alpine"}}})
+    assert answer.status_code == 200
+    assert answer.json()["response"]["allowed"] is False
+
+
 def test_webhook_never_answers_500(cluster: Cluster) -> None:
     url = f"{cluster.node.url}/validate-image"
     for body in (b"", b"{", b"[]", b"\xff", b"[" * 60_000, b'{"kind":"AdmissionReview"}'):
         answer = httpx.post(url, content=body)
         assert answer.status_code == 400
         assert answer.json()["error"]["kind"] == "invalid"
-    assert httpx.post(url, content=b" " * (1024 * 1024 + 1)).status_code == 413
+    assert httpx.post(url, content=b" " * (4 * 1024 * 1024 + 1)).status_code == 413
     assert httpx.get(url).status_code == 405
 
 
-def test_review_of_nearly_a_mebibyte_is_read(cluster: Cluster) -> None:
-    images = [f"alpine:3.20@{ALPINE.digest}"] * 9000
+def test_review_of_nearly_four_mebibytes_is_read(cluster: Cluster) -> None:
+    images = [f"alpine:3.20@{ALPINE.digest}"] * 36_000
     assert cluster.answered(*images)["allowed"]
 
 

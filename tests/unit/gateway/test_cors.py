@@ -93,7 +93,12 @@ def test_star_takes_no_credentials_from_a_page() -> None:
 
 def test_star_takes_nothing_from_named_pages_and_from_our_own() -> None:
     assert ask(("*", UI), UI, "DELETE")[0] == 200
-    assert ask(("*",), "http://localhost:7888", "POST")[0] == 200
+    assert ask(("*",), "http://localhost", "POST")[0] == 200
+
+
+@pytest.mark.parametrize("origin", ["http://localhost:3000", "http://127.0.0.1", "http://[::1]"])
+def test_star_does_not_trust_pages_of_other_ports_or_of_numbers(origin: str) -> None:
+    assert ask(("*",), origin, "POST")[0] == 403
 
 
 def test_host_is_checked_whatever_the_origin() -> None:

@@ -47,8 +47,8 @@ def test_all_problems_are_reported_together() -> None:
         "node.label is missing; allowed: 1 to 64 characters of a-z, 0-9, dot and hyphen",
         "http.port = 70000; allowed: an integer from 0 to 65535",
         (
-            "http.prot = 1: unknown key (did you mean port?); allowed: host, port, admin_token_file,"
-            " tls_certificate, tls_key, cors_origins"
+            "http.prot = 1: unknown key (did you mean port?); allowed: host, port,"
+            " admin_token_file, tls_certificate, tls_key, public_url, cors_origins"
         ),
         "p2p.gossip = 1; allowed: true or false",
     ]
