@@ -151,6 +151,8 @@ def _serve(front: FaultyFront, client: socket.socket, behind: tuple[str, int]) -
         fault = front.take(request)
         if fault is not None and fault.status:
             client.sendall(b"HTTP/1.1 %d Spoiled\r\nContent-Length: 0\r\n" % fault.status)
+            if fault.status == 401:
+                client.sendall(b'WWW-Authenticate: Basic realm="nobody"\r\n')
             client.sendall(b"Connection: close\r\n\r\n")
             return
         if fault is not None and fault.resets:

@@ -156,3 +156,29 @@ def test_a_corrupted_blob_is_never_taken(
     assert docker.run("pull", "alpine:3.20").code != 0
     assert docker.run("images", "--quiet").ok().out == ""
     assert way_out.asked != []
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize(
+    ("methods", "target", "status"),
+    [
+        (("GET",), "/v2/$", 401),
+        (("HEAD", "GET"), "/manifests/", 404),
+        (("HEAD", "GET"), "/manifests/", 429),
+        (("HEAD", "GET"), "/manifests/", 503),
+        (("GET",), "/blobs/", 404),
+    ],
+)
+def test_what_sends_the_engine_from_the_mirror_to_its_hub(
+    engine_before_a_front: tuple[DockerEngine, FaultyFront, Outside],
+    docker: DockerEngine,
+    methods: tuple[str, ...],
+    target: str,
+    status: int,
+) -> None:
+    """Each of these a node must avoid for an image that it has: the hub's bytes are unproved."""
+    _, front, way_out = engine_before_a_front
+    for method in methods:
+        front.spoil(target, method=method, status=status, times=50)
+    assert docker.run("pull", "alpine:3.20").code != 0
+    assert way_out.asked != []
