@@ -12,10 +12,15 @@ import logging
 from collections import Counter
 from dataclasses import dataclass
 from email.utils import formatdate
+from functools import partial
 from typing import Final, cast
 
 from uvicorn.config import Config
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import (
+    STATUS_LINE,
+    HttpToolsProtocol,
+    RequestResponseCycle,
+)
 from uvicorn.server import ServerState
 
 from pyrsia_node.gateway.sendfile import send_file
@@ -165,12 +170,8 @@ class GuardedProtocol(HttpToolsProtocol):
             self._head_timer = None
         if self._refused:
             return
-        # ASGI says dictionaries; ours are calls, for applications that know them.
-        offered: dict[str, object] = {WHOLE: self._answer_whole}
-        if self.scheme == "http":
-            offered[SENDFILE] = self._send_file
-        self.scope["extensions"] = cast("dict[str, dict[object, object]]", offered)
         super().on_headers_complete()
+        self._offer(self.cycle)
         self._body_bytes = 0
         self._watch_body()
 
@@ -206,9 +207,21 @@ class GuardedProtocol(HttpToolsProtocol):
 
     # ------------------------------------------------------------ inside
 
-    async def _send_file(self, source: int, position: int, count: int) -> int:
+    def _offer(self, cycle: RequestResponseCycle) -> None:
+        """Offer a request's application what ASGI has not; ours are calls, not dictionaries.
+
+        They belong to this request's cycle: a client may send the next request before this one is
+        answered, and ``self.cycle`` is then that one's.
+        """
+        offered: dict[str, object] = {WHOLE: partial(self._answer_whole, cycle)}
+        if self.scheme == "http":
+            offered[SENDFILE] = partial(self._send_file, cycle)
+        cycle.scope["extensions"] = cast("dict[str, dict[object, object]]", offered)
+
+    async def _send_file(
+        self, cycle: RequestResponseCycle, source: int, position: int, count: int
+    ) -> int:
         """Send file bytes as the next part of the answer under way; see gateway/sendfile.py."""
-        cycle = self.cycle
         assert cycle.response_started
         assert not cycle.response_complete
         assert count <= cycle.expected_content_length
@@ -220,9 +233,10 @@ class GuardedProtocol(HttpToolsProtocol):
         cycle.expected_content_length -= sent
         return sent
 
-    def _answer_whole(self, status: int, lines: bytes, body: bytes) -> bool:
+    def _answer_whole(
+        self, cycle: RequestResponseCycle, status: int, lines: bytes, body: bytes
+    ) -> bool:
         """Send an answer at once, as uvicorn does in two steps; False if it has to wait."""
-        cycle = self.cycle
         assert not cycle.response_started
         if self.flow.write_paused or cycle.disconnected:
             return False

@@ -69,8 +69,8 @@ async def answer_at_once(
     shown = b"" if scope["method"] == "HEAD" else body
     if whole is not None and not any(name == b"origin" for name, _ in scope["headers"]):
         lines = b"".join([b"%b: %b\r\n" % field for field in headers])
-        # No value can end its line and begin another header.
-        assert lines.count(b"\n") == lines.count(b"\r") == len(headers)
+        if not lines.count(b"\n") == lines.count(b"\r") == len(headers):
+            raise ValueError("a header value may not end its line and begin another one")
         if whole(status, lines, shown):
             return
     await send({"type": "http.response.start", "status": status, "headers": headers})

@@ -34,6 +34,8 @@ class NetworkStandIn:
     changes: dict[str, list[LoggedChange]] = field(default_factory=dict)
     is_down: bool = False
     credentialed: frozenset[str] = frozenset()
+    asked: list[str] = field(default_factory=list)
+    """What an upstream was asked whether it knows it."""
 
     async def manifest(
         self, name: ImageName, reference: str, *, upstream: bool = True
@@ -50,8 +52,8 @@ class NetworkStandIn:
     async def open(self, name: ImageName, digest: OciDigest, *, upstream: bool = True) -> Reader:
         raise NotFoundError(f"nobody knows {name}@{digest}")
 
-    async def tags(self, name: ImageName) -> list[str] | None:
-        keys = [*self.logged, *self.upstream]
+    async def tags(self, name: ImageName, *, upstream: bool = True) -> list[str] | None:
+        keys = [*self.logged, *(self.upstream if upstream else {})]
         prefix = f"{name}:"
         return sorted(key.removeprefix(prefix) for key in keys if key.startswith(prefix)) or None
 
@@ -62,6 +64,7 @@ class NetworkStandIn:
         return any(key.startswith((f"{name}:", f"{name}@")) for key in self.logged)
 
     async def knows(self, name: ImageName) -> bool:
+        self.asked.append(str(name))
         if await self.logs(name):
             return True
         if self.is_down:

@@ -150,15 +150,17 @@ class Images:
 
     # ------------------------------------------------------------ names
 
-    async def tags(self, name: ImageName) -> list[str] | None:
+    async def tags(self, name: ImageName, *, upstream: bool = True) -> list[str] | None:
         """Return the tags of a name, sorted bytewise; None if nobody knows the name.
+
+        ``upstream=False`` asks the log alone.
 
         Raises:
             UnavailableError: The log cannot be read now.
         """
         repository = (await self._logged(name)).repository(name)
         found = set(repository.tags())
-        source = self._source_for(repository)
+        source = self._source_for(repository) if upstream else None
         is_known = repository.is_known
         if source is not None:
             # A list of what the log has is better than none while the upstream is away.
@@ -170,7 +172,11 @@ class Images:
     async def history(self, name: ImageName, tag: str) -> list[LoggedChange]:
         """Return every step of a tag in the log, oldest first; raises UnavailableError."""
         logged = await self._logged(name)
-        return [logged.change_of(entry) for entry in logged.repository(name).changes(tag)]
+        steps: list[LoggedChange] = []
+        for entry in logged.repository(name).changes(tag):
+            steps.append(logged.change_of(entry))
+            await asyncio.sleep(0)  # each is proved by reading a few files: others get their turn
+        return steps
 
     async def word(self, name: ImageName, reference: str) -> LogWord | None:
         """Return what the log alone says of a tag or digest; None if it has no entry.

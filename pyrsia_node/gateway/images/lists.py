@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Final
 from urllib.parse import quote, urlencode
 
+from pyrsia_node.gateway.images.access import AccessError
 from pyrsia_node.gateway.images.calls import PAGE_MAX, Call, Fields, digest_of, page_size
 from pyrsia_node.gateway.images.histories import Cursor, Step, after, logged_step, own_steps
 from pyrsia_node.gateway.images.names import Names, NetworkImages, Target
@@ -86,12 +87,22 @@ class Lists:
             own = await self.registry.tags(target.local, after=begin, limit=limit)
             if not await self.names.is_logged(target):
                 return own
-        assert target.image is not None
-        logged = await self.images.tags(target.image)
-        if logged is None and own is None:
+        others = await self._others_tags(call, target)
+        if others is None and own is None:
             raise NameUnknownError(f"nobody knows {target.image}")
-        later = [tag for tag in logged or [] if tag > begin]
+        later = [tag for tag in others or [] if tag > begin]
         return sorted({*later, *(own or [])})[:limit]
+
+    async def _others_tags(self, call: Call, target: Target) -> list[str] | None:
+        """Return the tags that the log and the upstream have, as far as the client may know."""
+        assert target.image is not None
+        try:
+            self.names.check_upstream(target, call.rights, call.route.asked)
+        except AccessError:
+            if not await self.names.is_logged(target):
+                raise
+            return await self.images.tags(target.image, upstream=False)
+        return await self.images.tags(target.image)
 
     def _is_here(self, call: Call, target: Target) -> bool:
         if target.local is None:

@@ -12,10 +12,11 @@ from typing import Final, Protocol
 
 from pyrsia_node.artifacts.images.found import FoundBlob, FoundManifest, LoggedChange
 from pyrsia_node.artifacts.reading import Reader
+from pyrsia_node.gateway.images.access import Rights
 from pyrsia_node.gateway.images.routes import Route
 from pyrsia_node.model.errors import UnavailableError
 from pyrsia_node.model.oci import ImageName, OciDigest
-from pyrsia_node.registry.access import prefixes_of
+from pyrsia_node.registry.access import Action, prefixes_of
 from pyrsia_node.registry.errors import ReadOnlyError, UnsupportedError
 from pyrsia_node.registry.service import Registry
 
@@ -40,7 +41,7 @@ class NetworkImages(Protocol):
         """Return a blob's bytes, streamed while they are still being fetched."""
         ...
 
-    async def tags(self, name: ImageName) -> list[str] | None:
+    async def tags(self, name: ImageName, *, upstream: bool = True) -> list[str] | None:
         """Return all tags, sorted bytewise; None if nobody knows the name."""
         ...
 
@@ -125,29 +126,30 @@ class Names:
             self._logged[image] = now + BELIEVED_SECONDS, is_logged
         return is_logged
 
-    async def own(self, target: Target) -> str:
-        """Return the name of a repository that may be changed here.
+    async def own(self, target: Target, rights: Rights, action: Action) -> str:
+        """Return the name of a repository that a client may change here.
+
+        The upstream is asked last: neither may strangers make this node ask, nor does it tell
+        anybody the names of private repositories.
 
         Raises:
             UnsupportedError: Nothing may be pushed to this node.
             ReadOnlyError: The name is somebody else's.
+            AccessError: The client may not change it.
             UnavailableError: It would be new, and whether it is somebody else's cannot be told.
         """
-        if target.local is None:
-            raise ReadOnlyError(
-                f"{target.image} is another registry's: push to a name without a registry"
-            )
+        local, image = target.local, target.image
+        if local is None:
+            raise ReadOnlyError(f"{image} is another registry's: push to a name without a registry")
         if not self._may_push:
             raise UnsupportedError("this node takes no pushes: registry.enabled is false")
-        if target.image is None:
-            return target.local
-        if await self._images.logs(target.image):
-            raise ReadOnlyError(
-                f"{target.local} is {target.image} in the network's log, and read-only here"
-            )
-        if not self._registry.has_repository(target.local):
-            await self._check_new(target.local, target.image)
-        return target.local
+        if image is not None and await self._images.logs(image):
+            raise ReadOnlyError(f"{local} is {image} in the network's log, and read-only here")
+        rights.check(action, local)
+        if image is None or rights.is_private(local) or self._registry.has_repository(local):
+            return local
+        await self._check_new(local, image)
+        return local
 
     async def _check_new(self, local: str, image: ImageName) -> None:
         try:
@@ -159,3 +161,15 @@ class Names:
             ) from error
         if known:
             raise ReadOnlyError(f"{local} is {image} at its registry, and read-only here")
+
+    def check_upstream(self, target: Target, rights: Rights, asked: str) -> ImageName:
+        """Return the image whose upstream a client may have asked.
+
+        Raises:
+            AccessError: This node would ask with credentials, and the client has no right to what
+                they open.
+        """
+        assert target.image is not None
+        if self._images.is_private(target.image):
+            rights.check_credentialed(target.image, asked)
+        return target.image

@@ -91,9 +91,12 @@ class Pulls:
             return data, stored.media, stored.digest, _LOCAL_FIELDS
         if self._is_here(call, target):
             raise ManifestUnknownError(f"{local} has no manifest {reference}")
-        assert target.image is not None
-        self._check_upstream(call, target, is_logged=is_logged)
-        return _network(await self.images.manifest(target.image, reference))
+        image = self.names.check_upstream(target, call.rights, call.route.asked)
+        found = await self.images.manifest(image, reference)
+        if found.is_private:
+            # Credentials may have come into the file since the look before.
+            call.rights.check_credentialed(image, call.route.asked)
+        return _network(found)
 
     def _is_here(self, call: Call, target: Target) -> bool:
         """Tell whether this node alone answers for a name; only for who may pull it."""
@@ -104,11 +107,6 @@ class Pulls:
             call.rights.check(Action.PULL, target.local)
             return True
         return False
-
-    def _check_upstream(self, call: Call, target: Target, *, is_logged: bool) -> None:
-        assert target.image is not None
-        if not is_logged and self.images.is_private(target.image):
-            call.rights.check_credentialed(target.image, call.route.asked)
 
     # ------------------------------------------------------------ blobs
 
@@ -132,14 +130,14 @@ class Pulls:
             return
         if self._is_here(call, target):
             raise BlobUnknownError(f"{local} has no blob {digest}")
-        self._check_upstream(call, target, is_logged=is_logged)
+        self.names.check_upstream(target, call.rights, call.route.asked)
         await self._send_network(call, target, digest, upstream=True)
 
     async def _send_local(self, call: Call, blob: RepositoryBlob, digest: OciDigest) -> None:
         if call.scope["method"] == "HEAD":
             self.registry.check_there(blob)
             await self.registry.hold(blob)
-            await self._send(call, _Sized(blob.size), digest, OCTETS, LOCAL)
+            await self._send(call, _Sized(blob.size), OCTETS, _blob_fields(call, digest, LOCAL))
             return
         if blob.size <= SMALL_BYTES_MAX and not _has_conditions(call):
             data = await self.registry.small(blob)
@@ -157,7 +155,7 @@ class Pulls:
             reader = BlobReader(self.store, blob.sha256)
         except NotFoundError as error:
             raise BlobUnknownError(f"the bytes of {digest} are gone") from error
-        await self._send(call, reader, digest, OCTETS, LOCAL)
+        await self._send(call, reader, OCTETS, _blob_fields(call, digest, LOCAL))
 
     async def _send_network(
         self, call: Call, target: Target, digest: OciDigest, *, upstream: bool
@@ -165,26 +163,28 @@ class Pulls:
         assert target.image is not None
         try:
             found = await self.images.stat(target.image, digest, upstream=upstream)
+            if found.is_private:
+                call.rights.check_credentialed(target.image, call.route.asked)
             reader: Reader = _Sized(found.size)
             if call.scope["method"] == "GET":
                 reader = await self.images.open(target.image, digest, upstream=upstream)
         except NotFoundError as error:
             raise BlobUnknownError(str(error)) from error
         call.fields.extend(found.headers)
-        await self._send(call, reader, digest, found.media, found.vouched)
+        is_public = not found.is_private
+        fields = _blob_fields(call, digest, found.vouched, is_public=is_public)
+        await self._send(call, reader, found.media, fields)
 
-    async def _send(
-        self, call: Call, reader: Reader, digest: OciDigest, media: str, vouched: str
-    ) -> None:
+    async def _send(self, call: Call, reader: Reader, media: str, fields: Fields) -> None:
         try:
             await send_reader(
                 call.scope,
                 call.receive,
                 call.send,
                 reader,
-                etag=f'"{digest}"',
+                etag=f'"{call.route.item}"',
                 media=media,
-                headers=_blob_fields(call, digest, vouched),
+                headers=fields,
             )
         finally:
             reader.close()
@@ -216,11 +216,13 @@ def _accepts(accept: str, media: str) -> bool:
     return preferred(accept, (media, _ANY_JSON)) is not None
 
 
-def _blob_fields(call: Call, digest: OciDigest, vouched: str) -> Fields:
+def _blob_fields(call: Call, digest: OciDigest, vouched: str, *, is_public: bool = False) -> Fields:
+    # Caches on the way keep for everybody what is "public", even if it was asked for with a login.
+    scope = "public" if is_public else "private"
     return [
         VERSION_HEADER,
         ("docker-content-digest", str(digest)),
-        ("cache-control", "public, max-age=31536000, immutable"),
+        ("cache-control", f"{scope}, max-age=31536000, immutable"),
         ("x-pyrsia-verified", vouched),
         *call.fields,
     ]

@@ -41,17 +41,16 @@ class Pushes:
 
     async def _own(self, call: Call, action: Action = Action.PUSH) -> str:
         """Return the repository that this client may change."""
-        repository = await self.names.own(self.names.target(call.route))
-        call.rights.check(action, repository)
-        return repository
+        return await self.names.own(self.names.target(call.route), call.rights, action)
 
     async def _own_upload(self, call: Call) -> str:
         """Return the repository of an upload under way: it was judged when that was begun."""
         target = self.names.target(call.route)
-        repository = target.local or await self.names.own(target)
-        call.rights.check(Action.PUSH, repository)
-        self.registry.uploads.status(repository, call.route.item)
-        return repository
+        if target.local is None:
+            return await self.names.own(target, call.rights, Action.PUSH)
+        call.rights.check(Action.PUSH, target.local)
+        self.registry.uploads.status(target.local, call.route.item)
+        return target.local
 
     # ------------------------------------------------------------ uploads
 

@@ -210,3 +210,63 @@ def test_mount_does_not_take_from_repositories_that_the_client_may_not_read(
         await it.push("mine", EMPTY)
 
     at_registry(tmp_path, act)
+
+
+PRIVATE = frozenset({"docker.io/library/alpine", "docker.io/library/debian"})
+
+
+def test_logged_tag_does_not_open_what_credentials_would_fetch(tmp_path: Path) -> None:
+    async def act(it: Client) -> None:
+        assert (await it.get("alpine", "3.20")).status_code == 200
+        # "edge" is not in the log: it would come with this node's credentials.
+        for reference in ("edge", digest(ABROAD)):
+            refused = await it.get("alpine", reference)
+            assert (refused.status_code, codes(refused)) == (401, ["UNAUTHORIZED"])
+        refused = await it.blob("alpine", digest(b"of an upstream"))
+        assert (refused.status_code, codes(refused)) == (401, ["UNAUTHORIZED"])
+
+    network = _network(credentialed=PRIVATE)
+    at_registry(tmp_path, act, network=network, change=_with(anonymous="pull"))
+
+
+def test_tags_that_credentials_would_fetch_are_not_for_everybody(tmp_path: Path) -> None:
+    async def act(it: Client) -> None:
+        refused = await it.http.get("/v2/debian/tags/list")
+        assert (refused.status_code, codes(refused)) == (401, ["UNAUTHORIZED"])
+        # What the log has is public; what only the upstream has is left out.
+        assert (await it.http.get("/v2/alpine/tags/list")).json()["tags"] == ["3.20"]
+
+    network = _network(credentialed=PRIVATE)
+    at_registry(tmp_path, act, network=network, change=_with(anonymous="pull"))
+
+
+def test_stranger_does_not_make_the_node_ask_upstreams(tmp_path: Path) -> None:
+    async def act(it: Client) -> None:
+        for name in ("debian", "nobody-has-this"):
+            refused = await it.http.post(f"/v2/{name}/blobs/uploads/")
+            assert (refused.status_code, codes(refused)) == (401, ["UNAUTHORIZED"])
+        assert it.site.network.asked == []
+
+    at_registry(tmp_path, act, network=_network(), change=_with(anonymous="pull"))
+
+
+def test_name_in_a_private_namespace_is_told_to_no_upstream(tmp_path: Path) -> None:
+    async def act(it: Client) -> None:
+        await it.site.parts.accounts.change(
+            lambda db: db.put_namespace(Namespace("debian", is_private=True))
+        )
+        refused = await it.http.post("/v2/debian/blobs/uploads/")
+        assert (refused.status_code, codes(refused)) == (401, ["UNAUTHORIZED"])
+        assert (await it.get("debian", "12")).status_code == 401
+        assert it.site.network.asked == []
+
+    at_registry(tmp_path, act, network=_network())
+
+
+def test_pushed_content_is_not_kept_by_caches_on_the_way(tmp_path: Path) -> None:
+    async def act(it: Client) -> None:
+        small, large = await it.push("mine", b"small"), await it.push("mine", b"large" * 10_000)
+        for name in (small, large):
+            assert (await it.blob("mine", name)).headers["cache-control"].startswith("private")
+
+    at_registry(tmp_path, act)
