@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import io
 import tarfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -33,7 +32,6 @@ from buildpipelines.spec.lock import FILE_BYTES_MAX, LockedFile
 from buildpipelines.spec.messages import Source
 
 ARCHITECTURES: Final[Mapping[str, str]] = {"x86_64": "amd64", "aarch64": "arm64"}
-CHUNK_BYTES: Final = 256 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,7 +200,7 @@ def _append_blobs(tar: Path, bases: Mapping[Pin, FetchedImage]) -> None:
                 info = tarfile.TarInfo(f"blobs/{sha256}")
                 with path.open("rb") as file:
                     info.size = path.stat().st_size
-                    out.addfile(info, io.BufferedReader(cast("io.RawIOBase", file), CHUNK_BYTES))
+                    out.addfile(info, file)
 
 
 def _media(data: bytes, pin: Pin) -> str:
