@@ -87,14 +87,15 @@ def test_asks_its_hub_by_itself_when_the_mirror_denies_but_not_by_the_nodes_name
 def test_pulls_by_the_nodes_name_from_any_registry_of_the_log(
     docker: DockerEngine, front: FaultyFront, way_out: Outside
 ) -> None:
-    for name, said in (
-        ("alpine:3.20", "alpine of the log\n"),
-        ("library/alpine:3.20", "alpine of the log\n"),
-        ("f/registry.example/team/tool:1", "a tool of another registry\n"),
-        (f"alpine@{ALPINE.digest}", "alpine of the log\n"),
+    for host, name, said in (
+        (front.host, "alpine:3.20", "alpine of the log\n"),
+        (front.host, "library/alpine:3.20", "alpine of the log\n"),
+        (front.host, f"alpine@{ALPINE.digest}", "alpine of the log\n"),
+        (f"localhost:{front.port}", "alpine:3.20", "alpine of the log\n"),
+        (front.host, "f/registry.example/team/tool:1", "a tool of another registry\n"),
     ):
-        docker.run("pull", f"{front.host}/{name}").ok()
-        assert docker.run("run", *QUIET, f"{front.host}/{name}").ok().out == said
+        docker.run("pull", f"{host}/{name}").ok()
+        assert docker.run("run", *QUIET, f"{host}/{name}").ok().out == said
     assert way_out.asked == []
     # The engine says hello in TLS first; the node's answer on a plain port sends it to HTTP.
     assert front.hellos > 0
