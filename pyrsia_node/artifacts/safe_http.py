@@ -12,9 +12,11 @@ from __future__ import annotations
 import asyncio
 import base64
 import errno
+import functools
 import ipaddress
 import socket
 from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Final, Literal
@@ -31,13 +33,18 @@ READ_SECONDS_MAX: Final = 30.0
 """Silence that is waited for, not the length of the whole transfer."""
 
 CONNECTIONS_MAX: Final = 16
-READ_BUFFER_BYTES: Final = 512 * 1024
-"""What a connection takes in before its reader looks: fewer, larger chunks of large files."""
+READ_BUFFER_BYTES: Final = 128 * 1024
+"""What a connection takes in before its reader looks. Larger ones make fewer steps of large files,
+but what lies in it when a connection breaks is lost, and must be sent again."""
 
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 
 
 _NAT64: Final = ipaddress.IPv6Network("64:ff9b::/96")
+_NEVER_PUBLIC: Final = (
+    ipaddress.IPv6Network("fec0::/10"),  # site-local, RFC 3879
+    ipaddress.IPv6Network("::/96"),  # IPv4-compatible, RFC 4291
+)
 
 
 def is_public(address: str) -> bool:
@@ -50,6 +57,8 @@ def is_public(address: str) -> bool:
     if isinstance(parsed, ipaddress.IPv6Address):
         if parsed.ipv4_mapped is not None:
             return is_public(str(parsed.ipv4_mapped))
+        if any(parsed in network for network in _NEVER_PUBLIC):
+            return False
         inner = [parsed.sixtofour, *(parsed.teredo or ())]
         if parsed in _NAT64:
             inner.append(ipaddress.IPv4Address(int(parsed) & 0xFFFF_FFFF))
@@ -58,28 +67,66 @@ def is_public(address: str) -> bool:
     return parsed.is_global and not parsed.is_multicast
 
 
-class PublicResolver(AbstractResolver):
+_LOOKUPS: Final = ThreadPoolExecutor(4, thread_name_prefix="names")
+"""Threads for names alone: a name server that does not answer keeps nothing else waiting."""
+
+
+class SystemResolver(AbstractResolver):
+    """Resolves names as the system does, in threads of its own."""
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
+    ) -> list[ResolveResult]:
+        """Return the addresses of ``host``; raises OSError if it has none."""
+        look = functools.partial(
+            socket.getaddrinfo,
+            host,
+            port,
+            family=family,
+            type=socket.SOCK_STREAM,
+            flags=socket.AI_ADDRCONFIG,
+        )
+        found = await asyncio.get_running_loop().run_in_executor(_LOOKUPS, look)
+        return [
+            ResolveResult(
+                hostname=host,
+                host=_numeric(address),
+                port=port,
+                family=kind,
+                proto=proto,
+                flags=socket.AI_NUMERICHOST,
+            )
+            for kind, _, proto, _, address in found
+        ]
+
+    async def close(self) -> None:
+        """Hold nothing."""
+
+
+class PublicResolver(SystemResolver):
     """Resolves names and gives only public addresses: what is checked is what is connected to."""
 
     def __init__(self, setting: str) -> None:
-        """Resolve through the system, in threads; errors name the ``setting`` that allows more."""
-        self._system = aiohttp.ThreadedResolver()
+        """Resolve through the system; errors name the ``setting`` that allows more."""
         self._setting = setting
 
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
     ) -> list[ResolveResult]:
         """Return the public addresses of ``host``; raises OSError if it has none."""
-        found = await self._system.resolve(host, port, family)
+        found = await super().resolve(host, port, family)
         public = [each for each in found if is_public(each["host"])]
         if not public:
             message = f"{host} has no public address (see {self._setting})"
             raise OSError(errno.EACCES, message)
         return public
 
-    async def close(self) -> None:
-        """Release what the resolver holds."""
-        await self._system.close()
+
+def _numeric(address: tuple[object, ...]) -> str:
+    """Return the address of a socket as text, with its zone if it has one."""
+    host = str(address[0])
+    zone = address[3] if len(address) == 4 else 0
+    return f"{host}%{zone}" if zone and "%" not in host else host
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,9 +288,8 @@ class SafeHttp:
 
     def _open_session(self) -> aiohttp.ClientSession:
         if self._session is None:
-            resolver: AbstractResolver = PublicResolver(self._setting)
-            if self._allow_private:
-                resolver = aiohttp.ThreadedResolver()
+            is_free = self._allow_private
+            resolver = SystemResolver() if is_free else PublicResolver(self._setting)
             self._session = aiohttp.ClientSession(
                 connector=aiohttp.TCPConnector(limit=CONNECTIONS_MAX, resolver=resolver),
                 timeout=aiohttp.ClientTimeout(

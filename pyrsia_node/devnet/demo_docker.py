@@ -29,7 +29,7 @@ OWN: Final = "team/tool"
 
 def with_upstream(config: Config, url: str) -> Config:
     """Return a node's configuration with the stand-in as the default registry."""
-    upstream = RegistryUpstream(HOST, url, allow_private=True)
+    upstream = RegistryUpstream(HOST, url, allow_private=True, importable=True)
     return replace(config, docker=DockerSection(default_registry=HOST, upstreams=(upstream,)))
 
 
@@ -133,7 +133,7 @@ class DockerDemo(Story):
         if digests != [self._second.digest, self._first.digest]:
             raise StoryError(f"the history is {digests}")
         self.screen.done(
-            *(f"entry {each['entry']}: {each['digest'][:19]}…, proved" for each in steps)
+            *(f"entry {each['index']}: {each['digest'][:19]}…, proved" for each in steps)
         )
 
     # ------------------------------------------------------------ skopeo

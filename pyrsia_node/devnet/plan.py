@@ -84,7 +84,7 @@ def parse_registry(text: str) -> RegistryUpstream:
     host, _, url = text.partition("=")
     if not url.startswith(("http://", "https://")):
         raise InvalidInputError(f"registry {text!r:.200} is not HOST=URL with http:// or https://")
-    return RegistryUpstream(check_host(host), url.rstrip("/"), allow_private=True)
+    return RegistryUpstream(check_host(host), url.rstrip("/"), allow_private=True, importable=True)
 
 
 def with_registries(config: Config, registries: Sequence[RegistryUpstream]) -> Config:

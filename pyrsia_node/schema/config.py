@@ -241,6 +241,7 @@ def _toml(value: object) -> str:
         case RegistryUpstream():
             url = f", url = {_toml(value.url)}" if value.url else ""
             private = ", allow_private = true" if value.allow_private else ""
+            private += ", importable = true" if value.importable else ""
             return f"{{ host = {_toml(value.host)}{url}{private} }}"
         case _:
             raise AssertionError(f"no configuration value: {value!r}")

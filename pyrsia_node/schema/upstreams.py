@@ -1,8 +1,10 @@
 """The registries that a node may fetch images from: the allow-list ``docker.upstreams``. Pure.
 
 An entry is an inline table, ``{ host = "registry.example", url = "https://registry.example" }``;
-``allow_private = true`` lets it live at a loopback, link-local or private address. The host ``*``
-stands for every registry that is not named, at ``https://HOST``: only public addresses then.
+``allow_private = true`` lets it live at a loopback, link-local or private address. Its images are
+then for clients of this node alone: an import would make them public to the network, whoever
+asked for it, so that takes ``importable = true`` as well. The host ``*`` stands for every registry
+that is not named, at ``https://HOST``: only public addresses then.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ from pyrsia_node.schema.rules import Rule, is_url
 
 ANY_HOST: Final = "*"
 _COUNT_MAX: Final = 64
+_FLAGS: Final = ("allow_private", "importable")
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +28,12 @@ class RegistryUpstream:
     host: str
     url: str
     allow_private: bool = False
+    importable: bool = False
+
+    @property
+    def may_import(self) -> bool:
+        """Whether its images may become public: those of a private network only if told so."""
+        return self.importable or not self.allow_private
 
 
 DEFAULT_UPSTREAMS: Final = (RegistryUpstream("docker.io", "https://registry-1.docker.io"),)
@@ -34,7 +43,7 @@ def upstream_tables() -> Rule:
     """Return the rule of a list of registries."""
     return Rule(
         allowed='a list of { host = "HOST[:PORT]" or "*", url = "https://…" or "http://…", '
-        "allow_private = true or false }, each host once",
+        "allow_private = true or false, importable = true or false }, each host once",
         fits=_fits,
         read=lambda value: tuple(_read(each) for each in _entries(value)),
     )
@@ -66,14 +75,15 @@ def _entries(value: object) -> list[dict[str, object]]:
 
 
 def _is_entry(entry: dict[str, object]) -> bool:
-    if not {"host"} <= entry.keys() <= {"host", "url", "allow_private"}:
+    if not {"host"} <= entry.keys() <= {"host", "url", *_FLAGS}:
         return False
-    host, url, private = entry["host"], entry.get("url"), entry.get("allow_private", False)
-    if not isinstance(host, str) or not isinstance(private, bool):
+    host, url = entry["host"], entry.get("url")
+    flags = [entry.get(flag, False) for flag in _FLAGS]
+    if not isinstance(host, str) or not all(isinstance(each, bool) for each in flags):
         return False
     if host == ANY_HOST:
         # Anything goes would be no allow-list if it led into the operator's own network.
-        return url is None and not private
+        return url is None and not any(flags)
     try:
         check_host(host)
     except InvalidInputError:
@@ -87,4 +97,5 @@ def _read(entry: dict[str, object]) -> RegistryUpstream:
         host=host,
         url=str(entry.get("url", "")).rstrip("/"),
         allow_private=entry.get("allow_private", False) is True,
+        importable=entry.get("importable", False) is True,
     )

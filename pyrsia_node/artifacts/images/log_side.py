@@ -35,6 +35,9 @@ REPOSITORIES_MAX: Final = 4096
 FILES_MAX: Final = 200_000
 """Files of all entries that are kept in memory: about 100 MB at most."""
 
+CHANGES_MAX: Final = 10_000
+"""Steps of histories that are kept in memory."""
+
 _PREFIX: Final = f"pkg:{PURL_TYPE}/"
 _log: Final = logging.getLogger("pyrsia.artifacts.images")
 
@@ -56,6 +59,7 @@ class LoggedImages:
         self._serve_revoked = serve_revoked
         self._known: OrderedDict[ImageName, LoggedRepository] = OrderedDict()
         self._file_count = 0
+        self._changes: OrderedDict[int, LoggedChange] = OrderedDict()
         self._revoked: dict[str, ProvedStatement | None] = {}
         self._revoked_size = -1
 
@@ -120,7 +124,19 @@ class LoggedImages:
         return self._revoked[sha256]
 
     def change_of(self, entry: ImageEntry) -> LoggedChange:
-        """Return an entry as a step in the history of its tag."""
+        """Return an entry as a step in the history of its tag; proved once, it stays so."""
+        known = self._changes.get(entry.index)
+        if known is not None:
+            return known
+        found = self._read_change(entry)
+        # A batch that could not be read just now is looked for again.
+        if len(found.sightings) == len(entry.proved.entry.attestors):
+            self._changes[entry.index] = found
+            if len(self._changes) > CHANGES_MAX:
+                self._changes.popitem(last=False)
+        return found
+
+    def _read_change(self, entry: ImageEntry) -> LoggedChange:
         return LoggedChange(
             digest=str(entry.root.digest),
             media=entry.root.file.media,

@@ -4,9 +4,9 @@ Root, the manifests of the platforms asked for (all of them if none is named), c
 every digest and size is checked, and the blobs become shared. Nothing comes from peers. At the end
 the upstream is asked once more what the tag is. docs/design/registry.md, "In the log".
 
-The image must be one that anybody may pull: the root is fetched without credentials, so that no
-request of others makes this node publish what it alone may see. What follows from the root may be
-fetched with them, because registries give more to those whom they know.
+The image must be one that anybody may pull: everything is fetched without credentials, and nothing
+from a registry inside a private network unless its entry says so, because a request of others must
+not make this node publish what it alone may see.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from pyrsia_node.artifacts.images.facts import (
     image_facts,
     is_platform,
 )
-from pyrsia_node.artifacts.images.intake import Intakes
+from pyrsia_node.artifacts.images.intakes import Intakes, Wanted
 from pyrsia_node.artifacts.images.keeping import keep_bytes
 from pyrsia_node.artifacts.images.registry_client import JOB_WAITS, RegistryClient, RemoteManifest
 from pyrsia_node.artifacts.images.upstreams import Upstreams
@@ -93,6 +93,8 @@ class _Plan:
 
     wish: Wish
     leases: ExitStack
+    bytes_max: int
+    bytes: int = 0
     parts: dict[OciDigest, _Part] = field(default_factory=dict)
     manifests: list[Manifest] = field(default_factory=list)
     first_config: OciDigest | None = None
@@ -103,7 +105,7 @@ class _Plan:
 
         Raises:
             VerificationError: It was told with another size before.
-            InvalidInputError: There are too many.
+            InvalidInputError: There are too many, or too many bytes in all.
         """
         known = self.parts.get(descriptor.digest)
         if known is not None:
@@ -112,6 +114,11 @@ class _Plan:
             return False
         if len(self.parts) == FILES_MAX:
             raise InvalidInputError(f"the image has more than {FILES_MAX} files")
+        self.bytes += descriptor.size
+        if self.bytes > self.bytes_max:
+            raise InvalidInputError(
+                f"the image has more than {self.bytes_max} bytes (docker.import_bytes_max)"
+            )
         self.parts[descriptor.digest] = _Part(role, descriptor, platform)
         return True
 
@@ -122,18 +129,28 @@ class _Plan:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class MirrorParts:
+    """What imports stand on; ``folder`` takes manifests until they are in ``store``."""
+
+    upstreams: Upstreams
+    intakes: Intakes
+    store: BlobStore
+    folder: Path
+    clock: Clock
+
+
 class ImageMirror:
     """Looks at tags and fetches images, for members that attest them."""
 
-    def __init__(
-        self, upstreams: Upstreams, intakes: Intakes, store: BlobStore, folder: Path, clock: Clock
-    ) -> None:
-        """Fetch through ``upstreams`` into ``store``; ``folder`` takes bytes while they come."""
-        self._upstreams = upstreams
-        self._intakes = intakes
-        self._store = store
-        self._folder = folder
-        self._clock = clock
+    def __init__(self, parts: MirrorParts, *, bytes_max: int) -> None:
+        """Fetch images of at most ``bytes_max`` bytes in all."""
+        self._upstreams = parts.upstreams
+        self._intakes = parts.intakes
+        self._store = parts.store
+        self._folder = parts.folder
+        self._clock = parts.clock
+        self._bytes_max = bytes_max
         self._slots = asyncio.Semaphore(FETCHES_MAX)
 
     async def look(self, name: ImageName, tag: str) -> Look:
@@ -144,7 +161,7 @@ class ImageMirror:
             UnavailableError: It cannot be asked just now.
             VerificationError: The registry contradicts itself.
         """
-        client = await self._upstreams.client(name, anonymous=True)
+        client = await self._client(name)
         found = await client.look(name, tag, patience=JOB_WAITS)
         return Look(
             digest=str(found.digest),
@@ -166,11 +183,10 @@ class ImageMirror:
             InvalidInputError: The image is none that can be mirrored; says why.
             NotFoundError, UnavailableError, VerificationError: As :meth:`look`.
         """
-        plan = _Plan(wish, leases)
-        client = await self._upstreams.client(wish.name)
-        public = await self._upstreams.client(wish.name, anonymous=True)
+        plan = _Plan(wish, leases, self._bytes_max)
+        client = await self._client(wish.name)
         progress.stage = "manifests"
-        root = await public.manifest(wish.name, str(wish.digest), patience=JOB_WAITS)
+        root = await client.manifest(wish.name, str(wish.digest), patience=JOB_WAITS)
         await self._manifest(client, plan, "root", root, "", depth=1)
         if wish.platforms and not plan.platforms:
             raise InvalidInputError(f"{wish.name} has none of {', '.join(wish.platforms)}")
@@ -182,9 +198,18 @@ class ImageMirror:
             plan.platforms,
         )
         progress.stage = "tag"
-        seen_ms = await self._seen(public, wish, root)
+        seen_ms = await self._seen(client, wish, root)
         files = [_file(part, infos[digest]) for digest, part in plan.parts.items()]
         return Mirrored(files=files, facts=facts, seen_ms=seen_ms)
+
+    async def _client(self, name: ImageName) -> RegistryClient:
+        """Return what asks the registry as anybody could; raises NotFoundError."""
+        if not self._upstreams.may_import(name):
+            raise NotFoundError(
+                f"this node imports nothing from {name.host}: what lies inside a private network "
+                "becomes public only with importable = true in its entry of docker.upstreams"
+            )
+        return await self._upstreams.client(name, anonymous=True)
 
     # ------------------------------------------------------------ manifests
 
@@ -285,12 +310,11 @@ class ImageMirror:
     ) -> BlobInfo:
         async with self._slots:
             intake = self._intakes.begin(
-                wanted.digest,
+                Wanted(wanted.digest, name.host, wanted.size),
                 lambda start: client.blob(name, wanted.digest, start=start, patience=JOB_WAITS),
                 patience=JOB_WAITS,
-                size=wanted.size,
             )
-            return await asyncio.shield(intake.finished)
+            return await intake.wait()
 
     def _stored(self, digest: OciDigest) -> BlobInfo | None:
         """Return a blob that may be given to everybody already.

@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import Final, TypeVar, cast
 
 from pyrsia_node.artifacts.images.byte_cache import ByteCache
-from pyrsia_node.artifacts.images.intake import Intake, Intakes
+from pyrsia_node.artifacts.images.intake import Intake
+from pyrsia_node.artifacts.images.intakes import Intakes, Wanted
 from pyrsia_node.artifacts.images.keeping import Keep, keep_bytes
 from pyrsia_node.artifacts.images.private_blobs import PrivateBlobs
 from pyrsia_node.artifacts.images.registry_client import (
@@ -44,7 +45,10 @@ from pyrsia_node.ports import BlobStore, Clock
 from pyrsia_node.ports.registry import RegistryDb
 
 MANIFESTS_KEPT_BYTES: Final = 16 * 1024 * 1024
-LISTS_KEPT: Final = 64
+LISTS_KEPT_BYTES: Final = 16 * 1024 * 1024
+TAG_COST_BYTES: Final = 64
+"""Memory of a short text in a list, beside its characters."""
+
 ANSWERS_KEPT: Final = 10_000
 ABSENT_SECONDS: Final = 10.0
 """How long a missing blob or manifest is believed to be missing."""
@@ -94,7 +98,7 @@ class ImageProxy:
         self._manifests: ByteCache[HeldManifest] = ByteCache(MANIFESTS_KEPT_BYTES)
         self._absent = Absences(ABSENT_SECONDS)
         self._asking: dict[object, asyncio.Task[object]] = {}
-        self._tags: OrderedDict[ImageName, tuple[float, list[str]]] = OrderedDict()
+        self._tags: ByteCache[tuple[float, list[str]]] = ByteCache(LISTS_KEPT_BYTES)
         self._has: OrderedDict[ImageName, tuple[float, bool]] = OrderedDict()
 
     def may_ask(self, name: ImageName) -> bool:
@@ -205,25 +209,22 @@ class ImageProxy:
         def fetch(start: int) -> AbstractAsyncContextManager[BlobStream]:
             return client.blob(name, digest, start=start, patience=CLIENT_WAITS)
 
-        return self._intakes.begin(digest, fetch, keep, patience=CLIENT_WAITS)
+        return self._intakes.begin(Wanted(digest, name.host), fetch, keep, patience=CLIENT_WAITS)
 
     # ------------------------------------------------------------ names
 
     async def tags(self, name: ImageName) -> list[str]:
         """Return the repository's tags, as they were at most ``fresh_seconds`` ago."""
-        now = asyncio.get_running_loop().time()
-        at, known = self._tags.get(name, (0.0, []))
-        if name in self._tags and now - at < self._fresh_seconds:
-            return known
-        if not self._is_offline:
-            try:
-                return await self._once(("tags", name), lambda: self._ask_tags(name))
-            except UnavailableError:
-                if name not in self._tags:
-                    raise
-        if name not in self._tags:
-            raise UnavailableError(f"the tags of {name} are not here, and docker.offline is set")
-        return known
+        kept = self._tags.get(str(name))
+        if kept is not None and asyncio.get_running_loop().time() - kept[0] < self._fresh_seconds:
+            return kept[1]
+        try:
+            self._check_online(f"the list of tags of {name}")
+            return await self._once(("tags", name), lambda: self._ask_tags(name))
+        except UnavailableError:
+            if kept is None:
+                raise
+            return kept[1]
 
     async def knows(self, name: ImageName) -> bool:
         """Tell whether the upstream has the repository; raises UnavailableError alone."""
@@ -290,7 +291,8 @@ class ImageProxy:
     async def _ask_tags(self, name: ImageName) -> list[str]:
         client = await self._upstreams.client(name)
         found = await client.tags(name, patience=CLIENT_WAITS)
-        _keep_newest(self._tags, name, (asyncio.get_running_loop().time(), found), LISTS_KEPT)
+        cost = sum(len(tag) + TAG_COST_BYTES for tag in found)
+        self._tags.put(str(name), (asyncio.get_running_loop().time(), found), cost)
         return found
 
     async def _ask_whether(self, name: ImageName) -> bool:
@@ -298,7 +300,10 @@ class ImageProxy:
         found = await client.has(name, patience=CLIENT_WAITS)
         seconds = KNOWN_SECONDS if found else ABSENT_SECONDS
         until = asyncio.get_running_loop().time() + seconds
-        _keep_newest(self._has, name, (until, found), ANSWERS_KEPT)
+        self._has[name] = (until, found)
+        self._has.move_to_end(name)
+        if len(self._has) > ANSWERS_KEPT:
+            self._has.popitem(last=False)
         return found
 
     def _read(self, sha256: str) -> bytes | None:
@@ -318,12 +323,3 @@ async def _run(act: Callable[[], Awaitable[_T]]) -> _T:
 def _media_of(found: RemoteManifest) -> str:
     """Return the type that the registry gave, unless it is one that says nothing."""
     return found.media if found.media.startswith("application/vnd.") else ""
-
-
-def _keep_newest(
-    answers: OrderedDict[ImageName, _T], name: ImageName, answer: _T, count_max: int
-) -> None:
-    answers[name] = answer
-    answers.move_to_end(name)
-    if len(answers) > count_max:
-        answers.popitem(last=False)

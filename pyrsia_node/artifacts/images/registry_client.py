@@ -33,6 +33,8 @@ from pyrsia_node.model.oci import ImageName, OciDigest, check_tag, is_digest
 
 ACCEPT: Final = ", ".join((*INDEXES, *MANIFESTS))
 TAGS_MAX: Final = 20_000
+TAGS_PAGES_MAX: Final = 40
+TAGS_SECONDS_MAX: Final = 30.0
 TAGS_PAGE_BYTES_MAX: Final = 2 * 1024 * 1024
 PAUSE_SECONDS: Final = 0.25
 """Half of the first pause between two tries; each is twice as long as the one before."""
@@ -167,17 +169,20 @@ class RegistryClient:
     async def tags(self, name: ImageName, *, patience: Patience) -> list[str]:
         """Return the repository's tags, at most ``TAGS_MAX``; odd ones are left out."""
         found: dict[str, None] = {}
-        last = ""
-        while len(found) < TAGS_MAX:
-            path = "tags/list?n=1000" + (f"&last={last}" if last else "")
-            async with self._ask("GET", name, path, patience=patience) as response:
-                page = _tags_of(await _whole(response, TAGS_PAGE_BYTES_MAX))
-                is_last = "link" not in response.headers
-            before = len(found)
-            found.update(dict.fromkeys(page))
-            if is_last or len(found) == before:
-                break
-            last = page[-1]
+        path = "tags/list?n=1000"
+        try:
+            async with asyncio.timeout(TAGS_SECONDS_MAX):
+                for _ in range(TAGS_PAGES_MAX):
+                    async with self._ask("GET", name, path, patience=patience) as response:
+                        page = _tags_of(await _whole(response, TAGS_PAGE_BYTES_MAX))
+                        is_last = "link" not in response.headers
+                    before = len(found)
+                    found.update(dict.fromkeys(page))
+                    if is_last or not before < len(found) < TAGS_MAX:
+                        break
+                    path = f"tags/list?n=1000&last={page[-1]}"
+        except TimeoutError as error:
+            raise UnavailableError(f"{name.host} does not list its tags in time") from error
         return list(found)[:TAGS_MAX]
 
     async def close(self) -> None:

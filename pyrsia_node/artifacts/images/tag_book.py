@@ -28,6 +28,7 @@ from pyrsia_node.ports import Clock
 from pyrsia_node.ports.registry import RegistryDb, UpstreamTag
 
 TAGS_MAX: Final = 10_000
+HOSTS_MAX: Final = 1_000
 WAIT_SECONDS_MAX: Final = 2.0
 """How long a client waits for news of a tag that is known already."""
 
@@ -185,6 +186,8 @@ class TagBook:
             raise
         except (UnavailableError, VerificationError):
             self._down_until[name.host] = loop.time() + DOWN_SECONDS
+            if len(self._down_until) > HOSTS_MAX:
+                del self._down_until[next(iter(self._down_until))]
             raise
         self._down_until.pop(name.host, None)
         known = KnownTag(found.digest, self._clock.now_ms())

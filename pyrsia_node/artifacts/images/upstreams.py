@@ -55,6 +55,11 @@ class Upstreams:
         entry = find_upstream(self._entries, name.host)
         return entry is not None and not entry.allow_private and not self.is_private(name)
 
+    def may_import(self, name: ImageName) -> bool:
+        """Tell whether an import may make an image public; True if its registry is unknown here."""
+        entry = find_upstream(self._entries, name.host)
+        return entry is None or entry.may_import
+
     async def client(self, name: ImageName, *, anonymous: bool = False) -> RegistryClient:
         """Return what asks the registry of an image; ``anonymous`` without any credentials.
 

@@ -23,7 +23,7 @@ from pyrsia_node.schema.link_terms import Handler
 from pyrsia_node.schema.links import BuildParams
 
 if TYPE_CHECKING:
-    from pyrsia_node.artifacts.images.intake import Intakes
+    from pyrsia_node.artifacts.images.intakes import Intakes
     from pyrsia_node.artifacts.images.proxy import ImageProxy
     from pyrsia_node.artifacts.images.upstreams import Upstreams
     from pyrsia_node.gateway.mirror_jobs import MirrorJobs
@@ -87,7 +87,7 @@ class ImageSources:
 
     def _parts(self) -> tuple[Upstreams, Intakes]:
         if self._upstreams is None or self._intakes is None:
-            from pyrsia_node.artifacts.images.intake import Intakes  # noqa: PLC0415
+            from pyrsia_node.artifacts.images.intakes import Intakes  # noqa: PLC0415
             from pyrsia_node.artifacts.images.upstreams import Upstreams  # noqa: PLC0415
 
             docker = self._config.docker
@@ -98,11 +98,13 @@ class ImageSources:
 
     def _mirror_jobs(self) -> MirrorJobs:
         if self._jobs is None:
-            from pyrsia_node.artifacts.images.mirror import ImageMirror  # noqa: PLC0415
+            from pyrsia_node.artifacts.images.mirror import ImageMirror, MirrorParts  # noqa: PLC0415
             from pyrsia_node.gateway.mirror_jobs import MirrorJobs  # noqa: PLC0415
 
             upstreams, intakes = self._parts()
-            mirror = ImageMirror(upstreams, intakes, self._store, self._layout.partial, self._clock)
+            folder = self._layout.partial
+            parts = MirrorParts(upstreams, intakes, self._store, folder, self._clock)
+            mirror = ImageMirror(parts, bytes_max=self._config.docker.import_bytes_max)
             self._jobs = MirrorJobs(mirror, default_host=self._config.docker.default_registry)
         return self._jobs
 

@@ -23,7 +23,7 @@ def test_gateway_imports_an_image_for_the_core(tmp_path: Path) -> None:
     image = busybox_image(Recipe(says="by socket"))
 
     async def scenario(url: str) -> None:
-        upstream = RegistryUpstream("example.test", url, allow_private=True)
+        upstream = RegistryUpstream("example.test", url, allow_private=True, importable=True)
         docker = replace(CONFIG.docker, upstreams=(upstream,))
         (tmp_path / "node").mkdir()
         config = replace(CONFIG, docker=docker)

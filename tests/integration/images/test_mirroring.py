@@ -13,8 +13,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from pyrsia_node.artifacts.images.intake import Intakes
-from pyrsia_node.artifacts.images.mirror import ImageMirror
+from pyrsia_node.artifacts.images.intakes import Intakes
+from pyrsia_node.artifacts.images.mirror import ImageMirror, MirrorParts
 from pyrsia_node.artifacts.images.upstreams import Upstreams
 from pyrsia_node.gateway.clock import SystemClock
 from pyrsia_node.gateway.mirror_jobs import MirrorJobs
@@ -22,6 +22,7 @@ from pyrsia_node.model.errors import InvalidInputError, NotFoundError, Unavailab
 from pyrsia_node.schema.mirroring import Look, MirrorStatus
 from pyrsia_node.schema.upstreams import RegistryUpstream
 from pyrsia_node.store.blobs import FileBlobStore
+from tests.fakes.faulty_front import faulty_front
 from tests.fakes.images import Document, Image, Recipe, busybox_image, two_platforms
 from tests.fakes.registries import (
     DebianRegistry,
@@ -57,12 +58,16 @@ class Site:
 
 
 @asynccontextmanager
-async def site(folder: Path, url: str) -> AsyncIterator[Site]:
+async def site(
+    folder: Path, url: str, *, is_importable: bool = True, bytes_max: int = 1 << 30
+) -> AsyncIterator[Site]:
     """Run what a gateway runs, with one upstream."""
     store = FileBlobStore(folder / "blobs", cached_bytes_max=1 << 30)
-    upstreams = Upstreams((RegistryUpstream("example.test", url, allow_private=True),), None)
+    entry = RegistryUpstream("example.test", url, allow_private=True, importable=is_importable)
+    upstreams = Upstreams((entry,), None)
     intakes = Intakes(store, folder / "partial")
-    mirror = ImageMirror(upstreams, intakes, store, folder / "partial", SystemClock())
+    parts = MirrorParts(upstreams, intakes, store, folder / "partial", SystemClock())
+    mirror = ImageMirror(parts, bytes_max=bytes_max)
     jobs = MirrorJobs(mirror, default_host="docker.io")
     try:
         yield Site(jobs, store)
@@ -72,9 +77,16 @@ async def site(folder: Path, url: str) -> AsyncIterator[Site]:
         await upstreams.close()
 
 
-def run(folder: Path, url: str, act: Callable[[Site], Awaitable[None]]) -> None:
+def run(
+    folder: Path,
+    url: str,
+    act: Callable[[Site], Awaitable[None]],
+    *,
+    is_importable: bool = True,
+    bytes_max: int = 1 << 30,
+) -> None:
     async def scenario() -> None:
-        async with site(folder, url) as it:
+        async with site(folder, url, is_importable=is_importable, bytes_max=bytes_max) as it:
             await act(it)
 
     asyncio.run(scenario())
@@ -301,3 +313,130 @@ def _serve_manifest(registry: DebianRegistry, document: bytes, blob: bytes) -> N
     push(Image(Document(media, document), {digest: blob}), registry.url, "team/app", "secret")
     deleted = httpx.delete(f"{registry.url}/v2/team/app/blobs/{digest}")
     assert deleted.status_code == 202
+
+
+def test_registry_inside_a_private_network_is_not_published_unless_its_entry_says_so(
+    tmp_path: Path, registry: DebianRegistry
+) -> None:
+    image = busybox_image(Recipe(says="internal"))
+    registry.push(image, "team/app", "internal")
+
+    async def act(it: Site) -> None:
+        with pytest.raises(NotFoundError, match="importable = true"):
+            await it.look("internal")
+        status = await it.mirror(image.digest)
+        assert status.failure is not None
+        assert "importable = true" in status.failure.detail
+        assert it.store.usage().blobs == 0
+
+    with faulty_front(registry.url) as front:
+        run(tmp_path, front.url, act, is_importable=False)
+        assert front.asked == []
+
+
+def test_image_of_more_bytes_than_the_limit_is_refused_before_its_blobs(
+    tmp_path: Path, registry: DebianRegistry
+) -> None:
+    image = busybox_image(Recipe(says="large"))
+    registry.push(image, "team/app", "large")
+    bytes_max = image.size // 2
+
+    async def act(it: Site) -> None:
+        status = await it.mirror(image.digest)
+        assert status.failure is not None
+        assert status.failure.outcome == "REFUSED"
+        assert f"{bytes_max} bytes" in status.failure.detail
+        assert it.store.usage().bytes < bytes_max
+
+    run(tmp_path, registry.url, act, bytes_max=bytes_max)
+
+
+def _serve_documents(
+    registry: DebianRegistry, root: Document, *children: Document, blobs: dict[str, bytes]
+) -> str:
+    image = Image(root, blobs, children)
+    push(image, registry.url, "team/app", "made")
+    return image.digest
+
+
+def _manifest(config: bytes, *layers: tuple[bytes, str], platform: str = "") -> Document:
+    def descriptor(data: bytes, media: str) -> dict[str, object]:
+        digest = f"sha256:{hashlib.sha256(data).hexdigest()}"
+        return {"mediaType": media, "digest": digest, "size": len(data)}
+
+    media = "application/vnd.oci.image.manifest.v1+json"
+    document = {
+        "schemaVersion": 2,
+        "mediaType": media,
+        "config": descriptor(config, "application/vnd.oci.image.config.v1+json"),
+        "layers": [descriptor(data, kind) for data, kind in layers],
+    }
+    return Document(media, json.dumps(document).encode(), platform)
+
+
+def _index(*children: Document) -> Document:
+    media = "application/vnd.oci.image.index.v1+json"
+    manifests = []
+    for child in children:
+        size = len(child.data)
+        entry: dict[str, object] = {"mediaType": child.media, "digest": child.digest, "size": size}
+        if child.platform:
+            system, _, architecture = child.platform.partition("/")
+            entry["platform"] = {"os": system, "architecture": architecture}
+        manifests.append(entry)
+    document = {"schemaVersion": 2, "mediaType": media, "manifests": manifests}
+    return Document(media, json.dumps(document).encode())
+
+
+LAYER = "application/vnd.oci.image.layer.v1.tar"
+FOREIGN = "application/vnd.oci.image.layer.nondistributable.v1.tar"
+
+
+def test_nested_indexes_and_attestations_come_along_and_foreign_layers_do_not(
+    tmp_path: Path, registry: DebianRegistry
+) -> None:
+    config, other, layer, foreign = b'{"os":"linux"}', b'{"os":"x"}', b"layer", b"their own"
+    program = _manifest(config, (layer, LAYER), (foreign, FOREIGN), platform="linux/amd64")
+    attested = _manifest(other, (b"attestation", LAYER), platform="unknown/unknown")
+    inner = _index(program, attested)
+    root = _index(inner)
+    contents = (config, other, layer, foreign, b"attestation")
+    blobs = {f"sha256:{hashlib.sha256(each).hexdigest()}": each for each in contents}
+    digest = _serve_documents(registry, root, program, attested, inner, blobs=blobs)
+    foreign_digest = f"sha256:{hashlib.sha256(foreign).hexdigest()}"
+
+    async def act(it: Site) -> None:
+        status = await it.mirror(digest)
+        assert status.result is not None, status.failure
+        files = {file.digest: file.role for file in status.result.files}
+        expected = {root.digest, inner.digest, program.digest, attested.digest, *blobs}
+        assert files.keys() == expected - {foreign_digest}
+        assert status.result.facts.keywords == ["linux/amd64"]
+        await it.forget()
+        status = await it.mirror(digest, platforms=["linux/amd64"])
+        assert status.result is not None, status.failure
+        assert attested.digest not in {file.digest for file in status.result.files}
+
+    run(tmp_path, registry.url, act)
+
+
+def test_blob_of_another_size_than_its_manifest_says_is_refused(
+    tmp_path: Path, registry: DebianRegistry
+) -> None:
+    config, layer = b"{}", b"layer of eight"
+    right = _manifest(config, (layer, LAYER))
+    wrong = Document(right.media, right.data.replace(b'"size": 14', b'"size": 15'))
+    assert wrong.data != right.data
+    contents = (config, layer)
+    blobs = {f"sha256:{hashlib.sha256(each).hexdigest()}": each for each in contents}
+    digest = _serve_documents(registry, wrong, blobs=blobs)
+
+    async def act(it: Site) -> None:
+        status = await it.mirror(digest)
+        assert status.failure is not None
+        assert (status.failure.outcome, status.failure.cause) == (
+            "SOURCE_UNAVAILABLE",
+            "wrong bytes",
+        )
+
+    run(tmp_path, registry.url, act)

@@ -20,10 +20,9 @@ import pytest
 
 from pyrsia_node.devnet.cluster import Cluster
 from pyrsia_node.devnet.images import Image, Recipe, two_platforms
-from pyrsia_node.devnet.plan import with_registries
+from pyrsia_node.devnet.plan import parse_registry, with_registries
 from pyrsia_node.devnet.stand_in import DebianRegistry, running_registry
 from pyrsia_node.schema.config import Config
-from pyrsia_node.schema.upstreams import RegistryUpstream
 from tests.integration.network.evidence import leaves_on_disk, processes_of
 from tests.integration.network.waiting import until
 
@@ -110,7 +109,7 @@ def town(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Town]:
 
         def configure(config: Config) -> Config:
             registry = mirrors.get(config.node.label, shared)
-            return with_registries(config, [RegistryUpstream(HOST, registry.url, True)])  # noqa: FBT003 - as the rule writes it
+            return with_registries(config, [RegistryUpstream(HOST, registry.url, True, True)])  # noqa: FBT003 - as the rule writes it
 
         made = stack.enter_context(
             Cluster.create(folder / "net", authorized=4, regular=1, configure=configure)

@@ -15,7 +15,7 @@ CONFIG = Config(node=NodeSection("a", "authorized"))
 
 def test_registry_is_told_by_its_name_and_where_it_is() -> None:
     found = parse_registry("registry.example=http://127.0.0.1:5000/")
-    assert found == RegistryUpstream("registry.example", "http://127.0.0.1:5000", True)  # noqa: FBT003 - as the rule writes it
+    assert found == RegistryUpstream("registry.example", "http://127.0.0.1:5000", True, True)  # noqa: FBT003 - as the rule writes it
 
 
 @pytest.mark.parametrize(
