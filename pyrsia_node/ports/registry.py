@@ -72,6 +72,11 @@ class StoredManifest:
     annotations: str = "{}"
 
 
+def referrer_bytes(manifest: StoredManifest) -> int:
+    """Return about how long a manifest's descriptor is in a list of referrers."""
+    return len(manifest.annotations) + len(manifest.artifact_type) + 512
+
+
 @dataclass(frozen=True, slots=True)
 class TagChange:
     """A step in a tag's history; ``digest`` is empty where the tag was deleted.
@@ -295,8 +300,20 @@ class RegistryDb(Protocol):
         """Return tags, sorted bytewise, > ``after``."""
         ...
 
-    def referrers(self, repository: str, subject: str) -> list[StoredManifest]:
-        """Return the manifests whose subject is that digest, in order of digest."""
+    def referrers(
+        self,
+        repository: str,
+        subject: str,
+        *,
+        artifact_type: str | None = None,
+        after: str = "",
+        bytes_max: int,
+    ) -> list[StoredManifest]:
+        """Return manifests whose subject is that digest, in order of digest, > ``after``.
+
+        The last is the one with which ``referrer_bytes`` of them all exceed ``bytes_max``; where
+        they do not, these are all there are. With ``artifact_type`` those of that type alone.
+        """
         ...
 
     def tag_history(

@@ -18,6 +18,9 @@ from pyrsia_node.model.oci import OciDigest, check_tag, is_digest
 from pyrsia_node.ports.registry import StoredManifest
 from pyrsia_node.registry.errors import DigestMismatchError, ManifestInvalidError, TooLargeError
 
+ANNOTATIONS_LENGTH_MAX: Final = 64 * 1024
+"""Longer annotations are not repeated in lists of referrers."""
+
 TAGS_MAX: Final = 64
 """Tags of one push; the specification asks for at least 10."""
 
@@ -88,10 +91,19 @@ def _stored(manifest: Manifest, digest: str, sha256: str, size: int) -> StoredMa
         needs=tuple(dict.fromkeys(_needs(manifest))),
         subject=None if manifest.subject is None else str(manifest.subject.digest),
         artifact_type=manifest.artifact_type,
-        annotations=json.dumps(
-            manifest.annotations, ensure_ascii=False, separators=(",", ":"), sort_keys=True
-        ),
+        annotations=_annotations(manifest),
     )
+
+
+def _annotations(manifest: Manifest) -> str:
+    """Return the annotations for lists of referrers; where they are too long, none.
+
+    The manifest itself has them. A list of a thousand referrers must not be gigabytes.
+    """
+    text = json.dumps(
+        manifest.annotations, ensure_ascii=False, separators=(",", ":"), sort_keys=True
+    )
+    return text if len(text) <= ANNOTATIONS_LENGTH_MAX else "{}"
 
 
 def _needs(manifest: Manifest) -> Iterator[str]:

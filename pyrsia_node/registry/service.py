@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Final
 
 from pyrsia_node.model.errors import CorruptStateError, NotFoundError, UnavailableError
-from pyrsia_node.ports.registry import RepositoryBlob, StoredManifest, TagChange
+from pyrsia_node.ports.registry import RepositoryBlob, StoredManifest, TagChange, referrer_bytes
 from pyrsia_node.registry.errors import (
     BlobUnknownError,
     ContentMissingError,
@@ -26,6 +26,9 @@ from pyrsia_node.registry.errors import (
 from pyrsia_node.registry.manifests import PushedManifest
 from pyrsia_node.registry.sessions import SessionPorts, WholeSession
 from pyrsia_node.registry.uploads import Uploads, in_thread
+
+REFERRERS_BYTES_MAX: Final = 1024 * 1024
+"""Descriptors on one page of referrers; the next page has the rest."""
 
 SMALL_BYTES_KEPT: Final = 32 * 1024 * 1024
 
@@ -195,9 +198,30 @@ class Registry:
             raise NameUnknownError(f"nothing was pushed to {repository}")
         return await in_thread(lambda: self._db.tags(repository, after=after, limit=limit))
 
-    async def referrers(self, repository: str, subject: str) -> list[StoredManifest]:
-        """Return the manifests that name a digest as their subject."""
-        return await in_thread(self._db.referrers, repository, subject)
+    async def referrers(
+        self, repository: str, subject: str, *, artifact_type: str | None, after: str
+    ) -> tuple[list[StoredManifest], bool]:
+        """Return a page of the manifests that name a digest as their subject.
+
+        Args:
+            repository: Where.
+            subject: The digest.
+            artifact_type: Of this type alone; None is any.
+            after: Behind this digest.
+
+        Returns:
+            The page, in order of digest, and whether there may be more.
+        """
+        page = await in_thread(
+            lambda: self._db.referrers(
+                repository,
+                subject,
+                artifact_type=artifact_type,
+                after=after,
+                bytes_max=REFERRERS_BYTES_MAX,
+            )
+        )
+        return page, sum(map(referrer_bytes, page)) > REFERRERS_BYTES_MAX
 
     async def history(
         self, repository: str, tag: str, *, before: int | None, limit: int

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
-from pyrsia_node.ports.registry import RepositoryBlob, StoredManifest, TagChange
+from pyrsia_node.ports.registry import RepositoryBlob, StoredManifest, TagChange, referrer_bytes
 from pyrsia_node.store.registry_db_connections import Connections
 from pyrsia_node.store.registry_db_steps import (
     BY_DIGEST,
@@ -27,9 +27,16 @@ _BY_TAG: Final = (
     "SELECT digest, sha256, size, media, needs, subject, artifact_type, annotations"
     " FROM tagged_manifests WHERE repository = ? AND tag = ?"
 )
+_REFERRERS: Final = (
+    "SELECT digest, sha256, size, media, needs, subject, artifact_type, annotations"
+    " FROM named_manifests WHERE repository = ?1 AND subject = ?2 AND digest > ?3"
+    " AND (?4 IS NULL OR artifact_type = ?4) ORDER BY digest"
+)
 _ROWS_KEPT: Final = 4096
-_NEEDS_KEPT: Final = 64
-"""Manifests with more parts are not kept in memory; few have a tenth of that."""
+_ROW_LENGTH_KEPT: Final = 4096
+"""Longer rows, with many parts or long annotations, are not kept in memory; few are."""
+
+_T = TypeVar("_T")
 
 
 class ContentTables:
@@ -41,6 +48,7 @@ class ContentTables:
         # This process alone writes, so a row that was read since its last write is still so.
         self._blobs: dict[tuple[str, str], tuple[int, RepositoryBlob]] = {}
         self._manifests: dict[tuple[str, str], tuple[int, StoredManifest]] = {}
+        self._kept_at = 0
 
     # ------------------------------------------------------------ blobs
 
@@ -78,16 +86,14 @@ class ContentTables:
     def blob(self, repository: str, digest: str) -> RepositoryBlob | None:
         """Return a blob that is part of the repository."""
         key, changes = (repository, digest), self._db.changes
-        seen_at, known = self._blobs.get(key, (-1, None))
-        if seen_at == changes:
+        known = self._known(self._blobs, key, changes)
+        if known is not None:
             return known
         with self._db.reading() as db:
             row = db.execute(_BLOB, key).fetchone()
         if row is None:
             return None
         found = _blob(row)
-        if len(self._blobs) >= _ROWS_KEPT:
-            self._blobs.clear()
         self._blobs[key] = changes, found
         return found
 
@@ -134,8 +140,8 @@ class ContentTables:
     def manifest(self, repository: str, reference: str) -> StoredManifest | None:
         """Return the manifest that a tag or digest names."""
         key, changes = (repository, reference), self._db.changes
-        seen_at, known = self._manifests.get(key, (-1, None))
-        if seen_at == changes:
+        known = self._known(self._manifests, key, changes)
+        if known is not None:
             return known
         with self._db.reading() as db:
             query = BY_DIGEST if ":" in reference else _BY_TAG
@@ -143,11 +149,22 @@ class ContentTables:
         if row is None:
             return None
         found = manifest_of(row)
-        if len(found.needs) <= _NEEDS_KEPT:
-            if len(self._manifests) >= _ROWS_KEPT:
-                self._manifests.clear()
+        length = len(found.annotations) + sum(map(len, found.needs))
+        if length <= _ROW_LENGTH_KEPT:
             self._manifests[key] = changes, found
         return found
+
+    def _known(
+        self, kept: dict[tuple[str, str], tuple[int, _T]], key: tuple[str, str], changes: int
+    ) -> _T | None:
+        """Return a row that was read since the last write; what is older is let go."""
+        if changes != self._kept_at or len(kept) >= _ROWS_KEPT:
+            self._kept_at = changes
+            self._blobs.clear()
+            self._manifests.clear()
+            return None
+        seen_at, row = kept.get(key, (-1, None))
+        return row if seen_at == changes else None
 
     def remove_manifest(self, repository: str, digest: str, *, actor: str, now_ms: int) -> bool:
         """Take a manifest and every tag on it away; tells whether it was there."""
@@ -197,15 +214,27 @@ class ContentTables:
             ).fetchall()
         return [tag for (tag,) in rows]
 
-    def referrers(self, repository: str, subject: str) -> list[StoredManifest]:
-        """Return the manifests whose subject is that digest, in order of digest."""
+    def referrers(
+        self,
+        repository: str,
+        subject: str,
+        *,
+        artifact_type: str | None = None,
+        after: str = "",
+        bytes_max: int,
+    ) -> list[StoredManifest]:
+        """Return manifests whose subject is that digest, a page of them in order of digest."""
+        found: list[StoredManifest] = []
+        taken = 0
         with self._db.reading() as db:
-            rows = db.execute(
-                "SELECT digest, sha256, size, media, needs, subject, artifact_type, annotations"
-                " FROM named_manifests WHERE repository = ? AND subject = ? ORDER BY digest",
-                (repository, subject),
-            ).fetchall()
-        return [manifest_of(row) for row in rows]
+            rows = db.execute(_REFERRERS, (repository, subject, after, artifact_type))
+            for row in rows:
+                found.append(manifest_of(row))
+                taken += referrer_bytes(found[-1])
+                if taken > bytes_max:
+                    break
+            rows.close()
+        return found
 
     def tag_history(
         self, repository: str, tag: str, *, before: int | None, limit: int

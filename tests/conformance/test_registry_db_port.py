@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import pytest
@@ -14,8 +15,10 @@ from pyrsia_node.ports.registry import (
     QuotaExceededError,
     RegistryDb,
     RepositoryBlob,
+    StoredManifest,
     TagChange,
     Upload,
+    referrer_bytes,
 )
 from tests.fakes.registry_rows import CONFIG, IMAGE, LAYER, MEDIA, manifest, push
 
@@ -277,8 +280,34 @@ def test_referrers_are_the_manifests_with_that_subject(db: RegistryDb) -> None:
         db.put_manifest("a", signature, [], actor="ann", now_ms=1)
     db.put_manifest("a", replace(manifest("x"), subject=LAYER.digest), [], actor="ann", now_ms=1)
     db.put_manifest("b", replace(manifest("y"), subject=IMAGE.digest), [], actor="ann", now_ms=1)
-    found = db.referrers("a", IMAGE.digest)
+    found = db.referrers("a", IMAGE.digest, bytes_max=10_000)
     assert found == sorted(signatures, key=lambda each: each.digest)
     db.remove_manifest("a", found[0].digest, actor="ann", now_ms=2)
-    assert db.referrers("a", IMAGE.digest) == found[1:]
-    assert db.referrers("c", IMAGE.digest) == []
+    assert db.referrers("a", IMAGE.digest, bytes_max=10_000) == found[1:]
+    assert db.referrers("c", IMAGE.digest, bytes_max=10_000) == []
+
+
+def test_referrers_come_in_pages_and_by_type(db: RegistryDb) -> None:
+    notes = json.dumps({"long": "x" * 1000})
+    all_of_them = [
+        replace(
+            manifest(f"s{n}"),
+            subject=IMAGE.digest,
+            artifact_type="even" if n % 2 == 0 else "odd",
+            annotations=notes,
+        )
+        for n in range(7)
+    ]
+    for each in all_of_them:
+        db.put_manifest("a", each, [], actor="ann", now_ms=1)
+    all_of_them.sort(key=lambda each: each.digest)
+    pages, after = list[list[StoredManifest]](), ""
+    while page := db.referrers("a", IMAGE.digest, after=after, bytes_max=2000):
+        assert sum(map(referrer_bytes, page[:-1])) <= 2000
+        pages.append(page)
+        after = page[-1].digest
+    assert [each for page in pages for each in page] == all_of_them
+    assert len(pages) == 4
+    even = db.referrers("a", IMAGE.digest, artifact_type="even", bytes_max=10_000)
+    assert even == [each for each in all_of_them if each.artifact_type == "even"]
+    assert db.referrers("a", IMAGE.digest, artifact_type="", bytes_max=10_000) == []

@@ -26,6 +26,7 @@ from pyrsia_node.ports.registry import (
     Upload,
     UpstreamTag,
     User,
+    referrer_bytes,
 )
 
 
@@ -200,9 +201,25 @@ class MemoryRegistryDb:
     def tags(self, repository: str, *, after: str, limit: int) -> list[str]:
         return _page(self._found(repository).tags, after, limit)
 
-    def referrers(self, repository: str, subject: str) -> list[StoredManifest]:
+    def referrers(
+        self,
+        repository: str,
+        subject: str,
+        *,
+        artifact_type: str | None = None,
+        after: str = "",
+        bytes_max: int,
+    ) -> list[StoredManifest]:
         found = self._found(repository).manifests
-        return [found[digest] for digest in sorted(found) if found[digest].subject == subject]
+        page: list[StoredManifest] = []
+        for digest in sorted(found):
+            each = found[digest]
+            fits = artifact_type in {None, each.artifact_type}
+            if each.subject == subject and digest > after and fits:
+                page.append(each)
+            if sum(map(referrer_bytes, page)) > bytes_max:
+                break
+        return page
 
     def tag_history(
         self, repository: str, tag: str, *, before: int | None, limit: int

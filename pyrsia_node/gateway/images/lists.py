@@ -25,9 +25,6 @@ from pyrsia_node.registry.access import Action
 from pyrsia_node.registry.errors import ManifestUnknownError, NameUnknownError
 from pyrsia_node.registry.service import Registry
 
-REFERRERS_BYTES_MAX: Final = 4 * 1024 * 1024
-"""An index of referrers is no longer than a manifest may be; the rest is on further pages."""
-
 EXTENSION_URL: Final = "https://github.com/opencontainers/distribution-spec/tree/main/extensions"
 
 
@@ -119,19 +116,20 @@ class Lists:
         """``referrers/DIGEST``: manifests that name this one as their subject (end-12)."""
         subject = str(digest_of(call.route.item))
         target = self.names.target(call.route)
+        wanted = call.parameter("artifactType")
         found: list[StoredManifest] = []
+        is_more = False
         if self._is_here(call, target):
             assert target.local is not None
-            found = await self.registry.referrers(target.local, subject)
+            found, is_more = await self.registry.referrers(
+                target.local, subject, artifact_type=wanted, after=call.parameter("last") or ""
+            )
         fields: Fields = []
-        wanted = call.parameter("artifactType")
         if wanted is not None:
-            found = [each for each in found if each.artifact_type == wanted]
             fields.append(("oci-filters-applied", "artifactType"))
-        last = call.parameter("last") or ""
-        listed, is_more = _fitting([each for each in found if each.digest > last])
         if is_more:
-            fields.append(_link(call, str(listed[-1]["digest"])))
+            fields.append(_link(call, found[-1].digest))
+        listed = [_descriptor(each) for each in found]
         index = {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": listed}
         await call.answer_json(index, fields, media=OCI_INDEX)
 
@@ -168,18 +166,6 @@ def _tag(text: str) -> str:
         return check_tag(text)
     except InvalidInputError as error:
         raise RouteError(404, "MANIFEST_UNKNOWN", str(error)) from error
-
-
-def _fitting(manifests: list[StoredManifest]) -> tuple[list[dict[str, object]], bool]:
-    """Return the descriptors that go into one index, and whether some are left."""
-    listed: list[dict[str, object]] = []
-    size = 0
-    for each in manifests:
-        size += len(each.annotations) * 2 + 600
-        if listed and size > REFERRERS_BYTES_MAX:
-            return listed, True
-        listed.append(_descriptor(each))
-    return listed, False
 
 
 def _descriptor(manifest: StoredManifest) -> dict[str, object]:
