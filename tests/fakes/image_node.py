@@ -83,7 +83,9 @@ class ImageNode:
             env=os.environ,
         )
         self.url = asyncio.run(_ready(self.layout, self._process))
-        self.settings.write_text(f"port = {self.url.rpartition(':')[2]}\n")
+        token = self.layout.root / CONFIG.http.admin_token_file
+        port = self.url.rpartition(":")[2]
+        self.settings.write_text(f"port = {port}\ntoken_file = '{token}'\n")
 
     def stop(self) -> None:
         """End it as an operator does."""
@@ -99,18 +101,22 @@ class ImageNode:
         self._process.wait()
         self._process = None
 
-    def configure(self, *words: str | Path) -> str:
-        """Run ``pyrsia configure WORDS`` for this node; return what it says."""
+    def pyrsia(self, *words: str | Path) -> str:
+        """Run ``pyrsia WORDS`` at this node; return what it says."""
         done = subprocess.run(
-            [PYRSIA, "configure", *map(str, words)],
+            [PYRSIA, *map(str, words)],
             env={"PATH": "/usr/bin:/bin", "HOME": "/nowhere", "PYRSIA_CONFIG": str(self.settings)},
             capture_output=True,
             text=True,
-            timeout=30,
+            timeout=120,
             check=False,
         )
         assert done.returncode == 0, done.stderr
         return done.stdout
+
+    def configure(self, *words: str | Path) -> str:
+        """Run ``pyrsia configure WORDS`` for this node; return what it says."""
+        return self.pyrsia("configure", *words)
 
 
 @contextmanager
