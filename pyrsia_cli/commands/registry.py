@@ -22,6 +22,7 @@ from pyrsia_node.schema.registry import (
     NamespaceLine,
     NamespaceList,
     Removed,
+    Share,
 )
 
 USER_COLUMNS: Final = ("name", "push", "pull")
@@ -152,6 +153,30 @@ def grant(name: str, push: tuple[str, ...], pull: tuple[str, ...], revoke: tuple
             body = {"name": name, "prefix": prefix, "right": right}
             held = _rights(api.post(f"{_USERS}/grant", AccountLine, body))
     say(f"account {name}: {held}")
+
+
+@registry.command()
+@click.argument("repository")
+@click.option("--owner", required=True, help="The account that answers for it: it may push there.")
+@click.option(
+    "--hours", type=click.IntRange(1, 24 * 7), default=24, show_default=True, help="How long."
+)
+def share(repository: str, owner: str, hours: int) -> None:
+    """Let somebody without an account pull one repository.
+
+    Prints a share: a password for the user `share`. Another node pulls with it where its
+    docker.auth_file has it for this registry. Whoever holds it may use it, until its time is up,
+    or the owner has another password, no right to pull any more, or is removed.
+
+    \b
+    pyrsia registry share team/app --owner alice --hours 8 > share
+    docker login -u share --password-stdin registry.example:7888 < share
+    """  # noqa: D301 - click reads the backspace character
+    body = {"repository": repository, "owner": owner, "hours": hours}
+    with NodeApi(load_settings(settings_path())) as api:
+        made = api.post("/api/v1/registry/shares", Share, body)
+    say(made.share)
+    note(f"good for pulls of {made.repository}, for {hours} h: `docker login -u share`")
 
 
 @registry.group()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from fastapi import FastAPI, Request
 
@@ -24,6 +24,8 @@ from pyrsia_node.registry.access import (
 )
 from pyrsia_node.registry.accounts import Accounts
 from pyrsia_node.registry.passwords import check_password, hash_password
+from pyrsia_node.registry.shares import make_share
+from pyrsia_node.registry.tokens import TokenSigner
 from pyrsia_node.schema.registry import (
     AccountLine,
     AccountList,
@@ -37,6 +39,8 @@ from pyrsia_node.schema.registry import (
     NewAccount,
     NewPassword,
     Removed,
+    Share,
+    ShareWish,
 )
 
 Check = Callable[[Request], None]
@@ -47,15 +51,26 @@ USERS_MAX = 4096
 NAMESPACES_MAX = 4096
 
 
-def add_registry_routes(app: FastAPI, accounts: Accounts, db: RegistryDb, gate: AdminGate) -> None:
+@dataclass(frozen=True, slots=True)
+class RegistryAdmin:
+    """What the routes change, and what they sign with. ``now_ms`` is Unix time."""
+
+    accounts: Accounts
+    db: RegistryDb
+    signer: TokenSigner
+    now_ms: Callable[[], int]
+
+
+def add_registry_routes(app: FastAPI, admin: RegistryAdmin, gate: AdminGate) -> None:
     """Add the routes to ``app``; ``gate`` says who may call them."""
 
     def check(request: Request) -> None:
         address = request.client.host if request.client is not None else None
         gate.check(authorization=request.headers.get("authorization"), address=address)
 
-    _add_user_routes(app, accounts, check)
-    _add_namespace_routes(app, accounts, db, check)
+    _add_user_routes(app, admin.accounts, check)
+    _add_share_routes(app, admin, check)
+    _add_namespace_routes(app, admin.accounts, admin.db, check)
 
 
 def _add_user_routes(app: FastAPI, accounts: Accounts, check: Check) -> None:
@@ -93,6 +108,22 @@ def _add_user_routes(app: FastAPI, accounts: Accounts, check: Check) -> None:
         """Delete an account; what it pushed stays."""
         check(request)
         return Removed(removed=await accounts.change(lambda db: db.remove_user(body.name)))
+
+
+def _add_share_routes(app: FastAPI, admin: RegistryAdmin, check: Check) -> None:
+    @app.post("/api/v1/registry/shares", status_code=201)
+    async def share(body: ShareWish, request: Request) -> Share:
+        """Make a capability to pull one repository."""
+        check(request)
+        text, expires_s = make_share(
+            admin.signer,
+            await admin.accounts.book(),
+            owner=body.owner,
+            repository=body.repository,
+            hours=body.hours,
+            now_s=admin.now_ms() // 1000,
+        )
+        return Share(repository=body.repository, share=text, expires_ms=expires_s * 1000)
 
 
 def _add_namespace_routes(app: FastAPI, accounts: Accounts, db: RegistryDb, check: Check) -> None:

@@ -35,7 +35,7 @@ from pyrsia_node.gateway.link import LinkClient, LinkServer
 from pyrsia_node.gateway.log_answers import LogAnswers
 from pyrsia_node.gateway.log_files import LogFiles
 from pyrsia_node.gateway.pypi import PypiService
-from pyrsia_node.gateway.registry_routes import add_registry_routes
+from pyrsia_node.gateway.registry_routes import RegistryAdmin, add_registry_routes
 from pyrsia_node.gateway.socket_methods import TIMEOUTS_S, Addresses, SocketMethods
 from pyrsia_node.gateway.validation import WEBHOOK, add_validation_routes, open_validator
 from pyrsia_node.ledger.reader import IndexReader
@@ -114,6 +114,7 @@ async def open_gateway(
     )
     images.pull_through(sources.source(registry.db))
     gate = AdminGate(layout.root / config.http.admin_token_file)
+    admin = RegistryAdmin(registry.accounts, registry.db, registry.signer, SystemClock().now_ms)
     validator = open_validator(layout, config, images.word)
     collected = CollectedPorts(registry.db, registry.uploads, parts.store, parts.store)
     control = ControlParts(
@@ -126,7 +127,7 @@ async def open_gateway(
         gateway_status=_status_of(parts.store),
         version=version,
         more=(
-            lambda app: add_registry_routes(app, registry.accounts, registry.db, gate),
+            lambda app: add_registry_routes(app, admin, gate),
             lambda app: add_validation_routes(app, validator),
             open_collection(stack, config, collected, SystemClock(), gate),
         ),

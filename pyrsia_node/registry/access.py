@@ -30,6 +30,9 @@ from pyrsia_node.ports.registry import Grant, Namespace, User
 ANONYMOUS: Final = "anonymous"
 """What histories call a client without an account; no account may be named so."""
 
+SHARE: Final = "share"
+"""The name that goes with a share as its password; no account may be named so either."""
+
 GRANTS_MAX: Final = 256
 
 AnonymousMode = Literal["push", "pull", "none"]
@@ -133,10 +136,10 @@ def _first(prefixes: Iterator[str], known: Mapping[str, object]) -> list[str]:
 
 def check_user_name(name: str) -> str:
     """Return ``name`` if an account may be called so; raises InvalidInputError."""
-    if not _USER.fullmatch(name) or name.lower() == ANONYMOUS:
+    if not _USER.fullmatch(name) or name.lower() in {ANONYMOUS, SHARE}:
         raise InvalidInputError(
             f"{name!r:.100} is no name for an account: 1 to 64 letters, digits, '.', '_', '@', '+'"
-            f" and '-', beginning with a letter or digit; not {ANONYMOUS!r}"
+            f" and '-', beginning with a letter or digit; not {ANONYMOUS!r} or {SHARE!r}"
         )
     return name
 

@@ -6,6 +6,9 @@ node takes the tokens of the others, a restart changes nothing, and new keys end
 
 A token is an identity and a limit, never a right: what its account may do is looked up when it is
 used. It carries a fingerprint of the stored password, so a new password ends it at once.
+
+Three kinds: *access* for requests, *refresh* for new access tokens, and *share*, a capability to
+pull one repository that its owner gives to somebody without an account, such as another node.
 """
 
 from __future__ import annotations
@@ -27,7 +30,10 @@ TOKEN_LENGTH_MAX: Final = 12_000
 KEY_SIZE: Final = 32
 NAME_LENGTH_MAX: Final = 64
 
-TokenKind = Literal["access", "refresh"]
+TokenKind = Literal["access", "refresh", "share"]
+
+VERIFIED_MAX: Final = 1024
+"""Tokens that are remembered to be ours; the same one comes with each request of a pull."""
 
 _PREFIX: Final = "pyr1"
 _SECONDS_MAX: Final = 2**40
@@ -64,6 +70,7 @@ class TokenSigner:
         """Sign with a 32-byte ``key`` that no client knows."""
         assert len(key) == KEY_SIZE
         self._key = key
+        self._verified: dict[str, Token] = {}
 
     def issue(self, token: Token) -> str:
         """Return the token's text."""
@@ -80,22 +87,29 @@ class TokenSigner:
         assert len(text) <= TOKEN_LENGTH_MAX
         return text
 
-    def read(self, text: str, *, kind: TokenKind, now_s: int) -> Token:
-        """Return what a token of ``kind`` says, if it is ours and still holds.
+    def read(self, text: str, *kinds: TokenKind, now_s: int) -> Token:
+        """Return what a token of one of ``kinds`` says, if it is ours and still holds.
 
         Raises:
             InvalidTokenError: It is not; the text says why, as far as a stranger may know.
         """
+        token = self._verified.get(text) or self._verify(text)
+        if token.kind not in kinds:
+            raise InvalidTokenError(f"this is the token of another use: {token.kind}")
+        if now_s >= token.expires_s:
+            raise InvalidTokenError("the token is too old")
+        return token
+
+    def _verify(self, text: str) -> Token:
         if len(text) > TOKEN_LENGTH_MAX:
             raise InvalidTokenError(f"a token of {len(text)} characters is none of this node's")
         signed, _, mac = text.rpartition(".")
         if not hmac.compare_digest(_encode(self._mac(signed)).encode(), mac.encode()):
             raise InvalidTokenError("the token is not from this node, or it was changed")
         token = _decode(signed.removeprefix(f"{_PREFIX}."))
-        if token.kind != kind:
-            raise InvalidTokenError(f"this is the token of another use: {token.kind}")
-        if now_s >= token.expires_s:
-            raise InvalidTokenError("the token is too old")
+        if len(self._verified) >= VERIFIED_MAX:
+            self._verified.clear()
+        self._verified[text] = token
         return token
 
     def _mac(self, signed: str) -> bytes:
@@ -108,7 +122,7 @@ def _decode(payload: str) -> Token:
         claims = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
         match claims:
             case {
-                "k": ("access" | "refresh") as kind,
+                "k": ("access" | "refresh" | "share") as kind,
                 "p": str(stamp),
                 "s": list(scopes),
                 "u": str(user),

@@ -63,6 +63,22 @@ class AccountList(Answer):
     users: list[AccountLine]
 
 
+class ShareWish(Params):
+    """``POST /api/v1/registry/shares``: let somebody pull one repository for some hours."""
+
+    owner: Name
+    repository: Prefix
+    hours: Annotated[int, Field(ge=1, le=24 * 7)] = 24
+
+
+class Share(Answer):
+    """A share, shown as a Bearer token or as the password of the user ``share``."""
+
+    repository: str
+    share: str = Field(repr=False)
+    expires_ms: Count
+
+
 class NamespaceChange(Params):
     """``POST /api/v1/registry/namespaces``: what is left out stays as it is.
 

@@ -1,7 +1,9 @@
 """Who asks, and what the client may do: the door of ``/v2``.
 
 ``Authorization`` may be absent (anonymous), ``Basic`` (name and password at each request) or
-``Bearer`` (a token of ``/v2/token``, gateway/images/token_endpoint.py). A refusal is 401 with a
+``Bearer`` (a token of ``/v2/token``, gateway/images/token_endpoint.py). A share, which lets its
+holder pull one repository, is shown as a Bearer token or as the password of ``share``, which every
+client can send. A refusal is 401 with a
 Bearer challenge where logging in could help, else 403. The challenge never offers Basic as well:
 Docker's engine, once offered both, fails without credentials even where anonymous tokens would do.
 
@@ -20,13 +22,14 @@ from typing import Final
 from pyrsia_node.model.errors import InvalidInputError
 from pyrsia_node.model.oci import ImageName
 from pyrsia_node.ports.registry import User
-from pyrsia_node.registry.access import ANONYMOUS, Action, may
+from pyrsia_node.registry.access import ANONYMOUS, SHARE, Action, may
 from pyrsia_node.registry.accounts import AccessBook, Accounts
 from pyrsia_node.registry.passwords import PasswordChecker
 from pyrsia_node.registry.scopes import TokenScope, allow, scope_for
 from pyrsia_node.registry.tokens import (
     InvalidTokenError,
     Token,
+    TokenKind,
     TokenSigner,
     password_stamp,
 )
@@ -34,7 +37,8 @@ from pyrsia_node.transfer.asgi import Scope, header
 
 SERVICE: Final = "pyrsia"
 TOKEN_PATH: Final = "/v2/token"  # noqa: S105 - a path
-CREDENTIALS_LENGTH_MAX: Final = 1024
+CREDENTIALS_LENGTH_MAX: Final = 4096
+"""Characters of Basic credentials; a share is the longest password there is."""
 
 _CATALOG_SCOPE: Final = "registry:catalog:*"
 
@@ -56,18 +60,22 @@ class AccessError(InvalidInputError):
 
 @dataclass(frozen=True, slots=True)
 class Rights:
-    """What one request may do. ``scopes`` limit it where a token came; None is no limit."""
+    """What one request may do. ``scopes`` limit it where a token came; None is no limit.
+
+    The holder of a share uses the rights of ``user``, its owner, and is not that user.
+    """
 
     book: AccessBook
     realm: str
     user: User | None = None
     scopes: tuple[TokenScope, ...] | None = None
     shows_credentials: bool = field(default=False)
+    is_share: bool = field(default=False)
 
     @property
     def actor(self) -> str:
         """What the history of tags calls this client."""
-        return ANONYMOUS if self.user is None else self.user.name
+        return ANONYMOUS if self.user is None or self.is_share else self.user.name
 
     def may(self, action: Action, repository: str) -> bool:
         """Tell whether the client may do something to a repository of this node."""
@@ -188,10 +196,13 @@ class AccessGate:
         scheme, _, value = authorization.partition(" ")
         match scheme.lower():
             case "basic":
-                user = await self.log_in(book, *credentials_of(value, realm), scope)
+                name, password = credentials_of(value, realm)
+                if name == SHARE:
+                    return self._by_token(book, realm, password, "share")
+                user = await self.log_in(book, name, password, scope)
                 return Rights(book, realm, user, shows_credentials=True)
             case "bearer":
-                return self._by_token(book, realm, value.strip())
+                return self._by_token(book, realm, value.strip(), "access", "share")
             case _:
                 raise AccessError(
                     "Authorization is neither Basic nor Bearer", challenge=challenge(realm)
@@ -220,15 +231,16 @@ class AccessGate:
         host = header(scope, b"host") or "localhost"
         return f"{scope.get('scheme', 'http')}://{host}{TOKEN_PATH}"
 
-    def _by_token(self, book: AccessBook, realm: str, text: str) -> Rights:
+    def _by_token(self, book: AccessBook, realm: str, text: str, *kinds: TokenKind) -> Rights:
         try:
-            token = self._signer.read(text, kind="access", now_s=self._now_ms() // 1000)
+            token = self._signer.read(text, *kinds, now_s=self._now_ms() // 1000)
             user = user_of(book, token)
         except InvalidTokenError as error:
             raise AccessError(
                 str(error), challenge=challenge(realm, error="invalid_token")
             ) from error
-        return Rights(book, realm, user, token.scopes, shows_credentials=True)
+        is_share = token.kind == "share"
+        return Rights(book, realm, user, token.scopes, shows_credentials=True, is_share=is_share)
 
 
 def user_of(book: AccessBook, token: Token) -> User | None:

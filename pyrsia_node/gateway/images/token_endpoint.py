@@ -26,7 +26,7 @@ from pyrsia_node.gateway.images.access import (
 )
 from pyrsia_node.model.errors import InvalidInputError, PyrsiaError
 from pyrsia_node.ports.registry import User
-from pyrsia_node.registry.access import Action
+from pyrsia_node.registry.access import SHARE, Action
 from pyrsia_node.registry.accounts import AccessBook, Accounts
 from pyrsia_node.registry.scopes import REPOSITORY, TokenScope, parse_scopes
 from pyrsia_node.registry.tokens import InvalidTokenError, Token, TokenSigner, password_stamp
@@ -100,6 +100,8 @@ class TokenEndpoint:
             raise AccessError("a token is had for Basic credentials", challenge=challenge(realm))
         name, password = credentials_of(value, realm)
         book = await self._accounts.book()
+        if name == SHARE:
+            return self._shared(book, password, realm)
         return await self._issue_to(book, wish, self._gate.log_in(book, name, password, scope))
 
     async def _by_form(
@@ -114,6 +116,8 @@ class TokenEndpoint:
         match _one(fields, "grant_type"):
             case "password":
                 name, password = _one(fields, "username"), _one(fields, "password")
+                if name == SHARE:
+                    return self._shared(book, password, realm)
                 login = self._gate.log_in(book, name, password, scope)
             case "refresh_token":
                 login = self._refreshed(book, _one(fields, "refresh_token"), realm)
@@ -134,9 +138,20 @@ class TokenEndpoint:
             return self._issue(None, wish)
         return self._issue(user, wish)
 
+    def _shared(self, book: AccessBook, text: str, realm: str) -> Mapping[str, object]:
+        """Give a share back: it is a token already, and no other could say less."""
+        now_s = self._now_ms() // 1000
+        try:
+            token = self._signer.read(text, "share", now_s=now_s)
+            user_of(book, token)
+        except InvalidTokenError as error:
+            raise AccessError(str(error), challenge=challenge(realm)) from error
+        left_s = min(token.expires_s - now_s, ACCESS_SECONDS)
+        return _answered(text, token.scopes, now_s=now_s, expires_in=left_s)
+
     async def _refreshed(self, book: AccessBook, text: str, realm: str) -> User:
         try:
-            token = self._signer.read(text, kind="refresh", now_s=self._now_ms() // 1000)
+            token = self._signer.read(text, "refresh", now_s=self._now_ms() // 1000)
             user = user_of(book, token)
         except InvalidTokenError as error:
             raise AccessError(f"log in again: {error}", challenge=challenge(realm)) from error
@@ -149,17 +164,23 @@ class TokenEndpoint:
         stamp = "" if user is None else password_stamp(user.password)
         access = Token("access", name, stamp, wish.scopes, now_s + ACCESS_SECONDS)
         text = self._signer.issue(access)
-        issued: dict[str, object] = {
-            "token": text,
-            "access_token": text,
-            "expires_in": ACCESS_SECONDS,
-            "issued_at": dt.datetime.fromtimestamp(now_s, dt.UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
-            "scope": " ".join(map(str, wish.scopes)),
-        }
+        issued = _answered(text, wish.scopes, now_s=now_s, expires_in=ACCESS_SECONDS)
         if wish.offline and user is not None:
             refresh = Token("refresh", name, stamp, (), now_s + REFRESH_SECONDS)
             issued["refresh_token"] = self._signer.issue(refresh)
         return issued
+
+
+def _answered(
+    text: str, scopes: Sequence[TokenScope], *, now_s: int, expires_in: int
+) -> dict[str, object]:
+    return {
+        "token": text,
+        "access_token": text,
+        "expires_in": expires_in,
+        "issued_at": dt.datetime.fromtimestamp(now_s, dt.UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "scope": " ".join(map(str, scopes)),
+    }
 
 
 def is_open_to_all(book: AccessBook, scopes: Sequence[TokenScope]) -> bool:

@@ -44,6 +44,7 @@ class RegistryParts:
     uploads: BlobUploads
     store: BlobStore
     accounts: Accounts
+    signer: TokenSigner
     app: ImagesApp
 
 
@@ -83,7 +84,8 @@ def open_registry(
     mode = anonymous_mode(config.registry.anonymous, config.http.host)
     _log.info("clients without an account may %s", _MEANING[mode])
     accounts = Accounts(db, mode, clock.monotonic_s)
-    gate, token = _make_door(accounts, token_key, clock, config.http.public_url)
+    signer = TokenSigner(token_key)
+    gate, token = _make_door(accounts, signer, clock, config.http.public_url)
     app = ImagesApp(
         Pulls(names, images, registry, store),
         Pushes(names, registry),
@@ -91,13 +93,12 @@ def open_registry(
         identify=gate.identify,
         token=token,
     )
-    return RegistryParts(db, uploads, store, accounts, app)
+    return RegistryParts(db, uploads, store, accounts, signer, app)
 
 
 def _make_door(
-    accounts: Accounts, token_key: bytes, clock: Clock, public_url: str
+    accounts: Accounts, signer: TokenSigner, clock: Clock, public_url: str
 ) -> tuple[AccessGate, TokenEndpoint]:
-    signer = TokenSigner(token_key)
     passwords = PasswordChecker(clock.monotonic_s)
     gate = AccessGate(accounts, passwords, signer, clock.now_ms, public_url)
     return gate, TokenEndpoint(gate, accounts, signer, clock.now_ms)

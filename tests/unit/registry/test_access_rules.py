@@ -112,7 +112,9 @@ def test_names_of_accounts(name: str) -> None:
     assert check_user_name(name) == name
 
 
-@pytest.mark.parametrize("name", ["", "a:b", "-a", "a b", "x" * 65, "anonymous", "Anonymous", "ä"])
+@pytest.mark.parametrize(
+    "name", ["", "a:b", "-a", "a b", "x" * 65, "anonymous", "Anonymous", "share", "ä"]
+)
 def test_names_that_no_account_may_have(name: str) -> None:
     with pytest.raises(InvalidInputError, match="no name for an account"):
         check_user_name(name)

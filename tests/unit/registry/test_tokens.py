@@ -30,23 +30,23 @@ TOKEN = Token("access", "alice", password_stamp("stored"), SCOPES, expires_s=100
 
 
 def test_token_is_read_by_every_gateway_with_the_key() -> None:
-    assert TokenSigner(b"k" * 32).read(SIGNER.issue(TOKEN), kind="access", now_s=999) == TOKEN
+    assert TokenSigner(b"k" * 32).read(SIGNER.issue(TOKEN), "access", now_s=999) == TOKEN
 
 
 def test_token_of_another_node_is_refused() -> None:
     with pytest.raises(InvalidTokenError, match="not from this node"):
-        TokenSigner(b"l" * 32).read(SIGNER.issue(TOKEN), kind="access", now_s=1)
+        TokenSigner(b"l" * 32).read(SIGNER.issue(TOKEN), "access", now_s=1)
 
 
 def test_token_ends_in_the_second_that_it_says() -> None:
     with pytest.raises(InvalidTokenError, match="too old"):
-        SIGNER.read(SIGNER.issue(TOKEN), kind="access", now_s=1000)
+        SIGNER.read(SIGNER.issue(TOKEN), "access", now_s=1000)
 
 
 def test_refresh_token_opens_nothing_by_itself() -> None:
     refresh = SIGNER.issue(dataclasses.replace(TOKEN, kind="refresh"))
     with pytest.raises(InvalidTokenError, match="another use"):
-        SIGNER.read(refresh, kind="access", now_s=1)
+        SIGNER.read(refresh, "access", now_s=1)
 
 
 def test_no_character_of_a_token_can_be_changed() -> None:
@@ -54,7 +54,7 @@ def test_no_character_of_a_token_can_be_changed() -> None:
     for place in range(len(text)):
         other = "A" if text[place] != "A" else "B"
         with pytest.raises(InvalidTokenError):
-            SIGNER.read(text[:place] + other + text[place + 1 :], kind="access", now_s=1)
+            SIGNER.read(text[:place] + other + text[place + 1 :], "access", now_s=1)
 
 
 def test_largest_token_fits_its_bound() -> None:
@@ -62,7 +62,7 @@ def test_largest_token_fits_its_bound() -> None:
     widest = TokenScope("repository", name, frozenset(Action))
     token = Token("access", "u" * 64, "0" * 16, (widest,) * SCOPES_MAX, expires_s=2**40)
     assert len(SIGNER.issue(token)) <= TOKEN_LENGTH_MAX
-    assert SIGNER.read(SIGNER.issue(token), kind="access", now_s=1) == token
+    assert SIGNER.read(SIGNER.issue(token), "access", now_s=1) == token
 
 
 def test_stamp_changes_with_the_password_and_tells_nothing() -> None:
