@@ -63,6 +63,10 @@ class SocketMethods:
         return _stored(info)
 
     async def _stat(self, params: DigestParams) -> Stat:
+        # The core answers peers by this (protocol ``pieces``): to them, what was pushed here or
+        # came by credentials is not here, as on the data listener.
+        if not self._store.is_shared(params.sha256):
+            return Stat(present=False)
         info = await asyncio.to_thread(self._store.stat, params.sha256)
         if info is None:
             return Stat(present=False)
