@@ -233,6 +233,8 @@ class Assembly:
         peer = content.get("peer")
         if set(content) != {"peer"} or not isinstance(peer, str):
             raise InvalidInputError("add_node: give the candidate's peer id, or its record")
+        if PeerId(peer) in self._opened.member_peers():
+            raise InvalidInputError(f"add_node: {peer} is an authorized node already")
         found, _ = await ask_candidate(
             self._opened.network, PeerId(peer), network_id=self._network_id
         )

@@ -109,7 +109,7 @@ def town(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Town]:
 
         def configure(config: Config) -> Config:
             registry = mirrors.get(config.node.label, shared)
-            return with_registries(config, [RegistryUpstream(HOST, registry.url, True, True)])  # noqa: FBT003 - as the rule writes it
+            return with_registries(config, [parse_registry(f"{HOST}={registry.url}")])
 
         made = stack.enter_context(
             Cluster.create(folder / "net", authorized=4, regular=1, configure=configure)
