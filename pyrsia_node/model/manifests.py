@@ -106,7 +106,8 @@ def parse_manifest(data: bytes, *, media: str = "") -> Manifest:
         raise InvalidInputError("manifest is not of schemaVersion 2")
     found = _media_of(value, media)
     is_index = found in INDEXES
-    if ("manifests" in value) != is_index and (is_index or "layers" not in value):
+    # One document must not be a manifest to one reader and an index to another.
+    if ("manifests" in value) != is_index or (is_index and "layers" in value):
         raise InvalidInputError(f"manifest says it is {found} and has other members")
     config = None if is_index else _descriptor(value.get("config"), "config")
     return Manifest(

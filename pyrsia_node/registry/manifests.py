@@ -35,7 +35,7 @@ class PushedManifest:
 
 
 def read_push(
-    data: bytes, *, media: str, reference: str, more_tags: tuple[str, ...] = ()
+    data: bytes, media: str, reference: str, more_tags: tuple[str, ...] = ()
 ) -> PushedManifest:
     """Return what to store for a manifest pushed under ``reference``.
 

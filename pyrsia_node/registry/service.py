@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import OrderedDict
+from itertools import islice
 from pathlib import Path
 from typing import Final
 
@@ -20,6 +21,7 @@ from pyrsia_node.ports.registry import RepositoryBlob, StoredManifest, TagChange
 from pyrsia_node.registry.errors import (
     BlobUnknownError,
     ContentMissingError,
+    ManifestInvalidError,
     ManifestUnknownError,
     NameUnknownError,
 )
@@ -29,6 +31,9 @@ from pyrsia_node.registry.uploads import Uploads, in_thread
 
 REFERRERS_BYTES_MAX: Final = 1024 * 1024
 """Descriptors on one page of referrers; the next page has the rest."""
+
+MISSING_NAMED_MAX: Final = 100
+"""Of what a manifest lacks so many are named."""
 
 SMALL_BYTES_KEPT: Final = 32 * 1024 * 1024
 
@@ -124,18 +129,20 @@ class Registry:
 
         Raises:
             ContentMissingError: It needs what the repository has not; nothing is stored.
+            ManifestInvalidError: The repository has these bytes under another media type.
             ImmutableTagError, QuotaExceededError: As of ``RegistryDb.put_manifest``.
             UnavailableError: The disk is full.
         """
-        missing = self._missing(repository, pushed.stored)
-        if missing:
-            raise ContentMissingError(missing)
         await in_thread(self._put_manifest, repository, pushed, actor)
         self._bytes.keep(pushed.stored.sha256, pushed.data)
 
     def _put_manifest(self, repository: str, pushed: PushedManifest, actor: str) -> None:
         """Store the bytes, then the rows, then look whether the bytes are there."""
         stored = pushed.stored
+        self._check_type(repository, stored)
+        missing = self._missing(repository, stored)
+        if missing:
+            raise ContentMissingError(missing)
         session = WholeSession(self._ports, repository)
         try:
             session.store(pushed.data, f"sha256:{stored.sha256}")
@@ -150,12 +157,19 @@ class Registry:
         self._ports.check_there(stored.sha256)
 
     def _missing(self, repository: str, manifest: StoredManifest) -> list[str]:
-        return [
+        absent = (
             digest
             for digest in manifest.needs
             if self._db.blob(repository, digest) is None
             and self._db.manifest(repository, digest) is None
-        ]
+        )
+        return list(islice(absent, MISSING_NAMED_MAX))
+
+    def _check_type(self, repository: str, manifest: StoredManifest) -> None:
+        """Refuse bytes that are here already as something else: tags on them must not change."""
+        known = self._db.manifest(repository, manifest.digest)
+        if known is not None and known.media != manifest.media:
+            raise ManifestInvalidError(f"{manifest.digest} is here as {known.media}")
 
     async def remove_manifest(self, repository: str, digest: str, *, actor: str) -> None:
         """Take a manifest and all tags on it away; its history stays.

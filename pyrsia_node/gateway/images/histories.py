@@ -20,6 +20,8 @@ from pyrsia_node.registry.service import Registry
 
 _NUMBER: Final = re.compile(r"[0-9]{1,18}")
 _ROWS: Final = 512
+TIME_MS_MAX: Final = 253_402_300_799_000
+"""The last second that four digits of a year can say."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +127,9 @@ def after(steps: list[Step], text: str | None) -> list[Step]:
 
 
 def rfc3339(time_ms: int) -> str:
-    """Return a time as RFC 3339 writes it, in UTC, with milliseconds."""
-    when = datetime.fromtimestamp(time_ms / 1000, tz=UTC)
+    """Return a time as RFC 3339 writes it, in UTC, with milliseconds.
+
+    A member's clock may say anything: what lies beyond the year 9999 is shown as its last moment.
+    """
+    when = datetime.fromtimestamp(min(time_ms, TIME_MS_MAX) / 1000, tz=UTC)
     return when.isoformat(timespec="milliseconds").replace("+00:00", "Z")

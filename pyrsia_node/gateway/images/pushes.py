@@ -27,6 +27,7 @@ from pyrsia_node.registry.errors import (
 )
 from pyrsia_node.registry.manifests import read_push
 from pyrsia_node.registry.service import Registry
+from pyrsia_node.registry.uploads import in_thread
 
 _CONTENT_RANGE: Final = re.compile(r"(?P<first>[0-9]{1,18})-(?P<last>[0-9]{1,18})")
 _ALGORITHMS: Final = frozenset({"sha256", "sha512"})
@@ -174,7 +175,8 @@ class Pushes:
         data = await whole(call.receive, bytes_max=MANIFEST_BYTES_MAX)
         media = (call.header(b"content-type") or "").partition(";")[0].strip()
         tags = call.parameters("tag")
-        pushed = read_push(data, media=media, reference=reference, more_tags=tags)
+        # Megabytes of JSON would keep every other client waiting.
+        pushed = await in_thread(read_push, data, media, reference, tags)
         await self.registry.put_manifest(repository, pushed, actor=call.rights.actor)
         digest = pushed.stored.digest
         fields = [

@@ -21,7 +21,8 @@ PREFIX: Final = b"/v2"
 QUERY_FIELDS_MAX: Final = 100
 ITEM_LENGTH_MAX: Final = 200
 ROUTES_KEPT: Final = 4096
-"""Paths whose meaning is remembered; each is a kilobyte at most, and clients repeat theirs."""
+PATH_LENGTH_KEPT: Final = 1024
+"""Paths whose meaning is remembered, and how long they may be: clients repeat theirs."""
 
 UPSTREAM_SEGMENT: Final = "f"
 _UPLOAD: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
@@ -64,6 +65,7 @@ _VERBS: Final[tuple[tuple[_Verb, Kind], ...]] = (
     (("tags",), Kind.TAGS),
     (("referrers",), Kind.REFERRERS),
     (("_oci", "tag-history"), Kind.HISTORY),
+    (("_oci", "ext"), Kind.DISCOVER),
 )
 """What may stand before the last part of a path, the longer before the shorter."""
 
@@ -100,7 +102,6 @@ class Route:
             raise _name_error(error) from error
 
 
-@lru_cache(maxsize=ROUTES_KEPT)
 def parse_route(raw_path: bytes, namespace: str) -> Route:
     """Return what a path under ``/v2`` means.
 
@@ -111,12 +112,18 @@ def parse_route(raw_path: bytes, namespace: str) -> Route:
     Raises:
         RouteError: It means nothing: 404, or 400 for a name that is not legal.
     """
+    if len(raw_path) + len(namespace) > PATH_LENGTH_KEPT:
+        return _parse_route(raw_path, namespace)
+    return _known_route(raw_path, namespace)
+
+
+def _parse_route(raw_path: bytes, namespace: str) -> Route:
     parts = _parts(raw_path)
     if parts in ([], [""]):
         return Route(Kind.PING)
     if parts == ["_catalog"]:
         return Route(Kind.CATALOG)
-    if parts[-3:] == ["_oci", "ext", "discover"]:
+    if parts == ["_oci", "ext", "discover"]:
         return Route(Kind.DISCOVER)
     if parts[-2:] == ["blobs", "uploads"]:
         return _named(Kind.UPLOADS, parts[:-2], namespace, "blobs/uploads", "")
@@ -125,6 +132,9 @@ def parse_route(raw_path: bytes, namespace: str) -> Route:
         if tuple(rest[:-1]) == verb:
             return _named(kind, name, namespace, "/".join(verb), rest[-1])
     raise RouteError(404, "UNSUPPORTED", "no such endpoint under /v2/")
+
+
+_known_route = lru_cache(maxsize=ROUTES_KEPT)(_parse_route)
 
 
 def parse_query(query: bytes) -> list[tuple[str, str]]:
@@ -183,6 +193,8 @@ def _named(kind: Kind, name: list[str], host: str, verb: str, item: str) -> Rout
 def _checked_kind(kind: Kind, item: str) -> Kind:
     if kind is Kind.TAGS and item != "list":
         raise RouteError(404, "UNSUPPORTED", "tags are at /v2/NAME/tags/list")
+    if kind is Kind.DISCOVER and item != "discover":
+        raise RouteError(404, "UNSUPPORTED", "extensions are told at _oci/ext/discover")
     if kind is Kind.UPLOAD and not item:
         return Kind.UPLOADS
     if kind is Kind.UPLOAD and not _UPLOAD.fullmatch(item):

@@ -12,7 +12,12 @@ import httpx
 import pytest
 
 from pyrsia_node.gateway.http_guard import HttpLimits
-from pyrsia_node.model.manifests import MANIFEST_BYTES_MAX, OCI_INDEX, OCI_MANIFEST
+from pyrsia_node.model.manifests import (
+    DOCKER_MANIFEST,
+    MANIFEST_BYTES_MAX,
+    OCI_INDEX,
+    OCI_MANIFEST,
+)
 from tests.fakes.registry_client import (
     EMPTY,
     Client,
@@ -223,6 +228,7 @@ BROKEN = {
     "negative size": manifest(layers=[], extra=1).replace(b'"size": 2', b'"size": -2'),
     "nested too deep": b'{"schemaVersion":2,"x":' + b"[" * 100_000 + b"]" * 100_000 + b"}",
     "annotations no texts": json.dumps({**GOOD, "annotations": {"a": 1}}).encode(),
+    "manifest and index at once": json.dumps({**GOOD, "manifests": []}).encode(),
     "half a character": json.dumps({**GOOD, "annotations": {"a": "\ud800"}}).encode(),
     "half a character in a type": manifest(config=descriptor(EMPTY, "\ud800")),
 }
@@ -250,6 +256,29 @@ def test_type_that_the_manifest_is_not_of_is_refused(tmp_path: Path, media: str)
         await it.push("a", EMPTY)
         refused = await it.put("a", "1", manifest(), media)
         assert (refused.status_code, codes(refused)) == (400, ["MANIFEST_INVALID"])
+
+    at_registry(tmp_path, act)
+
+
+def test_tagged_manifest_does_not_become_of_another_type(tmp_path: Path) -> None:
+    async def act(it: Client) -> None:
+        await it.push("a", EMPTY)
+        without = {key: value for key, value in GOOD.items() if key != "mediaType"}
+        data = json.dumps(without).encode()
+        assert (await it.put("a", "1", data, OCI_MANIFEST)).status_code == 201
+        for reference in ("2", digest(data)):
+            refused = await it.put("a", reference, data, DOCKER_MANIFEST)
+            assert (refused.status_code, codes(refused)) == (400, ["MANIFEST_INVALID"])
+        assert (await it.get("a", "1")).headers["content-type"] == OCI_MANIFEST
+
+    at_registry(tmp_path, act)
+
+
+def test_manifest_that_lacks_thousands_of_parts_names_a_hundred(tmp_path: Path) -> None:
+    async def act(it: Client) -> None:
+        await it.push("a", EMPTY)
+        refused = await it.put("a", "1", manifest([b"%d" % number for number in range(2000)]))
+        assert (refused.status_code, codes(refused)) == (400, ["MANIFEST_BLOB_UNKNOWN"] * 100)
 
     at_registry(tmp_path, act)
 

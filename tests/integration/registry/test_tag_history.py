@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -140,6 +141,18 @@ def test_step_of_the_log_names_its_entry_and_proof(tmp_path: Path, path: str) ->
         assert [*first.json(), *second.json()] == [newest, oldest]
 
     at_registry(tmp_path, act, network=_log())
+
+
+def test_clock_of_a_member_that_is_far_off_is_shown(tmp_path: Path) -> None:
+    network = _log()
+    steps = network.changes["docker.io/library/alpine:3.20"]
+    steps[0] = replace(steps[0], sightings=(("node-1", 2**53 - 1),))
+
+    async def act(it: Client) -> None:
+        answer = await it.http.get("/v2/alpine/_oci/tag-history/3.20")
+        assert answer.json()[-1]["sightings"][0]["seen"].startswith("9999-12-31")
+
+    at_registry(tmp_path, act, network=network)
 
 
 def test_own_history_stays_when_the_log_learns_the_name(tmp_path: Path) -> None:
