@@ -7,7 +7,10 @@ from collections.abc import Iterator
 
 import pytest
 
+from pyrsia_cli.clients_images import containerd_with
+from tests.e2e.registry.stage import ALPINE
 from tests.fakes.engines import Containerd, containerd
+from tests.fakes.faulty_front import FaultyFront, faulty_front
 from tests.fakes.image_node import ImageNode
 from tests.fakes.outside import Outside
 
@@ -62,3 +65,41 @@ def test_pushes_by_the_nodes_name_and_pulls_again(engine: Containerd, node: Imag
     shutil.rmtree(engine.hosts / "_default")
     engine.ctr("images", "pull", "--plain-http", name).ok()
     assert engine.ctr("run", "--rm", name, "one").ok().out == "alpine of the log\n"
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("fault", ["503", "a reset", "a cut"])
+def test_a_fault_at_a_blob_costs_a_second_try_and_a_cut_one_is_resumed(
+    engine: Containerd, node: ImageNode, way_out: Outside, fault: str
+) -> None:
+    layer = max(ALPINE.blobs, key=lambda digest: len(ALPINE.blobs[digest]))
+    with faulty_front(node.url) as front:
+        _enforce(engine, front)
+        front.spoil(
+            f"/blobs/{layer}",
+            status=503 if fault == "503" else 0,
+            resets=fault == "a reset",
+            cut_after=500_000 if fault == "a cut" else None,
+        )
+        engine.pull(ALPINE_NAME).ok()
+        asked = [each.all("range") for each in front.asked if layer in each.target]
+    assert asked == [[], ["bytes=500000-"] if fault == "a cut" else []]
+    assert way_out.asked == []
+
+
+@pytest.mark.nightly
+def test_wrong_bytes_are_never_taken(engine: Containerd, node: ImageNode) -> None:
+    with faulty_front(node.url) as front:
+        _enforce(engine, front)
+        front.spoil("/blobs/", corrupts=True, times=20)
+        refused = engine.pull(ALPINE_NAME)
+    assert refused.code != 0
+    assert "unexpected commit digest" in refused.err
+    assert ALPINE_NAME not in engine.ctr("images", "list", "--quiet").ok().out
+
+
+def _enforce(engine: Containerd, front: FaultyFront) -> None:
+    """Point the engine at the front as ``pyrsia configure containerd --enforce`` does at a node."""
+    hosts = engine.hosts / "_default" / "hosts.toml"
+    hosts.parent.mkdir()
+    hosts.write_text(containerd_with("", front.url, enforce=True))

@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from pyrsia_cli.clients_images import podman_with
 from tests.e2e.registry.stage import ALPINE, TOOL
 from tests.fakes.engines import Containers, container_tools
+from tests.fakes.faulty_front import faulty_front
 from tests.fakes.image_node import ImageNode
 from tests.fakes.images import Recipe, digest_of, two_platforms, write_layout
 from tests.fakes.outside import Outside
@@ -124,3 +126,24 @@ def test_skopeo_cannot_push_over_a_name_of_the_log(
         "inspect", "--raw", "--tls-verify=false", f"docker://{node.host}/alpine:3.20"
     ).ok()
     assert raw.out.encode() == ALPINE.root.data
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("fault", ["503", "a reset", "a cut", "wrong bytes"])
+def test_podman_tries_again_after_a_reset_alone_and_never_takes_wrong_bytes(
+    tools: Containers, node: ImageNode, way_out: Outside, fault: str
+) -> None:
+    with faulty_front(node.url) as front:
+        drop_in = podman_with("", front.url, ["docker.io"], enforce=True)
+        (tools.drop_in / "900-pyrsia.conf").write_text(drop_in)
+        front.spoil(
+            "/blobs/",
+            status=503 if fault == "503" else 0,
+            resets=fault == "a reset",
+            cut_after=100 if fault == "a cut" else None,
+            corrupts=fault == "wrong bytes",
+        )
+        pulled = tools.podman("pull", ALPINE_NAME)
+    assert (pulled.code == 0) == (fault == "a reset"), pulled.err
+    assert bool(tools.podman("images", "--quiet").ok().out) == (fault == "a reset")
+    assert way_out.asked == []
