@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from pyrsia_node.artifacts.images.intake import Intakes
+from pyrsia_node.artifacts.images.intakes import Intakes
 from pyrsia_node.artifacts.images.proxy import ImageProxy, ProxyParts
 from pyrsia_node.artifacts.images.upstreams import Upstreams
 from pyrsia_node.artifacts.reading import Reader
@@ -61,6 +61,7 @@ async def proxy_site(
     is_offline: bool = False,
     allow_private: bool = True,
     upstreams: tuple[RegistryUpstream, ...] = (),
+    left_bytes_max: int = 1 << 30,
 ) -> AsyncIterator[ProxySite]:
     """Run a proxy; what ``folder`` holds of an earlier one is taken up."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -68,7 +69,7 @@ async def proxy_site(
     db = SqliteRegistryDb(folder / "registry.sqlite", create=True)
     entries = upstreams or (RegistryUpstream(NAME.host, url, allow_private=allow_private),)
     asked = Upstreams(entries, auth_file)
-    intakes = Intakes(store, folder / "partial")
+    intakes = Intakes(store, folder / "partial", left_bytes_max=left_bytes_max)
     clock = clock or SetClock()
     parts = ProxyParts(asked, intakes, store, folder / "partial", db, clock)
     proxy = ImageProxy(parts, fresh_seconds=fresh_seconds, is_offline=is_offline)

@@ -26,9 +26,6 @@ RUNNING_MAX: Final = 64
 RUNNING_PER_UPSTREAM_MAX: Final = 32
 """So that one registry that does not answer leaves room for the others."""
 
-LEFT_BYTES_MAX: Final = 4 * 1024**3
-"""What failed fetches may leave to be taken up."""
-
 THREADS: Final = 3
 NAMES_MAX: Final = 10_000
 """SHA-512 names that are remembered."""
@@ -46,10 +43,14 @@ class Wanted:
 class Intakes:
     """The fetches of a gateway."""
 
-    def __init__(
-        self, store: BlobStore, folder: Path, *, left_bytes_max: int = LEFT_BYTES_MAX
-    ) -> None:
-        """Bring blobs into ``store``; ``folder`` takes them while they come."""
+    def __init__(self, store: BlobStore, folder: Path, *, left_bytes_max: int) -> None:
+        """Bring blobs into ``store``.
+
+        Args:
+            store: Where they go.
+            folder: Takes them while they come; on the file system of ``store``.
+            left_bytes_max: What failed fetches may leave there to be taken up.
+        """
         self._store = store
         self._folder = folder
         folder.mkdir(parents=True, exist_ok=True)

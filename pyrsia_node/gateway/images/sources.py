@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 MIRROR_METHODS: Final = ("look", "mirror", "mirror_job", "mirror_forget")
 MIRROR_TIMEOUTS_S: Final[Mapping[str, float]] = {"look": 120.0, "mirror_forget": 30.0}
 
+LEFT_SHARE: Final = 8
+"""What failed fetches leave may take this part of the cache's space beside it."""
+
 
 class ImageSources:
     """Makes each part once; ``stack`` closes what was made."""
@@ -93,7 +96,11 @@ class ImageSources:
             docker = self._config.docker
             auth_file = self._layout.root / docker.auth_file if docker.auth_file else None
             self._upstreams = Upstreams(docker.upstreams, auth_file)
-            self._intakes = Intakes(self._store, self._layout.partial)
+            self._intakes = Intakes(
+                self._store,
+                self._layout.partial,
+                left_bytes_max=self._config.cache.bytes_max // LEFT_SHARE,
+            )
         return self._upstreams, self._intakes
 
     def _mirror_jobs(self) -> MirrorJobs:

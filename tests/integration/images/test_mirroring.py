@@ -65,7 +65,7 @@ async def site(
     store = FileBlobStore(folder / "blobs", cached_bytes_max=1 << 30)
     entry = RegistryUpstream("example.test", url, allow_private=True, importable=is_importable)
     upstreams = Upstreams((entry,), None)
-    intakes = Intakes(store, folder / "partial")
+    intakes = Intakes(store, folder / "partial", left_bytes_max=1 << 30)
     parts = MirrorParts(upstreams, intakes, store, folder / "partial", SystemClock())
     mirror = ImageMirror(parts, bytes_max=bytes_max)
     jobs = MirrorJobs(mirror, default_host="docker.io")
