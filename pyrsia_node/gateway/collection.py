@@ -24,13 +24,14 @@ _DAY_MS: Final = 86_400_000
 def open_collection(
     stack: AsyncExitStack, config: Config, ports: CollectedPorts, clock: Clock, gate: AdminGate
 ) -> Callable[[FastAPI], None]:
-    """Start the timer, which ``stack`` stops; return what adds the routes.
+    """Finish what a crash cut off, start the timer, which ``stack`` stops; return the routes.
 
     Call it after everything that uses the ports was put on ``stack``, and before the database
     could be closed: a run under way ends before ``stack`` goes on.
     """
     policy = policy_of(config)
     collector = Collector(ports, clock, policy)
+    collector.finish()
     collections = Collections(collector, clock, pause_s=config.registry.collect_minutes * 60.0)
     stack.push_async_callback(collections.close)
     collections.start()

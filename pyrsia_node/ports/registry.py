@@ -193,6 +193,8 @@ class RegistryDb(Protocol):
     def claim(self, sha256: str, *, now_ms: int) -> None:
         """Say that these bytes are about to be put into the store and to be named.
 
+        Where they are named already, that is a use of them, which renews their grace.
+
         Raises:
             UnavailableError: They are just being removed; try again in some milliseconds.
         """

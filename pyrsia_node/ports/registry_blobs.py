@@ -74,6 +74,10 @@ class BlobUploads(Protocol):
         """Drop an upload; absent is no error."""
         ...
 
+    def is_open(self, name: str) -> bool:
+        """Tell whether a request is writing to an upload just now."""
+        ...
+
     def names(self, *, before_ms: int) -> list[str]:
         """Return every upload not written to since, for garbage collection."""
         ...

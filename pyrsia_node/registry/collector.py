@@ -106,6 +106,15 @@ class Collector:
         """End a run that is under way after its next step, and every later one at once."""
         self._stopping.set()
 
+    def finish(self) -> int:
+        """End the removals that a crash cut off; return how many. For the start of the process.
+
+        Until then every push of these bytes would be told to try again.
+        """
+        run = _Run(self._ports, Tally(), self._stopping, dry_run=False)
+        run.remove_blobs(0)
+        return run.tally.done
+
     def run(self, number: int, tally: Tally, *, dry_run: bool = False) -> CollectionReport:
         """Collect once.
 
@@ -157,17 +166,17 @@ class _Run:
         self._uploads = ports.uploads
         self._store = ports.store
         self._census = ports.census
-        self._tally = tally
+        self.tally = tally
         self._stopping = stopping
         self._dry_run = dry_run
 
     def drop_uploads(self, stale_ms: int, orphaned_ms: int) -> None:
         """Drop uploads not touched since ``stale_ms``, and bytes that no upload owns."""
-        self._tally.enter("uploads")
+        self.tally.enter("uploads")
         for upload in self._db.stale_uploads(before_ms=stale_ms, limit=_ALL):
             now = self._db.upload(upload.id)
-            if now is None or now.touched_ms >= stale_ms:
-                continue  # it ended or went on meanwhile
+            if now is None or now.touched_ms >= stale_ms or self._uploads.is_open(upload.id):
+                continue  # it ended or went on meanwhile, or a slow client is at it
             # The row first: without it nobody can write to the bytes, which the next lines find.
             if not self._dry_run:
                 self._db.end_upload(upload.id)
@@ -181,7 +190,7 @@ class _Run:
 
     def find_orphans(self, before_ms: int) -> None:
         """Make local bytes that the registry does not know removable, if they are old enough."""
-        self._tally.enter("orphans")
+        self.tally.enter("orphans")
         digests = self._census.local_digests()
         for start in range(0, len(digests), BATCH):
             if self._stopping.is_set():
@@ -191,24 +200,24 @@ class _Run:
             found = [each for each in batch if each not in known]
             orphans = [each for each in map(self._census.standing, found) if each is not None]
             orphans = [each for each in orphans if each.is_local and each.used_ms < before_ms]
-            self._tally.orphans += len(orphans)
-            self._tally.done += len(batch)
+            self.tally.orphans += len(orphans)
+            self.tally.done += len(batch)
             if self._dry_run:
                 for each in orphans:
-                    self._tally.removed(each.sha256, each.size)
+                    self.tally.removed(each.sha256, each.size)
             elif orphans:
                 self._db.note_orphans([(each.sha256, each.size) for each in orphans])
 
     def drop_links(self, before_ms: int) -> None:
         """Take blobs out of repositories that do not need them."""
-        self._tally.enter("links")
+        self.tally.enter("links")
         if self._dry_run:
-            self._tally.links = self._db.count_unneeded(before_ms=before_ms)
+            self.tally.links = self._db.count_unneeded(before_ms=before_ms)
             return
         while not self._stopping.is_set():
             dropped = self._db.unlink_unneeded(before_ms=before_ms, limit=BATCH)
-            self._tally.links += dropped
-            self._tally.done += dropped
+            self.tally.links += dropped
+            self.tally.done += dropped
             if dropped < BATCH:
                 return
 
@@ -218,7 +227,7 @@ class _Run:
         The store keeps public content under the limit by itself; only together with what came by
         credentials it may be too much.
         """
-        self._tally.enter("cache")
+        self.tally.enter("cache")
         proxied = self._db.proxied(limit=_ALL)
         if not proxied:
             return
@@ -231,17 +240,17 @@ class _Run:
             enough = total <= policy.cache_bytes_low or each.used_ms >= before_ms
             if enough or self._stopping.is_set():
                 return
-            self._tally.done += 1
+            self.tally.done += 1
             if self._evict_one(each):
                 total -= each.size
-                self._tally.evicted += 1
+                self.tally.evicted += 1
 
     def remove_blobs(self, before_ms: int) -> None:
         """Remove the bytes that nothing needs, least recently used first."""
-        self._tally.enter("blobs")
+        self.tally.enter("blobs")
         if self._dry_run:
             for blob in self._db.removable(before_ms=before_ms, limit=_ALL):
-                self._tally.removed(blob.sha256, blob.size)
+                self.tally.removed(blob.sha256, blob.size)
             return
         kept: set[str] = set()
         while not self._stopping.is_set():
@@ -250,17 +259,17 @@ class _Run:
             if not fresh:
                 return
             for blob in fresh:
-                self._tally.done += 1
+                self.tally.done += 1
                 if not self._remove(blob, before_ms):
                     kept.add(blob.sha256)
 
     def _count_upload(self) -> None:
-        self._tally.uploads += 1
-        self._tally.done += 1
+        self.tally.uploads += 1
+        self.tally.done += 1
 
     def _evict_one(self, each: Proxied | Standing) -> bool:
         if self._dry_run:
-            self._tally.removed(each.sha256, each.size)
+            self.tally.removed(each.sha256, each.size)
             return True
         if isinstance(each, Proxied):
             # Its bytes go with the last stage, by three steps as all others.
@@ -268,9 +277,9 @@ class _Run:
         try:
             self._store.remove(each.sha256)
         except UnavailableError:
-            self._tally.busy += 1
+            self.tally.busy += 1
             return False
-        self._tally.removed(each.sha256, each.size)
+        self.tally.removed(each.sha256, each.size)
         return True
 
     def _remove(self, blob: RepositoryBlob, before_ms: int) -> bool:
@@ -282,9 +291,9 @@ class _Run:
         except UnavailableError:
             # Somebody reads it. The bytes are whole, so pushes need not wait for the reader.
             self._db.cancel_removal(blob.sha256)
-            self._tally.busy += 1
+            self.tally.busy += 1
             return False
         self._db.end_removal(blob.sha256)
         if found is not None and self._census.standing(blob.sha256) is None:
-            self._tally.removed(blob.sha256, found.size)
+            self.tally.removed(blob.sha256, found.size)
         return True

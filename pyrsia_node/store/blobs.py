@@ -94,13 +94,14 @@ class FileBlobStore:
 
     def stat(self, sha256: str) -> BlobInfo | None:
         """Return what is stored under the digest, or None."""
-        with self._lock:
-            entry = self._entries.get(sha256)
-            if entry is None:
-                return None
-            if entry.root is None and (entry.shared or self._files.pieces(sha256).exists()):
+        entry = self._entries.get(sha256)
+        if entry is None:
+            return None
+        if entry.root is None and entry.shared:
+            # Outside of the lock: a lost list means reading the whole blob.
+            with contextlib.suppress(NotFoundError):
                 entry.root = piece_root(self.piece_hashes(sha256))
-            return BlobInfo(sha256, entry.size, entry.root)
+        return BlobInfo(sha256, entry.size, entry.root)
 
     def has(self, sha256: str) -> bool:
         """Tell whether the blob is stored; cheaper than :meth:`stat`."""
@@ -407,16 +408,22 @@ class FileBlobStore:
             if not (entry.local and entry.shared):
                 self._forget(sha256)
                 return
-            self._files.blob(sha256, local=local).unlink(missing_ok=True)
+            self._unlink(self._files.blob(sha256, local=local))
             with self._changing(entry):
                 entry.local, entry.shared = not local, local
+
+    def _unlink(self, path: Path) -> None:
+        try:
+            path.unlink(missing_ok=True)
+        except OSError as error:
+            raise unavailable(error, str(path)) from error
 
     def _forget(self, sha256: str) -> None:
         # The blob goes first: without it, list and pin mean nothing.
         for local in (False, True):
-            self._files.blob(sha256, local=local).unlink(missing_ok=True)
-        self._files.pieces(sha256).unlink(missing_ok=True)
-        self._files.pin(sha256).unlink(missing_ok=True)
+            self._unlink(self._files.blob(sha256, local=local))
+        self._unlink(self._files.pieces(sha256))
+        self._unlink(self._files.pin(sha256))
         entry = self._entries.pop(sha256, None)
         if entry is not None and entry.is_evictable:
             self._cached_bytes -= entry.size

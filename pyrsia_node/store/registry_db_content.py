@@ -56,6 +56,10 @@ class ContentTables:
         """Say that these bytes are about to be put into the store and to be named."""
         with self._db.noting() as db:
             use_bytes(db, sha256, 0, now_ms)
+            # Who claims what he need not push relies on its name, too.
+            db.execute(
+                "UPDATE links SET used_ms = max(used_ms, ?) WHERE sha256 = ?", (now_ms, sha256)
+            )
 
     def add_blob(
         self,

@@ -141,11 +141,12 @@ class FileBlobUploads:
         """
         with self._taken(name) as (path, handle, progress):
             sha256 = _check(path, handle, progress, digest)
-            os.fchmod(handle, 0o444)
             # The store syncs the bytes before its rename makes them a blob. No piece hashes:
             # peers do not get local content.
             info = self._store.adopt_pieces(str(path), sha256, b"", local=True)
             progress.is_over = True
+            # Only now: an upload that stays an upload must be writable for who goes on.
+            os.fchmod(handle, 0o444)
             return info
 
     def cancel(self, name: str) -> None:
@@ -167,11 +168,12 @@ class FileBlobUploads:
             for entry in entries:
                 with contextlib.suppress(FileNotFoundError):  # it ended meanwhile
                     touched_ms = entry.stat(follow_symlinks=False).st_mtime_ns // 1_000_000
-                    if touched_ms < before_ms and not self._is_open(entry.name):
+                    if touched_ms < before_ms and not self.is_open(entry.name):
                         found.append(entry.name)
         return sorted(found)
 
-    def _is_open(self, name: str) -> bool:
+    def is_open(self, name: str) -> bool:
+        """Tell whether a request is writing to an upload just now."""
         with self._lock:
             progress = self._progress.get(name)
             return progress is not None and progress.is_open

@@ -119,6 +119,14 @@ def test_cancelled_removal_opens_the_blob_again(db: RegistryDb) -> None:
     db.cancel_removal("0" * 64)
 
 
+def test_claim_of_what_a_repository_names_renews_its_name_as_well(db: RegistryDb) -> None:
+    db.add_blob("a", LAYER, now_ms=100)
+    db.claim(LAYER.sha256, now_ms=200)
+    assert db.unlink_unneeded(before_ms=200, limit=9) == 0
+    assert db.blob("a", LAYER.digest) == LAYER
+    assert db.unlink_unneeded(before_ms=201, limit=9) == 1
+
+
 def test_claim_keeps_bytes_that_nothing_names_yet(db: RegistryDb) -> None:
     db.claim(LAYER.sha256, now_ms=100)
     assert db.known([LAYER.sha256, CONFIG.sha256]) == {LAYER.sha256}

@@ -10,15 +10,13 @@ import contextlib
 import copy
 import threading
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
-from pyrsia_node.model.errors import NotFoundError, UnavailableError
+from pyrsia_node.model.errors import NotFoundError
 from pyrsia_node.ports.registry import (
     ImmutableTagError,
-    InUseError,
     Namespace,
     Proxied,
-    QuotaExceededError,
     Reason,
     RepositoryBlob,
     StoredManifest,
@@ -28,46 +26,35 @@ from pyrsia_node.ports.registry import (
     User,
     referrer_bytes,
 )
-
-
-@dataclass
-class _Bytes:
-    size: int
-    used_ms: int
-    is_closing: bool = False
-
-
-@dataclass
-class _Repository:
-    links: dict[str, tuple[RepositoryBlob, int]] = field(default_factory=dict)
-    manifests: dict[str, StoredManifest] = field(default_factory=dict)
-    tags: dict[str, str] = field(default_factory=dict)
-
-    def needing(self, digest: str) -> list[str]:
-        return sorted(m.digest for m in self.manifests.values() if digest in m.needs)
-
-
-@dataclass
-class _State:
-    bytes: dict[str, _Bytes] = field(default_factory=dict)
-    repositories: dict[str, _Repository] = field(default_factory=dict)
-    changes: list[tuple[str, TagChange]] = field(default_factory=list)
-    uploads: dict[str, Upload] = field(default_factory=dict)
-    users: dict[str, User] = field(default_factory=dict)
-    namespaces: dict[str, Namespace] = field(default_factory=dict)
-    upstream_tags: dict[tuple[str, str, str], UpstreamTag] = field(default_factory=dict)
-    proxied: dict[str, Proxied] = field(default_factory=dict)
+from tests.fakes.registry_state import (
+    Bytes,
+    Repository,
+    State,
+    check_quota,
+    check_unneeded,
+    held_bytes,
+    is_immutable,
+    is_removable,
+    link_blob,
+    loosen,
+    note_change,
+    page_of,
+    reasons_of_name,
+    unneeded_links,
+    usage_of,
+    use_bytes,
+)
 
 
 class MemoryRegistryDb:
     """Implements ``ports.registry.RegistryDb``."""
 
     def __init__(self) -> None:
-        self._now = _State()
+        self._now = State()
         self._lock = threading.RLock()
 
     @contextlib.contextmanager
-    def _changing(self) -> Iterator[_State]:
+    def _changing(self) -> Iterator[State]:
         with self._lock:
             state = copy.deepcopy(self._now)
             yield state
@@ -76,14 +63,18 @@ class MemoryRegistryDb:
                     del state.repositories[name]
             self._now = state
 
-    def _found(self, repository: str) -> _Repository:
-        return self._now.repositories.get(repository, _Repository())
+    def _found(self, repository: str) -> Repository:
+        return self._now.repositories.get(repository, Repository())
 
     # ---------------------------------------------------------------- blobs
 
     def claim(self, sha256: str, *, now_ms: int) -> None:
         with self._changing() as state:
-            _use(state, sha256, 0, now_ms)
+            use_bytes(state, sha256, 0, now_ms)
+            for found in state.repositories.values():
+                for digest, (blob, used_ms) in found.links.items():
+                    if blob.sha256 == sha256:
+                        found.links[digest] = blob, max(used_ms, now_ms)
 
     def add_blob(
         self,
@@ -94,7 +85,7 @@ class MemoryRegistryDb:
         upload_id: str | None = None,
     ) -> None:
         with self._changing() as state:
-            _link(state, repository, blob, now_ms)
+            link_blob(state, repository, blob, now_ms)
             if upload_id is not None:
                 state.uploads.pop(upload_id, None)
 
@@ -104,7 +95,7 @@ class MemoryRegistryDb:
         with self._changing() as state:
             blob = self.blob(source, digest)
             if blob is not None:
-                _link(state, target, blob, now_ms)
+                link_blob(state, target, blob, now_ms)
             return blob
 
     def blob(self, repository: str, digest: str) -> RepositoryBlob | None:
@@ -119,8 +110,8 @@ class MemoryRegistryDb:
 
     def remove_blob(self, repository: str, digest: str) -> bool:
         with self._changing() as state:
-            found = state.repositories.get(repository, _Repository())
-            _check_unneeded(found, digest)
+            found = state.repositories.get(repository, Repository())
+            check_unneeded(found, digest)
             return found.links.pop(digest, None) is not None
 
     # ---------------------------------------------------------------- manifests and tags
@@ -135,10 +126,10 @@ class MemoryRegistryDb:
         now_ms: int,
     ) -> None:
         with self._changing() as state:
-            found = state.repositories.setdefault(repository, _Repository())
+            found = state.repositories.setdefault(repository, Repository())
             moving = [tag for tag in dict.fromkeys(tags) if found.tags.get(tag) != manifest.digest]
             for tag in moving:
-                if tag in found.tags and _is_immutable(state, repository):
+                if tag in found.tags and is_immutable(state, repository):
                     raise ImmutableTagError(f"{tag} is {found.tags[tag]} and may not move")
             if found.manifests.get(manifest.digest) != manifest:
                 missing = [
@@ -148,15 +139,15 @@ class MemoryRegistryDb:
                 ]
                 if missing:
                     raise NotFoundError("\n".join(["missing:", *sorted(missing)[:100]]))
-                _use(state, manifest.sha256, manifest.size, now_ms)
-                _loosen(state, found, manifest.digest, now_ms)
+                use_bytes(state, manifest.sha256, manifest.size, now_ms)
+                loosen(state, found, manifest.digest, now_ms)
                 found.manifests[manifest.digest] = manifest
-                _check_quota(state, repository)
+                check_quota(state, repository)
             for tag in moving:
                 found.tags[tag] = manifest.digest
                 media, size = manifest.media, manifest.size
                 change = TagChange(0, tag, manifest.digest, media, size, actor, now_ms)
-                _note(state, repository, change)
+                note_change(state, repository, change)
 
     def manifest(self, repository: str, reference: str) -> StoredManifest | None:
         found = self._found(repository)
@@ -164,29 +155,29 @@ class MemoryRegistryDb:
 
     def remove_manifest(self, repository: str, digest: str, *, actor: str, now_ms: int) -> bool:
         with self._changing() as state:
-            found = state.repositories.get(repository, _Repository())
+            found = state.repositories.get(repository, Repository())
             if digest not in found.manifests:
                 return False
-            _check_unneeded(found, digest)
+            check_unneeded(found, digest)
             tagged = [tag for tag in sorted(found.tags) if found.tags[tag] == digest]
-            if tagged and _is_immutable(state, repository):
+            if tagged and is_immutable(state, repository):
                 raise ImmutableTagError("a tag may not be deleted")
             for tag in tagged:
                 del found.tags[tag]
-                _note(state, repository, TagChange(0, tag, "", "", 0, actor, now_ms))
-            _loosen(state, found, digest, now_ms)
+                note_change(state, repository, TagChange(0, tag, "", "", 0, actor, now_ms))
+            loosen(state, found, digest, now_ms)
             del found.manifests[digest]
             return True
 
     def remove_tag(self, repository: str, tag: str, *, actor: str, now_ms: int) -> bool:
         with self._changing() as state:
-            found = state.repositories.get(repository, _Repository())
+            found = state.repositories.get(repository, Repository())
             if tag not in found.tags:
                 return False
-            if _is_immutable(state, repository):
+            if is_immutable(state, repository):
                 raise ImmutableTagError("a tag may not be deleted")
             del found.tags[tag]
-            _note(state, repository, TagChange(0, tag, "", "", 0, actor, now_ms))
+            note_change(state, repository, TagChange(0, tag, "", "", 0, actor, now_ms))
             return True
 
     # ---------------------------------------------------------------- lists
@@ -196,10 +187,10 @@ class MemoryRegistryDb:
 
     def repositories(self, *, after: str, limit: int) -> list[str]:
         holding = [name for name, found in self._now.repositories.items() if found.manifests]
-        return _page(holding, after, limit)
+        return page_of(holding, after, limit)
 
     def tags(self, repository: str, *, after: str, limit: int) -> list[str]:
-        return _page(self._found(repository).tags, after, limit)
+        return page_of(self._found(repository).tags, after, limit)
 
     def referrers(
         self,
@@ -285,7 +276,7 @@ class MemoryRegistryDb:
             return state.namespaces.pop(prefix, None) is not None
 
     def usage(self, prefix: str) -> int:
-        return _usage(self._now, prefix)
+        return usage_of(self._now, prefix)
 
     # ---------------------------------------------------------------- upstreams
 
@@ -299,13 +290,13 @@ class MemoryRegistryDb:
     def note_proxied(self, proxied: Iterable[Proxied]) -> None:
         with self._changing() as state:
             for each in proxied:
-                _use(state, each.sha256, each.size, 0)
+                use_bytes(state, each.sha256, each.size, 0)
                 before = state.proxied.get(each.sha256, each)
                 used_ms = max(before.used_ms, each.used_ms)
                 state.proxied[each.sha256] = replace(each, size=before.size, used_ms=used_ms)
 
     def proxied(self, *, limit: int) -> list[Proxied]:
-        held = _held(self._now)
+        held = held_bytes(self._now)
         free = [each for each in self._now.proxied.values() if each.sha256 not in held]
         return sorted(free, key=lambda each: (each.used_ms, each.sha256))[:limit]
 
@@ -323,25 +314,25 @@ class MemoryRegistryDb:
         unneeded = [
             each
             for each in self._now.bytes.items()
-            if not each[1].is_closing and _is_removable(self._now, each[0], before_ms)
+            if not each[1].is_closing and is_removable(self._now, each[0], before_ms)
         ]
         unneeded.sort(key=lambda each: (each[1].used_ms, each[0]))
         found = [*sorted(closing, key=lambda each: each[0]), *unneeded]
         return [RepositoryBlob(f"sha256:{name}", name, row.size) for name, row in found][:limit]
 
     def count_unneeded(self, *, before_ms: int) -> int:
-        return len(_unneeded(self._now, before_ms))
+        return len(unneeded_links(self._now, before_ms))
 
     def unlink_unneeded(self, *, before_ms: int, limit: int) -> int:
         with self._changing() as state:
-            stale = _unneeded(state, before_ms)[:limit]
+            stale = unneeded_links(state, before_ms)[:limit]
             for found, digest in stale:
                 del found.links[digest]
             return len(stale)
 
     def begin_removal(self, sha256: str, *, before_ms: int) -> bool:
         with self._changing() as state:
-            if not _is_removable(state, sha256, before_ms):
+            if not is_removable(state, sha256, before_ms):
                 return False
             state.bytes[sha256].is_closing = True
             for found in state.repositories.values():
@@ -365,11 +356,11 @@ class MemoryRegistryDb:
     def note_orphans(self, found: Iterable[tuple[str, int]]) -> None:
         with self._changing() as state:
             for sha256, size in found:
-                state.bytes.setdefault(sha256, _Bytes(size, 0))
+                state.bytes.setdefault(sha256, Bytes(size, 0))
 
     def rows(self, *, after: str, limit: int) -> list[RepositoryBlob]:
         state = self._now
-        page = _page({*_held(state), *state.proxied}, after, limit)
+        page = page_of({*held_bytes(state), *state.proxied}, after, limit)
         return [RepositoryBlob(f"sha256:{name}", name, state.bytes[name].size) for name in page]
 
     def reasons(self, digest: str) -> list[Reason]:
@@ -383,7 +374,7 @@ class MemoryRegistryDb:
         for found in state.repositories.values():
             names |= {name for name, (blob, _) in found.links.items() if blob.sha256 == sha256}
             names |= {m.digest for m in found.manifests.values() if m.sha256 == sha256}
-        reasons = [why for name in sorted(names) for why in _reasons_of_name(state, name)]
+        reasons = [why for name in sorted(names) for why in reasons_of_name(state, name)]
         if sha256 in state.proxied:
             proxied = state.proxied[sha256]
             reasons.append(Reason("proxied", "", proxied.image, proxied.used_ms))
@@ -394,122 +385,3 @@ class MemoryRegistryDb:
             elif not reasons:
                 reasons.append(Reason("used", "", sha256, row.used_ms))
         return reasons
-
-
-def _page(names: Iterable[str], after: str, limit: int) -> list[str]:
-    ordered = sorted(names, key=str.encode)
-    return [name for name in ordered if name.encode() > after.encode()][:limit]
-
-
-def _use(state: _State, sha256: str, size: int, now_ms: int) -> None:
-    row = state.bytes.setdefault(sha256, _Bytes(size, now_ms))
-    if row.is_closing:
-        raise UnavailableError(f"{sha256} is just being removed")
-    row.size, row.used_ms = max(row.size, size), max(row.used_ms, now_ms)
-
-
-def _link(state: _State, repository: str, blob: RepositoryBlob, now_ms: int) -> None:
-    found = state.repositories.setdefault(repository, _Repository())
-    _use(state, blob.sha256, blob.size, now_ms)
-    _, used_ms = found.links.get(blob.digest, (blob, now_ms))
-    found.links[blob.digest] = blob, max(used_ms, now_ms)
-    _check_quota(state, repository)
-
-
-def _loosen(state: _State, found: _Repository, digest: str, now_ms: int) -> None:
-    manifest = found.manifests.get(digest)
-    if manifest is None:
-        return
-    _use(state, manifest.sha256, 0, now_ms)
-    for need in manifest.needs:
-        if need in found.links:
-            blob, used_ms = found.links[need]
-            found.links[need] = blob, max(used_ms, now_ms)
-            _use(state, blob.sha256, 0, now_ms)
-
-
-def _check_unneeded(found: _Repository, digest: str) -> None:
-    if found.needing(digest):
-        raise InUseError(f"{digest} is needed by {found.needing(digest)[0]}")
-
-
-def _namespace(state: _State, repository: str) -> Namespace | None:
-    fitting = [each for each in state.namespaces.values() if _is_under(repository, each.prefix)]
-    return max(fitting, key=lambda each: len(each.prefix), default=None)
-
-
-def _is_under(repository: str, prefix: str) -> bool:
-    return prefix in {"", repository} or repository.startswith(f"{prefix}/")
-
-
-def _is_immutable(state: _State, repository: str) -> bool:
-    namespace = _namespace(state, repository)
-    return namespace is not None and namespace.immutable_tags
-
-
-def _check_quota(state: _State, repository: str) -> None:
-    namespace = _namespace(state, repository)
-    if namespace is not None and namespace.quota_bytes is not None:
-        used = _usage(state, namespace.prefix)
-        if used > namespace.quota_bytes:
-            raise QuotaExceededError(f"{used} bytes exceed the quota of {namespace.quota_bytes}")
-
-
-def _usage(state: _State, prefix: str) -> int:
-    return sum(state.bytes[sha256].size for sha256 in _held(state, prefix))
-
-
-def _held(state: _State, prefix: str = "") -> set[str]:
-    found = [each for name, each in state.repositories.items() if _is_under(name, prefix)]
-    blobs = {blob.sha256 for each in found for blob, _ in each.links.values()}
-    return blobs | {manifest.sha256 for each in found for manifest in each.manifests.values()}
-
-
-def _note(state: _State, repository: str, change: TagChange) -> None:
-    state.changes.append((repository, replace(change, number=len(state.changes) + 1)))
-
-
-def _unneeded(state: _State, before_ms: int) -> list[tuple[_Repository, str]]:
-    return [
-        (found, digest)
-        for found in state.repositories.values()
-        for digest, (_, used_ms) in found.links.items()
-        if used_ms < before_ms and not found.needing(digest)
-    ]
-
-
-def _is_removable(state: _State, sha256: str, before_ms: int) -> bool:
-    row = state.bytes.get(sha256)
-    if row is None or row.is_closing:
-        return row is not None
-    if row.used_ms >= before_ms or sha256 in state.proxied:
-        return False
-    return not any(
-        manifest.sha256 == sha256
-        or any(
-            blob.sha256 == sha256 and found.needing(digest)
-            for digest, (blob, _) in found.links.items()
-        )
-        for found in state.repositories.values()
-        for manifest in [*found.manifests.values(), _NOTHING]
-    )
-
-
-_NOTHING = StoredManifest("", "", 0, "")
-
-
-def _reasons_of_name(state: _State, digest: str) -> list[Reason]:
-    reasons = []
-    for name in sorted(state.repositories):
-        found = state.repositories[name]
-        why = [Reason("tag", name, tag) for tag in sorted(found.tags) if found.tags[tag] == digest]
-        why += [Reason("manifest", name, needing) for needing in found.needing(digest)]
-        manifest = found.manifests.get(digest)
-        if manifest is not None and manifest.subject is not None:
-            why.append(Reason("subject", name, manifest.subject))
-        elif manifest is not None and not why:
-            why.append(Reason("stored", name, digest))
-        if digest in found.links and not found.needing(digest):
-            why.append(Reason("blob", name, digest, found.links[digest][1]))
-        reasons += why
-    return reasons

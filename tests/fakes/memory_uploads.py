@@ -66,6 +66,10 @@ class MemoryBlobUploads:
     def cancel(self, name: str) -> None:
         self._uploads.pop(name, None)
 
+    def is_open(self, name: str) -> bool:
+        upload = self._uploads.get(name)
+        return upload is not None and upload.is_open
+
     def names(self, *, before_ms: int) -> list[str]:
         return sorted(
             name

@@ -258,6 +258,47 @@ def test_removal_that_a_crash_cut_off_is_finished_by_the_next_run(
     assert again.is_here(layer) == [True]
 
 
+def test_removals_that_a_crash_cut_off_are_ended_at_the_start(tmp_path: Path) -> None:
+    # Else every push of these bytes would wait for the next collection.
+    shop = on_disk(tmp_path)
+    layer = shop.push("a", b"layer")
+    needed = shop.push("a", b"needed")
+    shop.db.begin_removal(layer.sha256, before_ms=shop.clock.ms + 1)
+    again = on_disk(tmp_path)
+    assert Collector(again.ports, again.clock, again.policy).finish() == 1
+    assert again.is_here(layer, needed) == [False, True]
+    again.push("b", b"layer")
+
+
+def test_disk_that_refuses_a_removal_leaves_the_blob_as_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop = on_disk(tmp_path)
+    layer = shop.push("a", b"layer")
+    shop.clock.ms += GRACE_MS + 1
+
+    def refuse(self: Path, *, missing_ok: bool = False) -> None:
+        raise OSError(5, "Input/output error", str(self))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "unlink", refuse)
+        report = shop.collect()
+    assert (report.busy, report.blobs) == (1, 0)
+    assert shop.pull(layer.sha256) == b"layer"
+    shop.db.claim(layer.sha256, now_ms=shop.clock.ms)
+
+
+def test_slow_clients_upload_is_not_stale_while_it_writes(shop: CollectedRegistry) -> None:
+    name = shop.uploads.begin()
+    begun_ms = shop.clock.ms - 2 * DAY_MS
+    shop.db.begin_upload(Upload(name, "a", 0, begun_ms, begun_ms))
+    with shop.uploads.open(name) as writer:
+        writer.append(b"slowly")
+        assert shop.collect().uploads == 0
+    assert shop.db.upload(name) is not None
+    assert shop.collect().uploads == 1
+
+
 def test_eviction_that_a_crash_cut_off_is_finished_by_the_next_run(tmp_path: Path) -> None:
     shop = on_disk(tmp_path)
     blob = shop.proxy("registry.example/x", b"proxied")

@@ -146,6 +146,23 @@ def _digest(data: bytes) -> str:
     return f"sha256:{hashlib.sha256(data).hexdigest()}"
 
 
+def test_upload_that_the_store_could_not_take_is_still_writable(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    uploads = _open(tmp_path)
+    name = _written(uploads, b"told")
+
+    def refuse(self: Path, target: Path) -> Path:
+        raise OSError(28, "No space left on device", str(target))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "rename", refuse)
+        with pytest.raises(UnavailableError):
+            uploads.commit(name, _digest(b"told"))
+    assert (tmp_path / "blobs" / "uploads" / name).stat().st_mode & 0o200
+    assert uploads.commit(name, _digest(b"told")).size == 4
+
+
 _WRITE_AND_DIE = """
 import os, sys
 from pathlib import Path
