@@ -19,6 +19,10 @@ from buildpipelines.errors import BuildFailure
 SCRATCH: Final = "scratch"
 DEFAULT_HOST: Final = "docker.io"
 STAGES_MAX: Final = 32
+INDEX_ARGUMENT: Final = "PIP_INDEX_URL"
+INDEX_HISTORY: Final = f"/bin/sh -c #(nop) ARG {INDEX_ARGUMENT}"
+"""What buildah writes into the history for the argument that tells steps of the index."""
+
 REFERENCE_CHARACTERS_MAX: Final = 256
 
 _PINNED: Final = re.compile(
@@ -114,7 +118,7 @@ def read_dockerfile(text: str) -> Dockerfile:
     """
     stages: list[Stage] = []
     pins: set[Pin] = set()
-    for number, keyword, rest in _instructions(text):
+    for number, _, keyword, rest in _instructions(text):
         if keyword == "FROM":
             stages.append(_stage(number, rest, stages))
             pins |= {stages[-1].base} if isinstance(stages[-1].base, Pin) else set()
@@ -135,8 +139,27 @@ def read_dockerfile(text: str) -> Dockerfile:
     return Dockerfile(tuple(stages), tuple(sorted(pins)))
 
 
-def _instructions(text: str) -> Iterator[tuple[int, str, str]]:
-    """Yield (line number, keyword, rest) with continued lines joined, comments left out."""
+def with_index_argument(text: str) -> str:
+    """Return a Dockerfile whose steps know the one index that they can reach.
+
+    A build argument is the one way to tell steps something that the image does not keep. It is
+    declared after each ``FROM``, and only where a step speaks of pip. The history then has a line
+    :data:`INDEX_HISTORY` more for each, which is ours to take out again.
+    """
+    instructions = list(_instructions(text))
+    if not any(keyword == "RUN" and "pip" in rest for _, _, keyword, rest in instructions):
+        return text
+    ends = {end for _, end, keyword, _ in instructions if keyword == "FROM"}
+    lines: list[str] = []
+    for number, line in enumerate(text.splitlines(), 1):
+        lines.append(line)
+        if number in ends:
+            lines.append(f"ARG {INDEX_ARGUMENT}")
+    return "\n".join(lines) + "\n"
+
+
+def _instructions(text: str) -> Iterator[tuple[int, int, str, str]]:
+    """Yield (first line, last line, keyword, rest): continued lines joined, no comments."""
     pending, start, may_direct = "", 0, True
     for number, line in enumerate(text.splitlines(), 1):
         stripped = line.strip()
@@ -153,7 +176,7 @@ def _instructions(text: str) -> Iterator[tuple[int, str, str]]:
         match = _INSTRUCTION.match(pending + stripped)
         if match is None:
             raise _refused(start, f"{(pending + stripped)[:120]!r} is no instruction")
-        yield start, match[1].upper(), match[2].strip()
+        yield start, number, match[1].upper(), match[2].strip()
         pending, start = "", 0
     if pending:
         raise _refused(start, "the last instruction goes on after the end of the file")

@@ -7,7 +7,8 @@ the Dockerfile calls them by. Steps (``RUN``) get no capability, no new privileg
 namespace of their own, the sandbox's system call filter, and the same one network: the index on
 127.0.0.1:8080. What comes out is judged by the host alone.
 
-stdin: u32 length, job as JSON, then a tar: ``context/…`` and ``blobs/<sha256>``. stdout: events;
+stdin: u32 length, job as JSON, then a tar: ``context/…``, ``Dockerfile`` and
+``blobs/<sha256>``. stdout: events;
 then ``manifest.json``, ``config.json`` and ``layer-<number>`` for each layer above the base.
 """
 
@@ -79,9 +80,11 @@ def build_command(job: dict[str, Any]) -> list[str]:
     command += ["--ulimit", "nofile=1024:1024", "--timestamp", str(job["timestamp"])]
     command += ["--format", job["format"], f"--layers={str(job['layers']).lower()}"]
     command += [f"--identity-label={str(job['identity_label']).lower()}"]
-    command += ["--file", str(CONTEXT / job["dockerfile"]), "--tag", IMAGE]
+    command += ["--file", str(BUILD / "Dockerfile"), "--tag", IMAGE]
     if job["target"]:
         command += ["--target", job["target"]]
+    if job["has_index"]:
+        command += ["--build-arg", f"PIP_INDEX_URL=http://127.0.0.1:{PROXY_PORT}/simple/"]
     for argument in job["arguments"]:
         command += ["--build-arg", argument]
     return [*command, str(CONTEXT)]
@@ -89,13 +92,7 @@ def build_command(job: dict[str, Any]) -> list[str]:
 
 def buildah_environment(job: dict[str, Any]) -> dict[str, str]:
     """Write buildah's configuration and return the environment that points to it."""
-    proxy = f"http://127.0.0.1:{PROXY_PORT}"
-    # Steps see these and the image does not keep them: what goes elsewhere than to our index
-    # reaches the host's proxy, which refuses and notes it.
-    steps = [f"{name}={proxy}" for name in ("http_proxy", "https_proxy", "HTTP_PROXY")]
-    steps += [f"HTTPS_PROXY={proxy}", "no_proxy=127.0.0.1,localhost"]
-    steps += [f"PIP_INDEX_URL={proxy}/simple/", "PIP_DISABLE_PIP_VERSION_CHECK=1"]
-    write_toml(BUILD / "containers.conf", "[containers]", {"env": steps, "netns": "host"})
+    write_toml(BUILD / "containers.conf", "[containers]", {"netns": "host"})
     write_toml(
         BUILD / "storage.conf",
         "[storage]",
@@ -107,7 +104,14 @@ def buildah_environment(job: dict[str, Any]) -> dict[str, str]:
         lines += ["[[registry]]", f"prefix = {json.dumps(host)}"]
         lines += [f"location = {json.dumps(where)}", "insecure = true"]
     (BUILD / "registries.conf").write_text("\n".join(lines) + "\n")
+    # Steps see these, and the image does not keep them: what goes elsewhere than to our index
+    # reaches the host's proxy, which refuses and notes it.
+    proxy = f"http://127.0.0.1:{PROXY_PORT}"
+    proxies = dict.fromkeys(("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"), proxy)
     return {
+        **proxies,
+        "no_proxy": "127.0.0.1,localhost",
+        "NO_PROXY": "127.0.0.1,localhost",
         "PATH": "/usr/bin:/usr/sbin",
         "HOME": str(HOME),
         "TMPDIR": str(BUILD / "tmp"),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import io
 import tarfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -26,7 +27,12 @@ from buildpipelines.extract.image import (
     parse_json_object,
 )
 from buildpipelines.inputs.registries import Registries
-from buildpipelines.recipes.dockerfile import Dockerfile, Pin, read_dockerfile
+from buildpipelines.recipes.dockerfile import (
+    Dockerfile,
+    Pin,
+    read_dockerfile,
+    with_index_argument,
+)
 from buildpipelines.recipes.images import CONTEXT_MEDIA, Options, locked_part
 from buildpipelines.spec.lock import FILE_BYTES_MAX, LockedFile
 from buildpipelines.spec.messages import Source
@@ -96,6 +102,8 @@ class ImageInputs:
     dockerfile: Dockerfile
     bases: Mapping[Pin, FetchedImage]
     tar: Path
+    has_index: bool
+    """Whether steps are told of the index, by an argument that the requester did not give."""
 
     def locked(self) -> tuple[LockedFile, ...]:
         """Return the lock's entries of context and bases."""
@@ -155,12 +163,13 @@ async def fetch_inputs(
     tar = folder / "inputs.tar"
     text = await asyncio.to_thread(_write_context, context, tar, options.dockerfile)
     dockerfile = read_dockerfile(text)
+    steps = with_index_argument(text)
     bases = {
         pin: await fetch_image(registries, pin, machine=machine, with_layers=True)
         for pin in dockerfile.pins
     }
-    await asyncio.to_thread(_append_blobs, tar, bases)
-    return ImageInputs(context, dockerfile, bases, tar)
+    await asyncio.to_thread(_append, tar, bases, steps)
+    return ImageInputs(context, dockerfile, bases, tar, has_index=steps != text)
 
 
 async def _fetch_context(registries: Registries, pin: Pin) -> Context:
@@ -189,9 +198,14 @@ def _write_context(context: Context, tar: Path, dockerfile: str) -> str:
         return repack_context(source.read, out, dockerfile=dockerfile)
 
 
-def _append_blobs(tar: Path, bases: Mapping[Pin, FetchedImage]) -> None:
+def _append(tar: Path, bases: Mapping[Pin, FetchedImage], dockerfile: str) -> None:
+    """Add the Dockerfile to build by, which stands beside the context, and the bases' blobs."""
     written: set[str] = set()
     with tarfile.open(tar, mode="a", format=tarfile.PAX_FORMAT) as out:
+        data = dockerfile.encode()
+        info = tarfile.TarInfo("Dockerfile")
+        info.size = len(data)
+        out.addfile(info, io.BytesIO(data))
         for base in bases.values():
             for sha256, path in base.blobs.items():
                 if sha256 in written:

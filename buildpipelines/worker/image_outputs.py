@@ -26,6 +26,7 @@ from buildpipelines.compare.verdict import Comparison
 from buildpipelines.errors import ArchiveError, BuildFailure
 from buildpipelines.extract.image import (
     Blob,
+    ImageConfig,
     ImageManifest,
     Json,
     check_layers,
@@ -34,6 +35,7 @@ from buildpipelines.extract.image import (
 )
 from buildpipelines.extract.layer import LayerReader
 from buildpipelines.inputs.registries import Registries
+from buildpipelines.recipes.dockerfile import INDEX_HISTORY
 from buildpipelines.recipes.images import part_name
 from buildpipelines.spec.messages import OutputFile
 from buildpipelines.stabilize.layer import Layer, level1
@@ -98,21 +100,34 @@ def _read_published(published: FetchedImage, paths: Sequence[Path], shared: int)
 
 
 async def read_built(
-    made: Sequence[Path], base: FetchedImage | None, published: FetchedImage
+    made: Sequence[Path],
+    base: FetchedImage | None,
+    published: FetchedImage,
+    *,
+    with_index: bool = False,
 ) -> ImageOnDisk:
     """Read what the sandbox sent out; where it has the base's layers, those take their places.
+
+    Args:
+        made: Manifest, config and the layers above the base.
+        base: The image at the bottom, if any.
+        published: What it will be compared with.
+        with_index: Whether the history has lines of the argument that told steps of the index.
 
     Raises:
         BuildFailure: it is no image of one reading.
     """
     try:
-        return await asyncio.to_thread(_read_built, made, base, published)
+        return await asyncio.to_thread(_read_built, made, base, published, with_index)
     except ArchiveError as error:
         raise BuildFailure("BUILD_FAILED", error.cause, f"the built image: {error}") from error
 
 
 def _read_built(
-    made: Sequence[Path], base: FetchedImage | None, published: FetchedImage
+    made: Sequence[Path],
+    base: FetchedImage | None,
+    published: FetchedImage,
+    with_index: bool,  # noqa: FBT001 - private, called once
 ) -> ImageOnDisk:
     found = {path.name: path for path in made}
     if not {"manifest.json", "config.json"} <= found.keys():
@@ -122,13 +137,18 @@ def _read_built(
     manifest = parse_image_manifest(found["manifest.json"].read_bytes())
     if hashlib.sha256(config_data).hexdigest() != manifest.config.sha256:
         raise ArchiveError("image config", "it is not the config that the manifest names")
+    if with_index:
+        config_data = _without_index(config)
+        found["config.json"].write_bytes(config_data)
+        config = parse_image_config(config_data)
     inherited = _inherited(config.diff_ids, base)
-    if base is not None and inherited:
-        data = _with_base_layers(manifest, base.manifest.layers[:inherited])
+    if with_index or inherited:
+        layers = () if base is None else base.manifest.layers[:inherited]
+        data = _rewritten(manifest, config_data, layers)
         found["manifest.json"].write_bytes(data)
         manifest = parse_image_manifest(data)
     shared = _shared_blobs(published.manifest.layers, base)
-    layers, paths, diff_ids = [], [], []
+    read, paths, diff_ids = [], [], []
     for number, blob in enumerate(manifest.layers):
         if number < inherited:
             assert base is not None
@@ -142,11 +162,11 @@ def _read_built(
                 raise ArchiveError("no image", f"layer {number} is not what the manifest names")
             layer = read_layer(path)
             diff_ids.append(layer.diff_id)
-        layers.append(ReadLayer(blob.sha256, layer))
+        read.append(ReadLayer(blob.sha256, layer))
         paths.append(path)
     check_layers(config, diff_ids)
     sha256 = _digest(found["manifest.json"])
-    image = Image(sha256, manifest, config, tuple(layers))
+    image = Image(sha256, manifest, config, tuple(read))
     return _on_disk(image, found["manifest.json"], found["config.json"], paths)
 
 
@@ -263,18 +283,38 @@ def _inherited(diff_ids: Sequence[str], base: FetchedImage | None) -> int:
     return len(theirs) if tuple(diff_ids[: len(theirs)]) == theirs else 0
 
 
-def _with_base_layers(manifest: ImageManifest, layers: Sequence[Blob]) -> bytes:
-    """Return the manifest with the base's blobs in their places, written as buildah writes it."""
+def _rewritten(manifest: ImageManifest, config: bytes, layers: Sequence[Blob]) -> bytes:
+    """Return the manifest with this config, and with the base's blobs in their places."""
     document: Json = dict(manifest.document)
-    listed = document["layers"]
+    listed, told = document["layers"], document["config"]
     assert isinstance(listed, list)
-    told = [
+    assert isinstance(told, dict)
+    digest = f"sha256:{hashlib.sha256(config).hexdigest()}"
+    document["config"] = {**told, "digest": digest, "size": len(config)}
+    base = [
         {**old, "digest": f"sha256:{new.sha256}", "size": new.size}
         for old, new in zip(listed, layers, strict=False)
     ]
-    document["layers"] = [*told, *listed[len(layers) :]]
+    document["layers"] = [*base, *listed[len(layers) :]]
+    return _written(document)
+
+
+def _without_index(config: ImageConfig) -> bytes:
+    """Return the config without the lines that our own build argument left in the history."""
+    document: Json = dict(config.document)
+    history = document.get("history")
+    if isinstance(history, list):
+        document["history"] = [
+            step
+            for step in history
+            if not (isinstance(step, dict) and step.get("created_by") == INDEX_HISTORY)
+        ]
+    return _written(document)
+
+
+def _written(document: Json) -> bytes:
+    """Return JSON as buildah writes it: Go escapes what could end a script."""
     text = json.dumps(document, separators=(",", ":"), ensure_ascii=False)
-    # Go escapes these for browsers.
     for character in "<>&\u2028\u2029":
         text = text.replace(character, f"\\u{ord(character):04x}")
     return text.encode()

@@ -174,7 +174,7 @@ class ImageJob:
         paths = await fetch_locked(packages, known, upstream)
         reference = await self._reference(published, base)
         made = await self._build(recipe, inputs, ReplayInputs(packages, paths), "build")
-        assessed = await self._assess(made, base, reference)
+        assessed = await self._assess(made, inputs, recipe.target, reference)
         return self._result(_Built(recipe, assessed, params.lock), inputs, reference)
 
     async def _published(self, host: str, repository: str, version: str) -> FetchedImage:
@@ -213,7 +213,7 @@ class ImageJob:
         self._folder.note(f"attempt {number}: {recipe.title()}")
         packages = RecordingInputs(self._machine.upstream, cutoff=recipe.cutoff)
         made = await self._build(recipe, inputs, packages, f"attempt {number}")
-        assessed = await self._assess(made, inputs.final_base(recipe.target), reference)
+        assessed = await self._assess(made, inputs, recipe.target, reference)
         self._folder.note(f"attempt {number}: level {assessed.level}")
         return _Built(recipe, assessed, make_lock((*inputs.locked(), *packages.taken())))
 
@@ -256,7 +256,7 @@ class ImageJob:
             "media": media,
             "hosts": sorted({pin.host for pin in inputs.bases}),
             "base_layers": [diff_ids],
-            "dockerfile": recipe.dockerfile,
+            "has_index": inputs.has_index,
             "timestamp": recipe.timestamp,
             "target": recipe.target,
             "arguments": list(recipe.args),
@@ -268,10 +268,11 @@ class ImageJob:
         }
 
     async def _assess(
-        self, made: list[Path], base: FetchedImage | None, reference: _Reference
+        self, made: list[Path], inputs: ImageInputs, target: str, reference: _Reference
     ) -> AssessedImage:
+        base = inputs.final_base(target)
         self._report.enter("compare")
-        built = await read_built(made, base, reference.fetched)
+        built = await read_built(made, base, reference.fetched, with_index=inputs.has_index)
         return await assess_image(built, reference.whole, reference.fetched, self._folder)
 
     def _result(self, built: _Built, inputs: ImageInputs, reference: _Reference) -> BuildResult:

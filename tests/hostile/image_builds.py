@@ -23,6 +23,9 @@ from tests.fakes.registries import DebianRegistry
 
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 EMPTY = "application/vnd.oci.empty.v1+json"
+CONFIG = "application/vnd.oci.image.config.v1+json"
+LAYER = "application/vnd.oci.image.layer.v1.tar"
+PYTHON_LIBRARIES = ("m.so.6", "z.so.1", "expat.so.1", "c.so.6")
 TIMESTAMP = 1_700_000_000
 
 
@@ -64,6 +67,60 @@ def push_context(registry: DebianRegistry, repository: str, packed: bytes) -> st
     return f"{registry.host}/{repository}@{image.digest}"
 
 
+def python_base(index_url: str) -> Image:
+    """Return an image with this machine's Python, a shell and nothing else.
+
+    Its pip takes packages from ``index_url``, as others do from the one that everybody knows.
+    """
+    libraries = ["/lib64/ld-linux-x86-64.so.2"]
+    libraries += [f"/lib/x86_64-linux-gnu/lib{name}" for name in PYTHON_LIBRARIES]
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w", dereference=True) as tar:
+        folder = tarfile.TarInfo("tmp")
+        folder.type, folder.mode = tarfile.DIRTYPE, 0o1777
+        tar.addfile(folder)
+        tar.add("/usr/bin/busybox", "bin/sh")
+        tar.add("/usr/bin/python3.11", "usr/bin/python3", filter=_plain)
+        tar.add("/usr/lib/python3.11", "usr/lib/python3.11", filter=_plain)
+        # Looked for by pip even where nothing is encrypted.
+        certificates = "etc/ssl/certs/ca-certificates.crt"
+        tar.add(f"/{certificates}", certificates, filter=_plain)
+        settings = f"[global]\nindex-url = {index_url}\n".encode()
+        info = tarfile.TarInfo("etc/pip.conf")
+        info.size = len(settings)
+        tar.addfile(info, io.BytesIO(settings))
+        for library in libraries:
+            tar.add(library, library.lstrip("/"), filter=_plain)
+    layer = out.getvalue()
+    diff_id = f"sha256:{hashlib.sha256(layer).hexdigest()}"
+    config = json.dumps(
+        {
+            "architecture": "amd64",
+            "os": "linux",
+            "config": {"Env": ["PATH=/usr/bin:/bin"]},
+            "rootfs": {"type": "layers", "diff_ids": [diff_id]},
+            "history": [{"created_by": "a Python"}],
+        }
+    ).encode()
+    config_digest = f"sha256:{hashlib.sha256(config).hexdigest()}"
+    layers = [{"mediaType": LAYER, "digest": diff_id, "size": len(layer)}]
+    document = {
+        "schemaVersion": 2,
+        "mediaType": MANIFEST,
+        "config": {"mediaType": CONFIG, "digest": config_digest, "size": len(config)},
+        "layers": layers,
+    }
+    blobs = {diff_id: layer, config_digest: config}
+    return Image(root=Document(MANIFEST, json.dumps(document).encode()), blobs=blobs)
+
+
+def _plain(info: tarfile.TarInfo) -> tarfile.TarInfo | None:
+    """Leave out byte code and what differs between machines."""
+    if "__pycache__" in info.name or info.name.endswith(("/test", "/dist-packages", ".a")):
+        return None
+    return info
+
+
 class Builder:
     """Debian's buildah with a store of its own."""
 
@@ -101,9 +158,9 @@ class Builder:
     def _run(self, command: str, *arguments: str) -> None:
         policy = ("--signature-policy", str(self._folder / "policy.json"))
         store = ("--root", str(self._folder / "store"), "--runroot", str(self._folder / "run"))
-        subprocess.run(
+        done = subprocess.run(
             ["/usr/bin/buildah", *store, "--storage-driver", "vfs", command, *policy, *arguments],
-            check=True,
+            check=False,
             capture_output=True,
             text=True,
             env={
@@ -113,6 +170,7 @@ class Builder:
             },
             timeout=120,
         )
+        assert done.returncode == 0, done.stdout + done.stderr
 
     def remove(self) -> None:
         """Remove the store: its files may be read-only."""
