@@ -33,8 +33,7 @@ _TABLE: Final = re.compile(r"^[ \t]*\[", re.MULTILINE)
 _SERVER: Final = re.compile(r"^(?=[ \t]*server[ \t]*=)", re.MULTILINE)
 
 
-_READ: Final = ["pull", "resolve"]
-_CAPABLE: Final = {"capabilities": _READ}
+_CAPABLE: Final = {"capabilities": ["pull", "resolve"]}
 
 
 def docker_with(text: str, url: str) -> str:
@@ -67,12 +66,18 @@ def docker_bypasses(text: str, url: str) -> list[str]:
     return [f"{_MIRRORS}: {each}" for each in others]
 
 
-def containerd_with(text: str, url: str, *, enforce: bool) -> str:
+def containerd_with(text: str, url: str, *, enforce: bool, ca_file: str = "") -> str:
     """Return a ``hosts.toml`` that asks the node first; with ``enforce`` nobody else.
 
     containerd tries the hosts in the order of the file, then ``server``. Without ``server`` that
     is the registry of the image's name. So the node goes before all hosts, and enforced it is the
     ``server``, too.
+
+    Args:
+        text: The file as it is, "" if there is none.
+        url: The node.
+        enforce: Whether the node is the only one who is asked.
+        ca_file: Whose certificates the node may show; "" leaves that to the system.
 
     Raises:
         InvalidInputError: The text is no TOML (the line is named), other hosts stand in it that
@@ -86,15 +91,16 @@ def containerd_with(text: str, url: str, *, enforce: bool) -> str:
     others = sorted(known.keys() - {url})
     if enforce and others:
         raise InvalidInputError(f"other hosts would be asked, too: {', '.join(others)}")
+    # The node may be asked, and nothing is pushed to it in another registry's name.
+    node: dict[str, object] = {**_CAPABLE, **({"ca": ca_file} if ca_file else {})}
     ours: dict[str, object] = {}
     if enforce:
-        # The node may be asked, and nothing is pushed to it in another registry's name.
-        ours = {"server": url, **({} if "capabilities" in before else _CAPABLE)}
-    lines = [f"{key} = {json.dumps(value)}" for key, value in ours.items()]
+        ours = {"server": url, **{key: node[key] for key in node if key not in before}}
+    lines = _assignments(ours)
     # With a server alone containerd 1.6 drops the whole file and asks the registry of the name.
     if url not in known:
-        ours["host"] = {**known, url: _CAPABLE}
-        lines += [f"[host.{json.dumps(url)}]", f"capabilities = {json.dumps(_READ)}"]
+        ours["host"] = {**known, url: node}
+        lines += [f"[host.{json.dumps(url)}]", *_assignments(node)]
     if not lines:
         return text
     top = _TABLE.search(text)
@@ -166,6 +172,11 @@ def _podman_table(registry: str, url: str, *, enforce: bool) -> tuple[list[str],
         return lines + insecure, {"prefix": registry, **node}
     lines += ["[[registry.mirror]]", f"location = {json.dumps(place)}", *insecure]
     return lines, {"prefix": registry, "location": registry, "mirror": [node]}
+
+
+def _assignments(values: dict[str, object]) -> list[str]:
+    # Texts and lists of texts are written in TOML as they are in JSON.
+    return [f"{key} = {json.dumps(value)}" for key, value in values.items()]
 
 
 def _block(lines: list[str], before: str) -> str:

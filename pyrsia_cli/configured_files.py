@@ -54,6 +54,8 @@ def apply(path: Path, old: str, new: str, *, dry_run: bool) -> None:
     target = path.resolve()
     mode = stat.S_IMODE(target.stat().st_mode) if target.exists() else None
     backup = path.with_name(path.name + ".before-pyrsia")
+    # The backup is on the disk before the file changes: whatever a crash leaves, both texts or the
+    # person's own are there.
     if old and not backup.exists():
         write_whole(backup, old, mode=mode)
     if new:

@@ -72,6 +72,7 @@ def docker(*, remove: bool, dry_run: bool, enforce: bool, file: Path | None) -> 
             "When the node denies an image or is down, dockerd asks its hub by itself;",
             "names of other registries it never asks a mirror for. See: configure docker --enforce",
         )
+        _say_certificate("/etc/docker/certs.d")
         warn(others)
 
 
@@ -91,7 +92,11 @@ def containerd(*, remove: bool, dry_run: bool, enforce: bool, file: Path | None)
         if remove:
             new = clients_images.containerd_without(text)
         else:
-            new = clients_images.containerd_with(text, _url(), enforce=enforce)
+            settings = load_settings(settings_path())
+            ca_file = settings.ca_file if settings.tls else ""
+            new = clients_images.containerd_with(
+                text, settings.url, enforce=enforce, ca_file=ca_file
+            )
     except InvalidInputError as error:
         raise InvalidInputError(f"{path}: {error}") from error
     apply(path, text, new, dry_run=dry_run)
@@ -155,6 +160,7 @@ def podman(
     if remove:
         return
     say("The file is read by each command; nothing is restarted.")
+    _say_certificate("/etc/containers/certs.d")
     if not enforce:
         say("When the node denies an image or is down, the registry itself is asked.")
     say(
@@ -165,6 +171,14 @@ def podman(
 
 def _url() -> str:
     return load_settings(settings_path()).url
+
+
+def _say_certificate(folder: str) -> None:
+    """Say where a client looks for whose certificates count, if the node's are not the system's."""
+    settings = load_settings(settings_path())
+    if settings.tls and settings.ca_file:
+        place = f"{folder}/{clients_images.names_of_node(settings.url)}/ca.crt"
+        say(f"The node's certificate counts there once you copy {settings.ca_file} to {place}")
 
 
 def _say_names(url: str, *, is_mirror: bool, path: Path) -> None:

@@ -127,3 +127,37 @@ def test_podman_keeps_what_other_files_say_of_a_registry(settings: Path, tmp_pat
     assert f"{other} configures docker.io, too" in refused.err
     assert tomllib.loads(file.read_text())["registry"][0]["prefix"] == "ghcr.io"
     assert configure(settings, "podman", "--registry", "no host", "--file", file).code == 2
+
+
+def test_a_node_with_tls_is_named_so_and_each_client_is_told_whose_certificate_counts(
+    settings: Path, tmp_path: Path
+) -> None:
+    settings.write_text("host = 'node.example'\nport = 7999\ntls = true\nca_file = '/etc/ca.pem'\n")
+    hosts = tmp_path / "certs.d" / "_default" / "hosts.toml"
+    configure(settings, "containerd", "--enforce", "--file", hosts).ok()
+    read = tomllib.loads(hosts.read_text())
+    assert (read["server"], read["ca"]) == ("https://node.example:7999", "/etc/ca.pem")
+    assert read["host"]["https://node.example:7999"]["ca"] == "/etc/ca.pem"
+    daemon = tmp_path / "daemon.json"
+    said = configure(settings, "docker", "--file", daemon).ok()
+    assert json.loads(daemon.read_text()) == {"registry-mirrors": ["https://node.example:7999"]}
+    assert "/etc/docker/certs.d/node.example:7999/ca.crt" in said.out
+    drop_in = tmp_path / "drop-in.conf"
+    said = configure(settings, "podman", "--file", drop_in).ok()
+    mirror = tomllib.loads(drop_in.read_text())["registry"][0]["mirror"]
+    assert mirror == [{"location": "node.example:7999/f/docker.io"}]
+    assert "/etc/containers/certs.d/node.example:7999/ca.crt" in said.out
+
+
+def test_a_plain_node_on_another_machine_is_taken_by_dockerd_as_insecure(
+    settings: Path, tmp_path: Path
+) -> None:
+    settings.write_text("host = 'node.example'\nport = 7999\n")
+    daemon = tmp_path / "daemon.json"
+    before = '{\n  "debug": true\n}\n'
+    daemon.write_text(before)
+    configure(settings, "docker", "--file", daemon).ok()
+    read = json.loads(daemon.read_text())
+    assert read["insecure-registries"] == ["node.example:7999"]
+    configure(settings, "docker", "--remove", "--file", daemon).ok()
+    assert daemon.read_text() == before

@@ -116,9 +116,11 @@ def test_what_goes_into_a_hosts_file_comes_out_again_to_the_byte(
     *, text: str, url: str, enforce: bool
 ) -> None:
     assume(not enforce or "[host" not in text)
-    once = clients_images.containerd_with(text, url, enforce=enforce)
-    assert clients_images.containerd_with(once, url, enforce=enforce) == once
-    assert clients_images.containerd_without(once) == text
+    for ca_file in ("", "/etc/it's mine.pem"):
+        once = clients_images.containerd_with(text, url, enforce=enforce, ca_file=ca_file)
+        again = clients_images.containerd_with(once, url, enforce=enforce, ca_file=ca_file)
+        assert again == once
+        assert clients_images.containerd_without(once) == text
     assert clients_images.containerd_without(text) == text
 
 
