@@ -71,8 +71,7 @@ class HostCheck:
             return False
         if origin is not None:
             return self.is_own_origin(scope) or self._origins.admits(origin)
-        # Browsers name the origin of whatever changes something; one that did not still says this.
-        return scope["method"] in _SAFE or header(scope, b"sec-fetch-site") not in _ELSEWHERE
+        return header(scope, b"sec-fetch-site") not in _ELSEWHERE or _is_visit(scope)
 
     def is_own_origin(self, scope: Scope) -> bool:
         """Tell whether a request's page came from this very port: scheme, host and port agree.
@@ -95,6 +94,19 @@ class HostCheck:
         except ValueError:
             return False
         return True
+
+
+def _is_visit(scope: Scope) -> bool:
+    """Tell whether a browser asks because a person follows a link, and not because a page does.
+
+    A picture or a frame in a page of another site has no Origin. To ask for it may still do
+    something: have an upstream asked, or an image imported.
+    """
+    return (
+        scope["method"] in _SAFE
+        and header(scope, b"sec-fetch-mode") == "navigate"
+        and header(scope, b"sec-fetch-dest") == "document"
+    )
 
 
 class GatewayApp:

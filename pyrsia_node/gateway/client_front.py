@@ -16,10 +16,20 @@ from pyrsia_node.gateway.client_tls import ClientTls
 from pyrsia_node.gateway.cors import CorsApp, CorsPolicy
 from pyrsia_node.schema.config import Config
 from pyrsia_node.schema.layout import Layout
-from pyrsia_node.transfer.asgi import App
+from pyrsia_node.transfer.asgi import App, Headers
 
 BODY_LIMITS: Final[BodyLimits] = MappingProxyType({b"v2": None, b"validate-image": 4 * 1024 * 1024})
 """The registry takes layers of any size; an admission review carries a whole workload."""
+
+CLIENT_HEADERS: Final[Headers] = [
+    (b"x-content-type-options", b"nosniff"),
+    (
+        b"content-security-policy",
+        b"default-src 'none'; frame-ancestors 'none'; sandbox allow-downloads",
+    ),
+]
+"""With every answer on the client port. Much of what is served was written by others, with types
+of their choice; were it shown in a browser, its scripts would speak as this node."""
 
 _log = logging.getLogger("pyrsia.gateway")
 

@@ -24,7 +24,7 @@ from uvicorn.protocols.http.httptools_impl import (
 from uvicorn.server import ServerState
 
 from pyrsia_node.gateway.sendfile import send_file
-from pyrsia_node.transfer.asgi import WHOLE
+from pyrsia_node.transfer.asgi import WHOLE, Headers
 from pyrsia_node.transfer.body import SENDFILE
 
 _log = logging.getLogger("pyrsia.http")
@@ -57,9 +57,10 @@ class HttpLimits:
 class Gatekeeper:
     """Counts connections of one listener."""
 
-    def __init__(self, limits: HttpLimits) -> None:
-        """Start with nobody connected."""
+    def __init__(self, limits: HttpLimits, headers: Headers) -> None:
+        """Start with nobody connected; ``headers`` go with every answer."""
         self.limits = limits
+        self.headers = headers
         self.date_second = -1
         self.cut = Counter[str]()
         self.is_empty = asyncio.Event()
@@ -292,4 +293,4 @@ class GuardedProtocol(HttpToolsProtocol):
         if self._gatekeeper.date_second != second:
             self._gatekeeper.date_second = second
             date = formatdate(usegmt=True).encode("ascii")
-            self.server_state.default_headers = [(b"date", date)]
+            self.server_state.default_headers = [*self._gatekeeper.headers, (b"date", date)]

@@ -16,7 +16,7 @@ from uvicorn.server import ServerState
 
 from pyrsia_node.gateway.http_guard import Gatekeeper, GuardedProtocol, HttpLimits
 from pyrsia_node.model.errors import UnavailableError
-from pyrsia_node.transfer.asgi import App
+from pyrsia_node.transfer.asgi import App, Headers
 
 HANDSHAKE_SECONDS_MAX: Final = 10.0
 BACKLOG: Final = 1024
@@ -25,8 +25,15 @@ BACKLOG: Final = 1024
 class HttpServer:
     """One listening port."""
 
-    def __init__(self, app: App, *, limits: HttpLimits, tls: ssl.SSLContext | None = None) -> None:
-        """Prepare to serve ``app``; nothing listens yet."""
+    def __init__(
+        self,
+        app: App,
+        *,
+        limits: HttpLimits,
+        tls: ssl.SSLContext | None = None,
+        headers: Headers | None = None,
+    ) -> None:
+        """Prepare to serve ``app``; nothing listens yet. ``headers`` go with every answer."""
         self._config = Config(
             cast("Any", app),
             interface="asgi3",
@@ -41,7 +48,7 @@ class HttpServer:
         self._tls = tls
         self._state = ServerState()
         self._server: asyncio.Server | None = None
-        self.gatekeeper = Gatekeeper(limits)
+        self.gatekeeper = Gatekeeper(limits, headers or [])
 
     @property
     def port(self) -> int:

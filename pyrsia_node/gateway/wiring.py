@@ -22,7 +22,7 @@ from pyrsia_node.artifacts.resolver import Resolver
 from pyrsia_node.artifacts.upstream_values import UpstreamIndex
 from pyrsia_node.artifacts.verified_log import VerifiedLog
 from pyrsia_node.gateway.admin import AdminGate
-from pyrsia_node.gateway.client_front import make_client_front
+from pyrsia_node.gateway.client_front import CLIENT_HEADERS, make_client_front
 from pyrsia_node.gateway.clock import SystemClock
 from pyrsia_node.gateway.collection import open_collection
 from pyrsia_node.gateway.control import ControlParts, make_control_app
@@ -140,7 +140,7 @@ async def open_gateway(
     }
     clock = asyncio.get_running_loop().time
     front = make_client_front(layout, config, services, make_control_app(control), clock)
-    server = HttpServer(front.app, limits=_CLIENT_LIMITS, tls=front.tls)
+    server = HttpServer(front.app, limits=_CLIENT_LIMITS, tls=front.tls, headers=CLIENT_HEADERS)
     await server.start(config.http.host, config.http.port)
     stack.push_async_callback(server.stop, grace_seconds=GRACE_SECONDS)
     http_url = f"{front.scheme}://{_reachable(config.http.host)}:{server.port}"

@@ -239,6 +239,18 @@ def _exchange(url: str, request: bytes) -> bytes:
 
 
 @pytest.mark.parametrize(
+    "path", ["/pypi/simple/", "/status", "/v2/", "/log/checkpoint", "/nothing", "/v2/a/tags/list"]
+)
+def test_no_answer_is_run_by_a_browser_as_a_page_of_the_node(shared: Setting, path: str) -> None:
+    answer = httpx.get(f"{shared.gateway.url}{path}")
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    policy = answer.headers["content-security-policy"]
+    assert "sandbox" in policy
+    assert "default-src 'none'" in policy
+    assert "frame-ancestors 'none'" in policy
+
+
+@pytest.mark.parametrize(
     ("host", "extra", "status"),
     [
         ("localhost:7888", "", 200),

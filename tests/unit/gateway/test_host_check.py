@@ -19,9 +19,12 @@ def asked(
     *,
     method: str = "POST",
     site: str | None = None,
+    mode: str | None = None,
+    dest: str | None = None,
     scheme: str = "http",
 ) -> Scope:
     fields = {"host": host, "origin": origin, "sec-fetch-site": site}
+    fields |= {"sec-fetch-mode": mode, "sec-fetch-dest": dest}
     headers = [
         (name.encode(), value.encode("utf-8", "surrogatepass"))
         for name, value in fields.items()
@@ -77,10 +80,24 @@ def test_origin_that_is_no_site_of_ours_is_refused(origin: str) -> None:
 @pytest.mark.parametrize("site", ["cross-site", "same-site"])
 def test_browser_that_hides_the_origin_changes_nothing_from_elsewhere(site: str) -> None:
     for method in ("POST", "PUT", "PATCH", "DELETE"):
-        assert not CHECK.admits(asked("localhost", method=method, site=site))
-    assert CHECK.admits(asked("localhost", method="GET", site=site))
+        visit = asked("localhost", method=method, site=site, mode="navigate", dest="document")
+        assert not CHECK.admits(visit)
     assert CHECK.admits(asked("localhost", site="same-origin"))
     assert CHECK.admits(asked("localhost", site="none"))
+
+
+@pytest.mark.parametrize("site", ["cross-site", "same-site"])
+def test_picture_or_frame_of_another_page_asks_for_nothing_but_a_link_may_be_followed(
+    site: str,
+) -> None:
+    def reads(mode: str, dest: str) -> bool:
+        return CHECK.admits(asked("localhost", method="GET", site=site, mode=mode, dest=dest))
+
+    assert reads("navigate", "document")
+    assert not reads("no-cors", "image")
+    assert not reads("no-cors", "script")
+    assert not reads("navigate", "iframe")
+    assert CHECK.admits(asked("localhost", method="GET", site="same-origin", mode="no-cors"))
 
 
 def test_pages_that_the_operator_named_are_admitted() -> None:
