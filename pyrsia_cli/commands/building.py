@@ -81,18 +81,26 @@ def pypi(
 @click.option("--image", "more", multiple=True, help="An image: NAME:TAG or NAME@sha256:HEX.")
 @click.option("--platform", "platforms", multiple=True, help="As os/arch[/variant]; default: all.")
 @click.option("--class", "deadline_class", type=click.Choice(["S", "M", "L"]), help="Deadline.")
+@click.option("--context", default="", help="Rebuild from this: HOST/REPOSITORY@sha256:HEX.")
+@click.option("--dockerfile", default="", help="With --context: the file in it [Dockerfile].")
+@click.option("--target", default="", help="With --context: the stage that the image is.")
+@click.option("--build-arg", "build_args", multiple=True, help="With --context: NAME=VALUE.")
 @click.option("--no-wait", is_flag=True, help="Print the build ids and return.")
 @format_option
-def docker(
+def docker(  # noqa: PLR0917 - click passes options by name
     images: Sequence[str],
     more: Sequence[str],
     platforms: Sequence[str],
     deadline_class: str | None,
+    context: str,
+    dockerfile: str,
+    target: str,
+    build_args: Sequence[str],
     output_format: str,
     *,
     no_wait: bool,
 ) -> None:
-    """Have container images imported by authorized nodes.
+    """Have container images imported, or rebuilt.
 
     \b
     pyrsia build docker --image alpine:3.20
@@ -101,9 +109,18 @@ def docker(
 
     An image of the log was the same at the registries of several authorized nodes. It was not
     rebuilt: its claim is "mirrored". With TAG@DIGEST the tag must be that digest.
+    With --context it is rebuilt from a Dockerfile, and compared with what is published.
     Waits for the outcome and exits 1 unless every image was accepted.
     """  # noqa: D301 - click reads the backspace character
+    options = {"context": context, "dockerfile": dockerfile, "target": target}
+    rebuild: dict[str, object] = {name: value for name, value in options.items() if value}
+    if build_args:
+        rebuild["args"] = list(build_args)
+    if rebuild and not context:
+        raise InvalidInputError(f"--{next(iter(rebuild))} is for a rebuild: give --context as well")
     wanted = [_image_body(image, platforms, deadline_class) for image in (*images, *more)]
+    if rebuild:
+        wanted = [{**body, "rebuild": rebuild} for body in wanted]
     if not wanted:
         raise InvalidInputError("name at least one image, such as --image alpine:3.20")
     with NodeApi(load_settings(settings_path())) as api:

@@ -98,6 +98,8 @@ class Importer:
         )
         mirrored = await self._context.mirror.mirror(params, on_progress)
         if isinstance(mirrored, MirrorFailure):
+            # A job that has failed stays failed: the next try is another one.
+            await self.forget(record)
             raise _refusal(mirrored)
         compose_image(purl, mirrored)
         source = root_source(root_of_mirrored(mirrored))

@@ -41,7 +41,7 @@ class BuildRecord:
     """One build that was asked of this node. Times are Unix milliseconds; "" is "not yet".
 
     Of an image: ``platforms`` separated by commas, "" for all, and ``pinned``, the digest that
-    whoever asked saw under the tag.
+    whoever asked saw under the tag. Of one to be rebuilt: ``options``, canonical JSON.
     """
 
     build_id: str
@@ -57,6 +57,7 @@ class BuildRecord:
     updated_ms: int
     platforms: str = ""
     pinned: str = ""
+    options: str = ""
 
     @property
     def has_ended(self) -> bool:
@@ -216,4 +217,5 @@ class BuildRecords:
             updated_ms=integer("updated_ms"),
             platforms=text("platforms"),
             pinned=text("pinned"),
+            options=text("options"),
         )

@@ -148,7 +148,13 @@ class BuildService:
     # ------------------------------------------------------------ wishes
 
     async def start(
-        self, purl: Purl, time_class: str, *, platforms: Sequence[str] = (), pinned: str = ""
+        self,
+        purl: Purl,
+        time_class: str,
+        *,
+        platforms: Sequence[str] = (),
+        pinned: str = "",
+        options: str = "",
     ) -> BuildStarted:
         """Take a wish of this node's own user.
 
@@ -157,12 +163,13 @@ class BuildService:
             time_class: The deadline class; "" leaves it to the sponsor.
             platforms: Of an image: which; () is all.
             pinned: Of an image: the digest that its tag must be, or "".
+            options: Of an image to be rebuilt: what from, as ``wishes.encode_options`` gives it.
 
         Raises:
             UnavailableError: no sponsor is connected.
             InvalidInputError: the sponsor refuses (the text says why).
         """
-        wanted = Wanted(purl, time_class, tuple(sorted(set(platforms))), pinned)
+        wanted = Wanted(purl, time_class, tuple(sorted(set(platforms))), pinned, options)
         if self._is_sponsor:
             return self._take(wanted, forwarded_by="")
         return await self._forward(wanted)
@@ -184,7 +191,14 @@ class BuildService:
     async def _forward(self, wanted: Wanted) -> BuildStarted:
         identity, purl = self._context.identity, wanted.purl
         wish = encode_wish(
-            Wish(purl, wanted.time_class, identity.me, wanted.platforms, wanted.pinned),
+            Wish(
+                purl=purl,
+                time_class=wanted.time_class,
+                by=identity.me,
+                platforms=wanted.platforms,
+                pinned=wanted.pinned,
+                options=wanted.options,
+            ),
             network_id=identity.network_id,
             now_ms=self._context.clock.now_ms(),
             sign=identity.sign_wish,
@@ -234,6 +248,7 @@ class BuildService:
                 time_class=wanted.time_class,
                 platforms=",".join(wanted.platforms),
                 pinned=wanted.pinned,
+                options=wanted.options,
                 state=started.state,
                 stage="",
                 detail="",
@@ -257,7 +272,7 @@ class BuildService:
         )
         if wish.every_s is not None:
             raise InvalidInputError("build wish: it asks to follow a tag, not for a build")
-        wanted = Wanted(wish.purl, wish.time_class, wish.platforms, wish.pinned)
+        wanted = Wanted(wish.purl, wish.time_class, wish.platforms, wish.pinned, wish.options)
         started = self._take(wanted, forwarded_by=peer)
         return json.dumps(started.dump()).encode()
 

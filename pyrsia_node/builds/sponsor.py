@@ -21,6 +21,7 @@ from pyrsia_node.builds.images import PIPELINE, TOOLCHAIN, lock_document
 from pyrsia_node.builds.importer import Found, Importer
 from pyrsia_node.builds.mirror_link import progress_words
 from pyrsia_node.builds.records import BuildRecord
+from pyrsia_node.builds.wishes import decode_options
 from pyrsia_node.model.digest import Sha256, parse_sha256, sha256_of
 from pyrsia_node.model.errors import (
     CorruptStateError,
@@ -28,6 +29,7 @@ from pyrsia_node.model.errors import (
     PyrsiaError,
     UnavailableError,
 )
+from pyrsia_node.model.oci import ImageName
 from pyrsia_node.model.purl import Purl
 from pyrsia_node.model.transactions import (
     BuildRequest,
@@ -72,11 +74,12 @@ class Wanted:
     time_class: str
     platforms: tuple[str, ...] = ()
     pinned: str = ""
+    options: str = ""
 
     def is_for(self, record: BuildRecord) -> bool:
         """Tell whether a recorded build is the same wish."""
-        asked = (str(self.purl), ",".join(self.platforms), self.pinned)
-        return asked == (record.purl, record.platforms, record.pinned)
+        asked = (str(self.purl), ",".join(self.platforms), self.pinned, self.options)
+        return asked == (record.purl, record.platforms, record.pinned, record.options)
 
 
 class Sponsor:
@@ -116,6 +119,7 @@ class Sponsor:
             time_class=wanted.time_class,
             platforms=",".join(wanted.platforms),
             pinned=wanted.pinned,
+            options=wanted.options,
             state="queued",
             stage="",
             detail="",
@@ -156,11 +160,11 @@ class Sponsor:
         """
         deadline = trio.current_time() + PATIENCE_S
         try:
-            is_image = Purl.parse(record.purl).type == "docker"
-            async with self._place(record, is_image=is_image):
+            is_import = Purl.parse(record.purl).type == "docker" and not record.options
+            async with self._place(record, is_import=is_import):
                 while True:
                     try:
-                        await (self._find(record) if is_image else self._try(record))
+                        await (self._find(record) if is_import else self._try(record))
                     except UnavailableError as error:
                         if trio.current_time() > deadline:
                             raise
@@ -174,9 +178,9 @@ class Sponsor:
             _LOG.warning("build %s of %s refused: %s", record.build_id, record.purl, error)
             self._save(record, "refused", "sponsor", str(error))
 
-    def _place(self, record: BuildRecord, *, is_image: bool) -> trio.CapacityLimiter:
+    def _place(self, record: BuildRecord, *, is_import: bool) -> trio.CapacityLimiter:
         """Return where a wish waits its turn: others' images are in nobody else's way."""
-        if not is_image:
+        if not is_import:
             return self._limiter
         return self._forwarded_imports if record.forwarded_by else self._imports
 
@@ -194,9 +198,10 @@ class Sponsor:
         params = TrialParams(
             job=job,
             ecosystem=purl.type,
-            name=purl.name,
+            name=str(ImageName.from_purl(purl)) if purl.type == "docker" else purl.name,
             version=purl.version,
             seconds_max=self._context.seconds_max,
+            options=decode_options(record.options),
         )
         with trio.move_on_after(3 * self._context.seconds_max + PATIENCE_S) as limit:
             result = await self._context.worker.trial(params, progress)
@@ -220,12 +225,18 @@ class Sponsor:
                 self._save(record, "trial", status.stage, words)
 
         self._save(record, "trial", "looking", "")
-        with trio.move_on_after(IMPORT_TIMEOUT_S) as limit:
-            found = await self._importer.find(record, progress)
-            if isinstance(found, Found):
-                await self._send(record, self._body_of_image(record, found))
-            else:
-                self._point_to(record, found.request)
+        try:
+            with trio.move_on_after(IMPORT_TIMEOUT_S) as limit:
+                found = await self._importer.find(record, progress)
+                if isinstance(found, Found):
+                    await self._send(record, self._body_of_image(record, found))
+                else:
+                    self._point_to(record, found.request)
+        except UnavailableError:
+            raise  # tried again: what was fetched is there still
+        except PyrsiaError:
+            await self._importer.forget(record)
+            raise
         await self._importer.forget(record)
         if limit.cancelled_caught:
             raise InvalidInputError(f"the image was not fetched in {IMPORT_TIMEOUT_S / 3600:g} h")
@@ -255,9 +266,11 @@ class Sponsor:
         records = self._context.records
         records.add_document(build_canonical.dumps(result.lock.document()))
         description = await self._context.worker.describe()
-        toolchain = description.get("toolchain_doc")
-        if isinstance(toolchain, dict):
-            records.add_document(build_canonical.dumps(toolchain))
+        # A worker has one for packages and one for images; the log knows both by their digests.
+        for name in ("toolchain_doc", "image_toolchain_doc"):
+            toolchain = description.get(name)
+            if isinstance(toolchain, dict):
+                records.add_document(build_canonical.dumps(toolchain))
         await self._send(record, self._body(record, result))
 
     async def _send(self, record: BuildRecord, body: BuildRequest) -> None:

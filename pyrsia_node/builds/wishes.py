@@ -31,7 +31,10 @@ EVERY_S_MAX: Final = 30 * 86_400
 """Longest pause, in seconds, between two looks at a tag that is followed."""
 
 _MEMBERS: Final = frozenset({"t", "v", "purl", "class", "by", "time_ms", "nonce", "sig"})
-_OPTIONAL: Final = frozenset({"every_s", "pinned", "platforms"})
+OPTIONS_BYTES_MAX: Final = 2_000
+"""Canonical bytes of the options of a wish."""
+
+_OPTIONAL: Final = frozenset({"every_s", "options", "pinned", "platforms"})
 _TEXT_LENGTH_MAX: Final = 256
 
 
@@ -39,7 +42,8 @@ _TEXT_LENGTH_MAX: Final = 256
 class Wish:
     """Who wants which version rebuilt. ``time_class`` is "" when the sponsor may choose.
 
-    Of an image: ``platforms``, () for all; ``pinned``, the digest that the tag must be, or "".
+    Of an image: ``platforms``, () for all; ``pinned``, the digest that the tag must be, or "". Of
+    one to be rebuilt: ``options``, a canonical JSON object with its ``context`` and more.
     ``every_s`` is None in a wish for a build; in one to follow a tag it is the pause between looks,
     0 to end it.
     """
@@ -50,6 +54,7 @@ class Wish:
     platforms: tuple[str, ...] = ()
     pinned: str = ""
     every_s: int | None = None
+    options: str = ""
 
     def optional(self) -> JsonObject:
         """Return the members that stand in a wish only if they say something."""
@@ -58,6 +63,10 @@ class Wish:
             members["platforms"] = list(self.platforms)
         if self.pinned:
             members["pinned"] = self.pinned
+        if self.options:
+            members["options"] = canonical.loads_object(
+                self.options.encode(), bytes_max=OPTIONS_BYTES_MAX
+            )
         if self.every_s is not None:
             members["every_s"] = self.every_s
         return members
@@ -119,6 +128,7 @@ def decode_wish(
         by=by,
         platforms=_platforms(got) if "platforms" in value else (),
         pinned=str(OciDigest.parse(_text(got, "pinned"))) if "pinned" in value else "",
+        options=encode_options(got.mapping("options", count_max=8)) if "options" in value else "",
         every_s=got.integer("every_s", low=0, high=EVERY_S_MAX) if "every_s" in value else None,
     )
 
@@ -130,3 +140,30 @@ def _platforms(got: Fields) -> tuple[str, ...]:
 
 def _text(got: Fields, name: str) -> str:
     return got.text(name, length_max=_TEXT_LENGTH_MAX)
+
+
+def encode_options(options: JsonObject) -> str:
+    """Return options as a record keeps them; the worker judges what they say.
+
+    Raises:
+        InvalidInputError: They hold more than texts and lists of texts, or too much of them.
+    """
+    for name, value in options.items():
+        texts = value if isinstance(value, list) else [value]
+        if not all(isinstance(each, str) for each in texts):
+            raise InvalidInputError(f"options: {name!r:.40} is neither text nor a list of texts")
+    data = canonical.dumps(options)
+    if len(data) > OPTIONS_BYTES_MAX:
+        raise InvalidInputError(f"options of {len(data)} bytes exceed {OPTIONS_BYTES_MAX}")
+    return data.decode()
+
+
+def decode_options(options: str) -> dict[str, str | tuple[str, ...]]:
+    """Return the options of a record, as the worker takes them."""
+    if not options:
+        return {}
+    found = canonical.loads_object(options.encode(), bytes_max=OPTIONS_BYTES_MAX)
+    return {
+        name: tuple(map(str, value)) if isinstance(value, list) else str(value)
+        for name, value in found.items()
+    }

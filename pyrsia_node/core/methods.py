@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from typing import cast
 
 import trio
 
@@ -12,10 +13,12 @@ from consensus.replica import Replica
 from consensus.types import NodeId
 from pyrsia_node.builds.context import Submit
 from pyrsia_node.builds.service import BuildService
+from pyrsia_node.builds.wishes import encode_options
 from pyrsia_node.core.member_methods import note_on
 from pyrsia_node.core.router import CoreRouter
 from pyrsia_node.ledger.chain import Chain
 from pyrsia_node.ledger.publish import Publisher
+from pyrsia_node.model.canonical import JsonObject
 from pyrsia_node.model.digest import Sha256, parse_sha256
 from pyrsia_node.model.errors import InvalidInputError
 from pyrsia_node.model.oci import parse_name
@@ -197,9 +200,10 @@ class CoreMethods:
                 time_class,
                 platforms=params.platforms,
                 pinned=params.pinned or "",
+                options=_options(params),
             )
-        if params.platforms or params.pinned is not None:
-            raise InvalidInputError("platforms and pinned are for images")
+        if params.platforms or params.pinned is not None or params.rebuild is not None:
+            raise InvalidInputError("platforms, pinned and rebuild are for images")
         return await self._builds.start(Purl.pypi(params.name, params.version), time_class)
 
     async def _follow(self, params: FollowBody) -> Followed:
@@ -270,3 +274,12 @@ class CoreMethods:
         else:
             self._state.faults[params.fault] = str(params.value)
         return Done()
+
+
+def _options(params: BuildParams) -> str:
+    """Return what an image is to be rebuilt from; empty if it is to be imported."""
+    if params.rebuild is None:
+        return ""
+    if params.platforms or params.pinned is not None:
+        raise InvalidInputError("an image is imported by platforms, or rebuilt from a context")
+    return encode_options(cast("JsonObject", params.rebuild.dump()))

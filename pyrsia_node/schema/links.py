@@ -14,7 +14,7 @@ from pydantic import ConfigDict, Field
 from buildpipelines.spec.framing import JsonObject
 from pyrsia_node.schema import link_terms
 from pyrsia_node.schema.fields import Answer, Count, LongText, Params, PeerIdText, Sha256, Text
-from pyrsia_node.schema.mirroring import PLATFORMS_MAX, DigestText, Platform
+from pyrsia_node.schema.mirroring import PLATFORMS_MAX, DigestText, ImageText, Platform
 
 CALL_TIMEOUT_S: Final = link_terms.CALL_TIMEOUT_S
 INTERNAL_ERROR: Final = link_terms.INTERNAL_ERROR
@@ -118,12 +118,24 @@ class Peers(Answer):
     peers: list[Peer]
 
 
+class RebuildOptions(Params):
+    """What an image is rebuilt from: its context, ``HOST/REPOSITORY@sha256:HEX``, and the rest."""
+
+    context: ImageText
+    dockerfile: Annotated[str, Field(min_length=1, max_length=255)] | None = None
+    target: Annotated[str, Field(min_length=1, max_length=128)] | None = None
+    args: Annotated[list[Annotated[str, Field(max_length=1024)]], Field(max_length=64)] | None = (
+        None
+    )
+
+
 class BuildBody(Params):
     """The wish that a package be rebuilt; also the body of ``POST /api/v1/builds``.
 
     ``class`` on the wire is the deadline class. ``docker`` is the wish that an image be imported:
     ``name`` is ``[HOST/]REPOSITORY`` (without a registry the node's default is meant), ``version``
-    a tag or digest, ``platforms`` [] is all, and with ``pinned`` the tag must be this digest.
+    a tag or digest, ``platforms`` [] is all, and with ``pinned`` the tag must be this digest. With
+    ``rebuild`` the image is not imported but rebuilt, and compared with what is published.
     """
 
     model_config = ConfigDict(populate_by_name=True)
@@ -135,6 +147,7 @@ class BuildBody(Params):
         default_factory=list
     )
     pinned: DigestText | None = None
+    rebuild: RebuildOptions | None = None
     deadline_class: Annotated[Literal["S", "M", "L"] | None, Field(alias="class")] = None
 
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from consensus.ed25519 import public_key, signer, verify
-from pyrsia_node.builds.wishes import AGE_MS_MAX, Wish, decode_wish, encode_wish
+from pyrsia_node.builds.wishes import AGE_MS_MAX, Wish, decode_wish, encode_options, encode_wish
 from pyrsia_node.model.errors import InvalidInputError
 from pyrsia_node.model.peer_id import peer_id_of
 from pyrsia_node.model.purl import Purl
@@ -32,6 +34,34 @@ def decode(data: bytes, *, now_ms: int = NOW, sender: str = ME) -> Wish:
 
 def test_a_signed_wish_arrives_as_it_was_made() -> None:
     assert decode(encoded()) == WISH
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"platforms": ("linux/amd64", "linux/arm64")},
+        {"pinned": "sha256:" + "0" * 64},
+        {"every_s": 0},
+        {"every_s": 3600},
+        {"options": encode_options({"context": "a.b/c@sha256:0", "args": ["A=1", "B=2"]})},
+    ],
+)
+def test_what_a_wish_for_an_image_says_more_arrives_too(change: dict[str, Any]) -> None:
+    wish = replace(WISH, **change)
+    assert decode(encoded(wish)) == wish
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"platforms": ("linux/b", "linux/a")},
+        {"platforms": ("Linux",)},
+        {"platforms": tuple(f"linux/{n:03}" for n in range(65))},
+    ],
+)
+def test_platforms_that_are_none_or_too_many_are_refused(change: dict[str, Any]) -> None:
+    with pytest.raises(InvalidInputError):
+        decode(encoded(replace(WISH, **change)))
 
 
 def test_somebody_elses_wish_is_refused() -> None:

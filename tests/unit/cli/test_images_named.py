@@ -88,6 +88,18 @@ def test_platforms_and_deadline_go_with_every_image(tmp_path: Path) -> None:
         assert (body["class"], body["platforms"]) == ("L", ["linux/amd64", "linux/arm64"])
 
 
+def test_rebuild_names_its_context_and_the_rest(tmp_path: Path) -> None:
+    node, context = Node(), f"registry.example/team/context@{DIGEST}"
+    words = ("--context", context, "--target", "last", "--build-arg", "A=1", "--no-wait")
+    result = run(tmp_path, node, "build", "docker", "alpine:3.20", *words)
+    assert result.exit_code == 0, result.output
+    [(_, body)] = node.asked
+    assert body["rebuild"] == {"context": context, "target": "last", "args": ["A=1"]}
+    alone = run(tmp_path, Node(), "build", "docker", "alpine", "--target", "last")
+    assert isinstance(alone.exception, InvalidInputError)
+    assert "give --context as well" in str(alone.exception)
+
+
 def test_build_without_an_image_says_what_to_write(tmp_path: Path) -> None:
     result = run(tmp_path, Node(), "build", "docker")
     assert isinstance(result.exception, InvalidInputError)
