@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from pyrsia_node.gateway.images.access import Rights
-from pyrsia_node.gateway.images.errors import JSON, VERSION_HEADER
+from pyrsia_node.gateway.images.errors import FIELDS, JSON
 from pyrsia_node.gateway.images.routes import Route, RouteError
 from pyrsia_node.model.errors import InvalidInputError
 from pyrsia_node.model.oci import OciDigest
@@ -47,14 +47,14 @@ class Call:
 
     async def answer_empty(self, status: int, fields: Iterable[tuple[str, str]] = ()) -> None:
         """Answer without a body."""
-        await answer_empty(self.scope, self.send, status, [VERSION_HEADER, *self.fields, *fields])
+        await answer_empty(self.scope, self.send, status, [*FIELDS, *self.fields, *fields])
 
     async def answer_json(
         self, value: object, fields: Iterable[tuple[str, str]] = (), *, media: str = JSON
     ) -> None:
         """Answer with a document."""
         body = json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
-        headers = [VERSION_HEADER, ("cache-control", "no-cache"), *self.fields, *fields]
+        headers = [*FIELDS, ("cache-control", "no-cache"), *self.fields, *fields]
         await answer(self.scope, self.send, 200, body, media=media, headers=headers)
 
 

@@ -33,7 +33,13 @@ from pyrsia_node.registry.errors import (
 from pyrsia_node.transfer.asgi import Scope, Send, answer
 
 JSON: Final = "application/json"
-VERSION_HEADER: Final = ("docker-distribution-api-version", "registry/2.0")
+FIELDS: Final = (
+    ("docker-distribution-api-version", "registry/2.0"),
+    ("x-content-type-options", "nosniff"),
+    ("content-security-policy", "default-src 'none'; sandbox; frame-ancestors 'none'"),
+)
+"""With every answer. Much of what is served was written by strangers, and a page that a browser
+made of it would be one of this node's own: nothing of it may run, or be framed."""
 
 _Entry = tuple[str, str, dict[str, str] | None]
 """Code, message, detail."""
@@ -69,7 +75,7 @@ async def answer_error(scope: Scope, send: Send, error: PyrsiaError) -> None:
     if isinstance(error, ContentMissingError):
         errors = [(code, "not in the repository", {"digest": each}) for each in error.digests]
     body = _body(errors)
-    await answer(scope, send, status, body, media=JSON, headers=[VERSION_HEADER, *fields])
+    await answer(scope, send, status, body, media=JSON, headers=[*FIELDS, *fields])
 
 
 def _body(errors: Sequence[_Entry]) -> bytes:

@@ -15,13 +15,15 @@ from pyrsia_node.artifacts.reading import Reader
 from pyrsia_node.gateway.images.access import Rights
 from pyrsia_node.gateway.images.routes import Route
 from pyrsia_node.model.errors import UnavailableError
-from pyrsia_node.model.oci import ImageName, OciDigest
+from pyrsia_node.model.oci import LIBRARY, ImageName, OciDigest
 from pyrsia_node.registry.access import Action, prefixes_of
 from pyrsia_node.registry.errors import ReadOnlyError, UnsupportedError
 from pyrsia_node.registry.service import Registry
 
 BELIEVED_SECONDS: Final = 0.02
 NAMES_KEPT: Final = 4096
+OFFICIAL: Final = f"{LIBRARY}/"
+"""What the default registry itself publishes."""
 
 
 class NetworkImages(Protocol):
@@ -145,8 +147,13 @@ class Names:
             raise UnsupportedError("this node takes no pushes: registry.enabled is false")
         if image is not None and await self._images.logs(image):
             raise ReadOnlyError(f"{local} is {image} in the network's log, and read-only here")
+        is_new = not self._registry.has_repository(local)
+        if image is not None and is_new and local.startswith(OFFICIAL):
+            # Mirrors are asked by these names without a registry: whoever may push would decide
+            # what they are for every client of this node, whether or not anybody is asked.
+            raise ReadOnlyError(f"{local} means {image}; push below another name")
         rights.check(action, local)
-        if image is None or rights.is_private(local) or self._registry.has_repository(local):
+        if image is None or rights.is_private(local) or not is_new:
             return local
         await self._check_new(local, image)
         return local

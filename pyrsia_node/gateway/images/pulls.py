@@ -13,7 +13,7 @@ from typing import Final
 from pyrsia_node.artifacts.images.found import OCTETS, FoundManifest
 from pyrsia_node.artifacts.reading import BlobReader, Reader
 from pyrsia_node.gateway.images.calls import Call, Fields, digest_of
-from pyrsia_node.gateway.images.errors import VERSION_HEADER
+from pyrsia_node.gateway.images.errors import FIELDS
 from pyrsia_node.gateway.images.names import Names, NetworkImages, Target
 from pyrsia_node.gateway.images.routes import RouteError
 from pyrsia_node.gateway.negotiation import preferred
@@ -32,6 +32,7 @@ LOCAL: Final = "local"
 SMALL_BYTES_MAX: Final = 16 * 1024
 """Blobs up to this size, configs above all, are answered from memory."""
 
+_ENCODED_FIELDS: Final = tuple((name.encode(), value.encode()) for name, value in FIELDS)
 _CONDITIONS: Final = frozenset({b"range", b"if-none-match", b"if-range"})
 _ANY_JSON: Final = "application/json"
 _RANGE: Final = re.compile(r"\s*bytes=\s*(?P<first>[0-9]{1,18})-(?P<last>[0-9]{1,18})\s*")
@@ -65,7 +66,7 @@ class Pulls:
             (b"docker-content-digest", digest.encode()),
             (b"etag", etag.encode()),
             (b"vary", b"accept"),
-            (b"docker-distribution-api-version", b"registry/2.0"),
+            *_ENCODED_FIELDS,
         ]
         for name, value in (*fields, *call.fields):
             headers.append((name.encode("ascii"), value.encode("latin-1")))
@@ -137,7 +138,7 @@ class Pulls:
         if call.scope["method"] == "HEAD":
             self.registry.check_there(blob)
             await self.registry.hold(blob)
-            await self._send(call, _Sized(blob.size), OCTETS, _blob_fields(call, digest, LOCAL))
+            await self._send(call, _Sized(blob.size), _blob_fields(call, digest, LOCAL))
             return
         if blob.size <= SMALL_BYTES_MAX and not _has_conditions(call):
             data = await self.registry.small(blob)
@@ -155,7 +156,7 @@ class Pulls:
             reader = BlobReader(self.store, blob.sha256)
         except NotFoundError as error:
             raise BlobUnknownError(f"the bytes of {digest} are gone") from error
-        await self._send(call, reader, OCTETS, _blob_fields(call, digest, LOCAL))
+        await self._send(call, reader, _blob_fields(call, digest, LOCAL))
 
     async def _send_network(
         self, call: Call, target: Target, digest: OciDigest, *, upstream: bool
@@ -173,9 +174,11 @@ class Pulls:
         call.fields.extend(found.headers)
         is_public = not found.is_private
         fields = _blob_fields(call, digest, found.vouched, is_public=is_public)
-        await self._send(call, reader, found.media, fields)
+        # Never the type that the image claims: a browser would take a layer of text/html for a page
+        # of this node.
+        await self._send(call, reader, fields)
 
-    async def _send(self, call: Call, reader: Reader, media: str, fields: Fields) -> None:
+    async def _send(self, call: Call, reader: Reader, fields: Fields) -> None:
         try:
             await send_reader(
                 call.scope,
@@ -183,7 +186,7 @@ class Pulls:
                 call.send,
                 reader,
                 etag=f'"{call.route.item}"',
-                media=media,
+                media=OCTETS,
                 headers=fields,
             )
         finally:
@@ -220,7 +223,7 @@ def _blob_fields(call: Call, digest: OciDigest, vouched: str, *, is_public: bool
     # Caches on the way keep for everybody what is "public", even if it was asked for with a login.
     scope = "public" if is_public else "private"
     return [
-        VERSION_HEADER,
+        *FIELDS,
         ("docker-content-digest", str(digest)),
         ("cache-control", f"{scope}, max-age=31536000, immutable"),
         ("x-pyrsia-verified", vouched),

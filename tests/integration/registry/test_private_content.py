@@ -45,6 +45,14 @@ async def _listener(gateway: RunningGateway) -> Holder:
     return Holder(PeerId(PEER_ID), str(told["url"]), str(told["fingerprint"]), complete=True)
 
 
+async def _stat(gateway: RunningGateway) -> object:
+    client = LinkClient(gateway.layout.gateway_socket)
+    try:
+        return await client.call("stat", {"sha256": SHA256})
+    finally:
+        client.close()
+
+
 def test_data_port_knows_nothing_of_what_was_pushed_and_nobody_is_told(tmp_path: Path) -> None:
     async def story() -> None:
         async with node(tmp_path) as it, run_gateway(it.layout) as gateway:
@@ -61,6 +69,8 @@ def test_data_port_knows_nothing_of_what_was_pushed_and_nobody_is_told(tmp_path:
                         assert "x-pyrsia-have" not in answer.headers
                 ranged = {"range": "bytes=0-9"}
                 assert (await stranger.get(f"/blobs/{SHA256}", headers=ranged)).status_code == 404
+            # What the core asks before it gives pieces to peers that cannot reach the data port.
+            assert await _stat(gateway) == {"present": False}
             assert not [each for each in it.core.announced if SHA256 in str(each)]
 
     asyncio.run(story())

@@ -270,3 +270,33 @@ def test_pushed_content_is_not_kept_by_caches_on_the_way(tmp_path: Path) -> None
             assert (await it.blob("mine", name)).headers["cache-control"].startswith("private")
 
     at_registry(tmp_path, act)
+
+
+def test_official_name_is_never_pushed_to_even_if_nobody_knows_it(tmp_path: Path) -> None:
+    async def act(it: Client) -> None:
+        refused = await it.http.post("/v2/library/new/blobs/uploads/")
+        assert (refused.status_code, codes(refused)) == (403, ["DENIED"])
+        refused = await it.put("library/new", "1", manifest())
+        assert (refused.status_code, codes(refused)) == (403, ["DENIED"])
+        await it.push_image("new", "1")
+
+    at_registry(tmp_path, act)
+
+
+def test_nothing_that_is_served_runs_in_a_browser_as_a_page_of_the_node(tmp_path: Path) -> None:
+    async def act(it: Client) -> None:
+        page = b"<script>alert(1)</script>"
+        await it.push_image("mine", "1", page)
+        answers = [
+            await it.blob("mine", digest(page)),
+            await it.blob("mine", digest(page), range="bytes=0-5"),
+            await it.get("mine", "1"),
+            await it.get("mine", "none"),
+            await it.http.get("/v2/mine/tags/list"),
+        ]
+        for answer in answers:
+            assert answer.headers["x-content-type-options"] == "nosniff"
+            assert "sandbox" in answer.headers["content-security-policy"]
+        assert answers[0].headers["content-type"] == "application/octet-stream"
+
+    at_registry(tmp_path, act)
