@@ -17,15 +17,23 @@ from pyrsia_node.ledger.handover import set_changes
 from pyrsia_node.ledger.index import reindex as rebuild_index
 from pyrsia_node.schema.exit_codes import CORRUPT
 from pyrsia_node.schema.layout import Layout
+from pyrsia_node.store.blobs import FileBlobStore
 from pyrsia_node.store.leveldb import LevelDbStore
+from pyrsia_node.store.registry_db_check import check_registry
 from pyrsia_node.tlog.trust import Trust, TrustFile
 
 
 @click.command()
 @data_option
 @click.option("--repair", "is_repairing", is_flag=True, help="Derive tiles and index again.")
-def fsck(layout: Layout, *, is_repairing: bool) -> None:
-    """Check the chain from its genesis on, and everything derived from it.
+@click.option(
+    "--bytes",
+    "is_hashing",
+    is_flag=True,
+    help="Also hash every blob again; delete what does not match its name.",
+)
+def fsck(layout: Layout, *, is_repairing: bool, is_hashing: bool) -> None:
+    """Check the chain from its genesis on, everything derived from it, and the registry.
 
     Only for a stopped node. Each finding names the path and the command that repairs it.
     """
@@ -36,13 +44,19 @@ def fsck(layout: Layout, *, is_repairing: bool) -> None:
                 click.echo(f"found: {finding}")
             repair(layout.root, chain, trust)
             checked = check(layout.root, chain, trust)
+        damaged = list(_damaged_blobs(layout)) if is_hashing else []
+        faults = check_registry(layout.registry, layout.blobs)
     click.echo(
         f"height {checked.height}, {checked.size} entries, {checked.tiles} tiles, index of "
         f"{checked.index_rows_up_to} entries, checkpoint of {checked.published_size}"
     )
     for finding in checked.findings:
         click.echo(str(finding))
-    if checked.findings:
+    for line in damaged:
+        click.echo(line)
+    for fault in faults:
+        click.echo(f"{layout.registry}: {fault.what}; repair: {fault.advice}")
+    if checked.findings or faults or damaged:
         click.get_current_context().exit(CORRUPT)
     click.echo("nothing is wrong")
 
@@ -55,6 +69,14 @@ def reindex(layout: Layout) -> None:
         network_id = trust.genesis.network_id
         path = rebuild_index(layout.root, chain, size=chain.tip.size, network_id=network_id)
         click.echo(f"{chain.tip.size} entries in {path}")
+
+
+def _damaged_blobs(layout: Layout) -> Iterator[str]:
+    """Delete blobs that do not match their names, and tell each."""
+    # No limit: fsck evicts nothing.
+    store = FileBlobStore(layout.blobs, cached_bytes_max=2**63)
+    for _, what in store.scrub():
+        yield f"{what}; repair: done, what the network has is fetched again"
 
 
 @contextmanager

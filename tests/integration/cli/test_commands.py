@@ -17,10 +17,12 @@ from pyrsia_node.cli.data_lock import hold_data_directory
 from pyrsia_node.cli.main import cli
 from pyrsia_node.core.founding import read_genesis
 from pyrsia_node.model.errors import PyrsiaError, UnavailableError
+from pyrsia_node.ports.registry import RepositoryBlob
 from pyrsia_node.model.members import SignedMember
 from pyrsia_node.schema.config import parse_config
 from pyrsia_node.schema.exit_codes import exit_code_of
 from pyrsia_node.schema.layout import Layout
+from pyrsia_node.store.registry_db import SqliteRegistryDb
 
 PEER = "12D3KooWEyoppNCUx8Yx66oV9fJnriXwCcXwDDUA2kj6vnc6iDEp"
 
@@ -280,6 +282,24 @@ def test_fsck_and_reindex_of_a_fresh_node_find_nothing_wrong(tmp_path: Path) -> 
     result = run("fsck", "--data", layout.root)
     assert result.exit_code == 0, result.output
     assert "nothing is wrong" in result.output
+
+
+def test_fsck_names_pushed_blobs_that_were_changed_or_lost(tmp_path: Path) -> None:
+    layout = init(tmp_path / "a", "a")
+    run("join", found(tmp_path, layout), "--data", layout.root)
+    sha256 = "ab" * 32
+    path = layout.blobs / "local" / sha256[:2] / sha256
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"evil")
+    db = SqliteRegistryDb(layout.registry)
+    db.add_blob("team/app", RepositoryBlob(f"sha256:{sha256}", sha256, 4), now_ms=1)
+    db.close()
+    assert run("fsck", "--data", layout.root).exit_code == 0
+    result = run("fsck", "--bytes", "--data", layout.root)
+    assert result.exit_code != 0
+    assert str(path) in result.output
+    assert f"sha256:{sha256} of team/app has no bytes" in result.output
+    assert not path.exists()
 
 
 def program(*arguments: str, flags: Sequence[str] = ()) -> subprocess.CompletedProcess[str]:
