@@ -17,8 +17,8 @@ from pyrsia_node.cli.data_lock import hold_data_directory
 from pyrsia_node.cli.main import cli
 from pyrsia_node.core.founding import read_genesis
 from pyrsia_node.model.errors import PyrsiaError, UnavailableError
-from pyrsia_node.ports.registry import RepositoryBlob
 from pyrsia_node.model.members import SignedMember
+from pyrsia_node.ports.registry import RepositoryBlob
 from pyrsia_node.schema.config import parse_config
 from pyrsia_node.schema.exit_codes import exit_code_of
 from pyrsia_node.schema.layout import Layout
