@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import functools
 import hashlib
 import json
 import random
@@ -133,10 +134,10 @@ def manifest_anew(server: Server) -> Run:
 
 def pushes(size: int, chunks: int) -> Workload:
     """Return the load of pushes of new blobs."""
-    fresh = Fresh(size)
+    made = functools.cache(Fresh)
 
     def step(client: Client, _number: int) -> int:
-        digest, parts = fresh.next()
+        digest, parts = made(size).next()
         client.push(digest, parts, chunks=chunks)
         return size
 
@@ -147,19 +148,20 @@ def pushes(size: int, chunks: int) -> Workload:
 
 def mixed(clients: int) -> Workload:
     """Return the load of three pulls (manifest, 1 MB layer) for one push (1 MB layer, manifest)."""
-    fresh = Fresh(MB)
+    made = functools.cache(Fresh)
 
     def begin(server: Server) -> Run:
         def step(client: Client, number: int) -> int:
             if number % 4:
                 client.get("manifests/1")
                 return len(client.get(f"blobs/{server.digests[MB]}"))
-            digest, parts = fresh.next()
+            digest, parts = made(MB).next()
             client.push(digest, parts, chunks=1)
             document = manifest_of([server.digests[KB], digest], (KB, MB))
             client.put_manifest(f"sha256:{hashlib.sha256(document).hexdigest()}", document)
             return MB
 
+        made(MB)
         return lambda seconds: work(
             server.address, REPOSITORY, clients=clients, seconds=seconds, step=step
         )
