@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import time
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Final, Protocol
 
 from pyrsia_node.model.errors import NotFoundError, UnavailableError, VerificationError
@@ -21,6 +22,7 @@ from pyrsia_node.ports import BlobInfo, BlobStore, Clock
 from pyrsia_node.ports.registry import QuotaExceededError, RegistryDb, RepositoryBlob, Upload
 from pyrsia_node.ports.registry_blobs import BlobUploads, UploadWriter
 from pyrsia_node.registry.errors import DigestMismatchError, OutOfOrderError, UploadUnknownError
+from pyrsia_node.registry.room import Room
 
 DURABLE_BYTES: Final = 32 * 1024 * 1024
 """After so many bytes of one request the offset is made durable: a crash loses no more."""
@@ -59,6 +61,7 @@ class ResumableSession:
         self._ports = ports
         self._repository = repository
         self._id = upload_id
+        self._room = ports.room(repository)
         self._start = start
         self._stack = ExitStack()
         self._writer: UploadWriter | None = None
@@ -70,9 +73,17 @@ class ResumableSession:
         Raises:
             UploadUnknownError: There is no such upload in this repository.
             OutOfOrderError: It stands elsewhere.
+            QuotaExceededError: Its namespace has no room for it; the upload ends.
             UnavailableError: Another request is writing to it, or the disk is full.
         """
         writer = self._writer or self._open()
+        try:
+            self._room.check(writer.offset + len(data), more=len(data))
+        except QuotaExceededError:
+            # It can never be finished; its bytes would only be in others' way.
+            self._stack.close()
+            self._forget()
+            raise
         writer.append(data)
         if writer.offset - self._durable >= DURABLE_BYTES:
             self._settle(writer)
@@ -151,13 +162,15 @@ class WholeSession:
         self._ports = ports
         self._repository = repository
         self._id = ports.uploads.begin()
+        self._room = ports.room(repository)
         self._stack = ExitStack()
         self._writer: UploadWriter | None = None
 
     def append(self, data: bytes | bytearray) -> None:
-        """Add bytes; raises UnavailableError (the disk is full)."""
+        """Add bytes; raises QuotaExceededError, UnavailableError (the disk is full)."""
         if self._writer is None:
             self._writer = self._stack.enter_context(self._ports.uploads.open(self._id))
+        self._room.check(self._writer.offset + len(data), more=len(data))
         self._writer.append(data)
 
     def commit(self, data: bytes | bytearray, digest: str) -> RepositoryBlob:
@@ -187,13 +200,24 @@ class SessionPorts:
     """What sessions stand on, and the two steps that all of them share."""
 
     def __init__(
-        self, db: RegistryDb, uploads: BlobUploads, store: BlobStore, clock: Clock
+        self,
+        db: RegistryDb,
+        uploads: BlobUploads,
+        store: BlobStore,
+        clock: Clock,
+        *,
+        folder: Path,
     ) -> None:
-        """Take the ports; nothing happens yet."""
+        """Take the ports; uploads lie on the disk of ``folder``. Nothing happens yet."""
+        self._folder = folder
         self.db = db
         self.uploads = uploads
         self.store = store
         self.clock = clock
+
+    def room(self, repository: str) -> Room:
+        """Return what tells whether an upload to a repository may go on."""
+        return Room(self.db, self._folder, repository)
 
     def find_upload(self, repository: str, upload_id: str) -> Upload:
         """Return an upload of this repository; raises UploadUnknownError."""

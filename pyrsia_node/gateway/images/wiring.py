@@ -73,7 +73,7 @@ def open_registry(
     db = open_registry_db(layout.registry, layout.blobs / "local")
     stack.callback(db.close)
     uploads = FileBlobUploads(layout.uploads, store)
-    registry = Registry(SessionPorts(db, uploads, store, clock))
+    registry = Registry(SessionPorts(db, uploads, store, clock, folder=layout.blobs))
     names = Names(
         images,
         registry,
