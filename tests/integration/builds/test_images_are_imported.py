@@ -10,6 +10,7 @@ import trio
 from trio.testing import MockClock
 
 from consensus.types import NodeId
+from pyrsia_node.builds.attester import Attester
 from pyrsia_node.builds.documents import Documents
 from pyrsia_node.builds.images import TOOLCHAIN, compose_image, lock_document, recipe_of
 from pyrsia_node.builds.rebuilder import Rebuilder
@@ -20,7 +21,8 @@ from pyrsia_node.model.transactions import BuildRequest, decode_transaction
 from pyrsia_node.schema.mirroring import MirrorFailure
 from tests.fakes.build_site import BuildSite
 from tests.fakes.scripted_upstream import mirrored
-from tests.integration.builds.test_rebuilds import answer, rebuilding
+from tests.integration.builds.test_rebuilds import LOCK, answer, rebuilding
+from tests.integration.builds.test_rebuilds import opened as ask_for_six
 from tests.integration.builds.test_wishes_become_requests import running, service, until_state
 from tests.strategies import build_bodies as make
 from tests.strategies import image_bodies as image
@@ -345,6 +347,29 @@ async def test_import_waits_for_no_build(tmp_path: Path, autojump_clock: MockClo
         own = await answer(site, wanted, within_s=5)
         nursery.cancel_scope.cancel()
     assert own.item["outcome"] == "BUILT"
+
+
+@pytest.mark.parametrize("is_slow", [True, False])
+async def test_sighting_by_a_wrong_clock_keeps_no_other_answer_back(
+    tmp_path: Path, autojump_clock: MockClock, *, is_slow: bool
+) -> None:
+    """The ledger refuses it; the rest of the batch is sent without it."""
+    site = site_with(tmp_path)
+    wanted = await opened(site)
+    year_ms = 365 * 86_400_000
+    off_ms = -year_ms if is_slow else year_ms
+    site.gateway.upstream.now_ms = lambda: max(0, site.clock.now_ms() + off_ms)
+    async with rebuilding(site):
+        await answer(site, wanted)
+        site.records.add_document(LOCK)
+        other = ask_for_six(site)
+        await answer(site, other)
+    attester = Attester(site.context)
+    for _ in range(10):
+        await attester.look()
+        site.commit_pending()
+    views = [site.local.chain.request(each) for each in (wanted, other)]
+    assert [view is not None and site.me in view.items for view in views] == [False, True]
 
 
 async def test_small_image_waits_for_no_large_one(
