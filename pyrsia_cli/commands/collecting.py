@@ -31,7 +31,7 @@ _POLL_S: Final = 0.2
 
 @click.group()
 def gc() -> None:
-    """Remove what nothing in the node's registry needs; learn why something stays.
+    """Remove what no repository needs.
 
     The node does it by itself every registry.collect_minutes, while clients push and pull. What
     lost its last use stays for registry.grace_minutes.

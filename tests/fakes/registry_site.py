@@ -10,7 +10,7 @@ from pathlib import Path
 
 from pyrsia_node.artifacts.images.found import FoundBlob, FoundManifest, LoggedChange
 from pyrsia_node.artifacts.reading import Reader
-from pyrsia_node.gateway.client_front import make_client_front
+from pyrsia_node.gateway.client_front import CLIENT_HEADERS, make_client_front
 from pyrsia_node.gateway.clock import SystemClock
 from pyrsia_node.gateway.http_guard import HttpLimits
 from pyrsia_node.gateway.http_server import HttpServer
@@ -113,7 +113,7 @@ async def registry_site(
         front = make_client_front(
             Layout(root), config, {b"v2": parts.app}, _nothing, clock.monotonic_s
         )
-        server = HttpServer(front.app, limits=limits or HttpLimits())
+        server = HttpServer(front.app, limits=limits or HttpLimits(), headers=CLIENT_HEADERS)
         await server.start("127.0.0.1", 0)
         try:
             yield RegistrySite(f"http://127.0.0.1:{server.port}", parts, network, root, server)

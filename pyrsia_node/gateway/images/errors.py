@@ -33,13 +33,8 @@ from pyrsia_node.registry.errors import (
 from pyrsia_node.transfer.asgi import Scope, Send, answer
 
 JSON: Final = "application/json"
-FIELDS: Final = (
-    ("docker-distribution-api-version", "registry/2.0"),
-    ("x-content-type-options", "nosniff"),
-    ("content-security-policy", "default-src 'none'; sandbox; frame-ancestors 'none'"),
-)
-"""With every answer. Much of what is served was written by strangers, and a page that a browser
-made of it would be one of this node's own: nothing of it may run, or be framed."""
+FIELDS: Final = (("docker-distribution-api-version", "registry/2.0"),)
+"""With every answer, besides what the client port adds to all (``gateway.client_front``)."""
 
 _Entry = tuple[str, str, dict[str, str] | None]
 """Code, message, detail."""
