@@ -25,6 +25,7 @@ MEMORY_LIMIT = "memory limit"
 PROCESS_LIMIT = "process limit"
 _PREFIX = "pyrsia-build-"
 _CONTROLLERS = ("memory", "pids")
+_PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
 
 class Confinement(Protocol):
@@ -246,5 +247,14 @@ def _counter(path: Path, name: str) -> int:
 
 
 def _memory_bytes(pid: int) -> int:
-    """Return a process's own memory and its share of what it has in common with others."""
-    return _counter(Path(f"/proc/{pid}/smaps_rollup"), "Pss:") * 1024
+    """Return a process's own memory and its share of what it has in common with others.
+
+    Of another user's process only its resident pages can be told, shared ones in full.
+    """
+    shared_out = _counter(Path(f"/proc/{pid}/smaps_rollup"), "Pss:") * 1024
+    if shared_out:
+        return shared_out
+    try:
+        return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * _PAGE_BYTES
+    except (OSError, ValueError, IndexError):
+        return 0

@@ -45,6 +45,7 @@ ENTER: Final = """
 import ctypes, os, sys
 libc = ctypes.CDLL(None, use_errno=True)
 descriptor = int(sys.argv[1])
+os.read(0, 1)
 if libc.setns(descriptor, 0x10000000):
     raise OSError(ctypes.get_errno(), "setns")
 os.close(descriptor)
@@ -53,7 +54,11 @@ os.setresgid(0, 0, 0)
 os.setresuid(0, 0, 0)
 os.execv(sys.argv[2], sys.argv[2:])
 """
-"""What enters it and becomes its root. Ids first: the tmpfs of the sandbox must belong to one."""
+"""What enters it and becomes its root, once it is told to go: until then it is the build user's
+own process, which he may put under bounds. Ids first: the sandbox's tmpfs must belong to one."""
+
+GO: Final = b"\n"
+"""What it waits for on its standard input."""
 
 
 def enter_command(descriptor: int) -> list[str]:

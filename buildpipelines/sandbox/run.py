@@ -102,6 +102,11 @@ async def run_sandbox(
     try:
         async with contextlib.AsyncExitStack() as stack:
             process = await stack.enter_async_context(_started(job))
+            if job.ids is not None:
+                # Once it has become one of nobody's ids we may not move it any more; so it waits.
+                confinement.attach([process.pid])
+                assert process.stdin is not None
+                process.stdin.write(namespaces.GO)
             run = _Run(job, process, confinement, progress)
             return await run.to_the_end()
     finally:
@@ -297,8 +302,9 @@ class _Run:
         except (TimeoutError, EOFError, FormatError) as error:
             tail = bytes(self._log_tail[-1000:]).decode(errors="replace")
             raise BuildFailure("REFUSED", "no sandbox", f"it did not start: {tail}") from error
-        # Only our own guest runs in there now, so from here on everything is counted.
-        self._confinement.attach(confine.descendants(self._process.pid))
+        if self._job.ids is None:
+            # Only our own guest runs in there now, so from here on everything is counted.
+            self._confinement.attach(confine.descendants(self._process.pid))
         feed = asyncio.create_task(self._feed())
         try:
             while True:
