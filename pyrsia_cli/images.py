@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
+from typing import Final
+
 from pyrsia_cli.api import NodeApi
 from pyrsia_node.model.errors import InvalidInputError, UnavailableError
 from pyrsia_node.model.oci import (
@@ -14,6 +18,18 @@ from pyrsia_node.model.oci import (
 from pyrsia_node.model.purl import Purl
 from pyrsia_node.schema.http import NodeStatus
 from pyrsia_node.schema.links import Status
+
+_PLATFORM: Final = re.compile(r"[a-z0-9]+(/[A-Za-z0-9._-]+){1,2}")
+
+
+def checked_platforms(platforms: Sequence[str]) -> list[str]:
+    """Return the platforms of ``--platform``; raises InvalidInputError if one is none."""
+    for each in platforms:
+        if not _PLATFORM.fullmatch(each):
+            raise InvalidInputError(
+                f"--platform {each!r:.80} is not os/arch[/variant], such as linux/amd64"
+            )
+    return list(platforms)
 
 
 def image_purl(api: NodeApi, text: str) -> Purl:

@@ -15,6 +15,7 @@ from rich.table import Table
 
 from pyrsia_cli.api import NodeApi
 from pyrsia_cli.dependencies import closure
+from pyrsia_cli.images import checked_platforms
 from pyrsia_cli.output import cell, emit, format_option, note, progress_console
 from pyrsia_cli.settings import load_settings, settings_path
 from pyrsia_node.model.errors import (
@@ -137,7 +138,7 @@ def _image_body(
     if tag is not None and digest is not None:
         body["pinned"] = str(digest)
     if platforms:
-        body["platforms"] = list(platforms)
+        body["platforms"] = checked_platforms(platforms)
     if deadline_class is not None:
         body["class"] = deadline_class
     return body

@@ -10,6 +10,7 @@ import click
 
 from pyrsia_cli.api import NodeApi
 from pyrsia_cli.entries import time_text
+from pyrsia_cli.images import checked_platforms
 from pyrsia_cli.output import Row, emit, format_option, note, say
 from pyrsia_cli.settings import load_settings, settings_path
 from pyrsia_node.model.errors import InvalidInputError
@@ -54,7 +55,8 @@ def follow(
         if lists or image is None:
             _show(api.get("/api/v1/follows", Follows), output_format)
             return
-        body = {**_asked(image), "every_s": _seconds(every), "platforms": list(platforms)}
+        wanted = checked_platforms(platforms)
+        body = {**_asked(image), "every_s": _seconds(every), "platforms": wanted}
         found = api.post("/api/v1/follows", Followed, body)
         if output_format == "table":
             say(f"{found.purl} is followed by {found.node}, every {_pause(found.every_s)}")

@@ -162,6 +162,7 @@ class Sponsor:
         try:
             is_import = Purl.parse(record.purl).type == "docker" and not record.options
             async with self._place(record, is_import=is_import):
+                self._save(record, "trial", "looking" if is_import else "starting", "")
                 while True:
                     try:
                         await (self._find(record) if is_import else self._try(record))
@@ -169,6 +170,8 @@ class Sponsor:
                         if trio.current_time() > deadline:
                             raise
                         _LOG.info("build %s waits: %s", record.build_id, error)
+                        stage = self._context.records.get(record.build_id).stage
+                        self._save(record, "trial", stage, f"waits and tries again: {error}")
                         await trio.sleep(RETRY_S)
                     else:
                         return
@@ -194,7 +197,6 @@ class Sponsor:
             if (current.stage, current.detail) != (status.stage, status.detail):
                 self._save(record, "trial", status.stage, status.detail)
 
-        self._save(record, "trial", "starting", "")
         params = TrialParams(
             job=job,
             ecosystem=purl.type,
@@ -224,7 +226,6 @@ class Sponsor:
             if (current.stage, current.detail) != (status.stage, words):
                 self._save(record, "trial", status.stage, words)
 
-        self._save(record, "trial", "looking", "")
         try:
             with trio.move_on_after(IMPORT_TIMEOUT_S) as limit:
                 found = await self._importer.find(record, progress)

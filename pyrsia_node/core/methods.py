@@ -21,7 +21,7 @@ from pyrsia_node.ledger.publish import Publisher
 from pyrsia_node.model.canonical import JsonObject
 from pyrsia_node.model.digest import Sha256, parse_sha256
 from pyrsia_node.model.errors import InvalidInputError
-from pyrsia_node.model.oci import parse_name
+from pyrsia_node.model.oci import is_host, parse_name, split_reference
 from pyrsia_node.model.purl import Purl
 from pyrsia_node.model.transactions import decode_transaction
 from pyrsia_node.p2p.network import Network
@@ -200,7 +200,7 @@ class CoreMethods:
                 time_class,
                 platforms=params.platforms,
                 pinned=params.pinned or "",
-                options=_options(params),
+                options=options_of(params),
             )
         if params.platforms or params.pinned is not None or params.rebuild is not None:
             raise InvalidInputError("platforms, pinned and rebuild are for images")
@@ -276,10 +276,14 @@ class CoreMethods:
         return Done()
 
 
-def _options(params: BuildParams) -> str:
+def options_of(params: BuildParams) -> str:
     """Return what an image is to be rebuilt from; empty if it is to be imported."""
     if params.rebuild is None:
         return ""
     if params.platforms or params.pinned is not None:
         raise InvalidInputError("an image is imported by platforms, or rebuilt from a context")
+    context = params.rebuild.context
+    name, tag, digest = split_reference(context)
+    if digest is None or tag is not None or not is_host(name.partition("/")[0]):
+        raise InvalidInputError(f"context {context!r:.200} is not HOST/REPOSITORY@sha256:HEX")
     return encode_options(cast("JsonObject", params.rebuild.dump()))

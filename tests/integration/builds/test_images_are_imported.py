@@ -155,7 +155,9 @@ async def test_upstream_that_is_down_for_a_while_is_waited_for_and_not_for_ever(
     async with running(service(site)) as builds:
         started = await builds.start(image.PURL, "")
         await trio.sleep(PATIENCE_S / 2)
-        assert (await builds.status(started.build_id)).state == "trial"
+        waiting = await builds.status(started.build_id)
+        assert (waiting.state, waiting.stage) == ("trial", "looking")
+        assert waiting.detail == "waits and tries again: registry: connection refused"
         status = await until_state(builds, started.build_id, "refused")
         assert "connection refused" in status.detail
         site.gateway.upstream.down = None

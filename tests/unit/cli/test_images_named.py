@@ -88,6 +88,17 @@ def test_platforms_and_deadline_go_with_every_image(tmp_path: Path) -> None:
         assert (body["class"], body["platforms"]) == ("L", ["linux/amd64", "linux/arm64"])
 
 
+@pytest.mark.parametrize("command", ["build docker --no-wait", "follow"])
+@pytest.mark.parametrize("platform", ["", "foo", "linux/", "Linux/amd64", "a/b/c/d"])
+def test_platform_that_is_none_is_refused_with_an_example(
+    tmp_path: Path, command: str, platform: str
+) -> None:
+    words = (*command.split(), "alpine:3.20", "--platform", platform)
+    result = run(tmp_path, Node(), *words)
+    assert isinstance(result.exception, InvalidInputError)
+    assert "such as linux/amd64" in str(result.exception)
+
+
 def test_rebuild_names_its_context_and_the_rest(tmp_path: Path) -> None:
     node, context = Node(), f"registry.example/team/context@{DIGEST}"
     words = ("--context", context, "--target", "last", "--build-arg", "A=1", "--no-wait")
