@@ -13,7 +13,13 @@ from pathlib import Path
 
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 
 from pyrsia_node.model.errors import UnavailableError
 from pyrsia_node.ports.registry import StoredManifest
@@ -156,5 +162,7 @@ class Collected(RuleBasedStateMachine):
         self.shop.db.close()
 
 
-TestCollected = Collected.TestCase
-TestCollected.settings = settings(max_examples=15, stateful_step_count=20, deadline=None)
+def test_crashes_at_any_step_lose_nothing_that_is_needed_and_leave_nothing_else() -> None:
+    run_state_machine_as_test(  # type: ignore[no-untyped-call]  # hypothesis leaves it so
+        Collected, settings=settings(max_examples=15, stateful_step_count=20, deadline=None)
+    )
