@@ -163,6 +163,6 @@ class Collected(RuleBasedStateMachine):
 
 
 def test_crashes_at_any_step_lose_nothing_that_is_needed_and_leave_nothing_else() -> None:
-    run_state_machine_as_test(  # type: ignore[no-untyped-call]  # hypothesis leaves it so
+    run_state_machine_as_test(
         Collected, settings=settings(max_examples=15, stateful_step_count=20, deadline=None)
     )
