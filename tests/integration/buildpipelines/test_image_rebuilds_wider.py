@@ -16,7 +16,7 @@ from buildpipelines.image_survey import ImageRebuild, rebuild_image
 from buildpipelines.inputs.pipconf import index_settings
 from buildpipelines.inputs.registries import Registry
 from buildpipelines.sandbox.limits import SandboxLimits
-from buildpipelines.spec.messages import BuildResult, RecipeValue
+from buildpipelines.spec.messages import BuildResult, JobFailure, RecipeValue
 from buildpipelines.worker.service import Options
 from tests.fakes.images import busybox_image
 from tests.fakes.registries import DebianRegistry, debian_registry
@@ -66,6 +66,38 @@ def rebuilt(
     assert isinstance(found.trial, BuildResult), found.trial.detail
     assert isinstance(found.rebuild, BuildResult), lines
     return found.trial, found
+
+
+@pytest.mark.parametrize(
+    ("step", "cause"),
+    [
+        ("dd if=/dev/zero of=/opt/full bs=1M", "disk limit"),
+        ("b() { b | b & }; b; sleep 9", "process limit"),
+        ("tail -c 900m /dev/zero", "memory limit"),
+        ("sleep 60", "idle limit"),
+    ],
+)
+def test_hostile_step_ends_at_a_limit_that_is_named(
+    step: str, cause: str, tmp_path: Path, registry: DebianRegistry, index: Index
+) -> None:
+    base = registry.push(busybox_image(), "bases/busybox", "1")
+    text = f"FROM {registry.host}/bases/busybox@{base}\nCOPY x /opt/\nRUN {step}\n"
+    packed = context_tar({"Dockerfile": File(text.encode()), "x": File(b"x")})
+    where = push_context(registry, "apps/hostile", packed)
+    mib = 1024**2
+    limits = SandboxLimits(
+        seconds=100, idle_seconds=8, build_bytes=64 * mib, processes=60, memory_bytes=256 * mib
+    )
+    settings = Options(
+        work=tmp_path / "work",
+        index=index_settings(index_url=index.url),
+        limits=limits,
+        registries=(Registry(registry.host, registry.url, is_private=True),),
+    )
+    image = f"{registry.host}/bases/busybox:1"
+    found = asyncio.run(rebuild_image(image, {"context": where}, settings))
+    assert isinstance(found.trial, JobFailure)
+    assert found.trial.cause == cause, found.trial.detail
 
 
 def levels(result: BuildResult) -> list[int | None]:
