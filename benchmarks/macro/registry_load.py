@@ -234,6 +234,15 @@ class Client:
         mark = "&" if "?" in place else "?"
         self._ask("PUT", f"{place}{mark}digest={digest}", 201, parts, {})
 
+    def mount(self, digest: str, source: str) -> None:
+        """Have a blob of another repository in this one, too."""
+        path = f"/v2/{self._repository}/blobs/uploads/?mount={digest}&from={source}"
+        self._ask("POST", path, 201, [], {})
+
+    def delete(self, path: str) -> None:
+        """Delete what is at a path of the repository."""
+        self._ask("DELETE", f"/v2/{self._repository}/{path}", 202, [], {})
+
     def put_manifest(self, reference: str, manifest: bytes) -> None:
         """Push a manifest."""
         path = f"/v2/{self._repository}/manifests/{reference}"
