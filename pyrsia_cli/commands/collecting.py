@@ -67,6 +67,9 @@ def status(output_format: str) -> None:
     emit(rows, REPORT_COLUMNS, output_format, document=found.dump())
     if output_format != "table":
         return
+    if found.last is not None:
+        kind = "a dry run: nothing went" if found.last.dry_run else "a collection"
+        note(f"the last one was {kind}, at {_time(found.last.ended_ms)}")
     if found.stage != "idle":
         note(f"collection {found.number} is under way: {found.stage}, {found.done} looked at")
     elif found.last is None:
@@ -113,9 +116,9 @@ def _until_done(api: NodeApi, number: int) -> CollectionReport:
             return found.last
         if found.number > number:
             raise UnavailableError(f"collection {number} ended; a later one is under way")
-        if found.stage != stage:
+        if found.stage not in {stage, "idle"}:
             stage = found.stage
-            note(f"{stage} …")
+            note(f"looking at {stage} …")
         time.sleep(_POLL_S)
 
 

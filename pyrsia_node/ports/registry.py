@@ -390,6 +390,10 @@ class RegistryDb(Protocol):
         """Return what a tag meant when it was last asked."""
         ...
 
+    def forget_upstream_tags(self, *, before_ms: int, keep: int) -> None:
+        """Forget what was last asked before, and the oldest where more than ``keep`` are left."""
+        ...
+
     def note_proxied(self, proxied: Iterable[Proxied]) -> None:
         """Remember local blobs that came through a proxy, or their newest uses.
 

@@ -33,6 +33,9 @@ BATCH: Final = 200
 """Rows that are asked for at a time; between two batches the run can be stopped."""
 
 _ALL: Final = 1_000_000
+_TAG_MS: Final = 30 * 86_400_000
+_TAGS_KEPT: Final = 100_000
+"""What upstreams' tags meant: clients choose their names, so they must not grow without bound."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +133,9 @@ class Collector:
         run = _Run(self._ports, tally, self._stopping, dry_run=dry_run)
         before_ms = max(started_ms - self.policy.grace_held_ms, 0)
         run.drop_uploads(max(started_ms - self.policy.upload_ms, 0), before_ms)
+        if not dry_run:
+            tags_ms = max(started_ms - _TAG_MS, 0)
+            self._ports.db.forget_upstream_tags(before_ms=tags_ms, keep=_TAGS_KEPT)
         run.find_orphans(before_ms)
         run.drop_links(before_ms)
         run.evict(self.policy, before_ms)

@@ -137,7 +137,7 @@ def _verdict(
     until_ms = max((each.until_ms for each in reasons if each.until_ms is not None), default=0)
     if until_ms <= now_ms:
         return "nothing keeps it: it goes with the next collection that finds nobody reading it"
-    when = datetime.fromtimestamp(until_ms / 1000, UTC).isoformat(timespec="seconds")
+    when = datetime.fromtimestamp(until_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
     minutes = policy.grace_held_ms / 60_000
     return f"nothing keeps it: it goes after {when}, {minutes:g} minutes after its last use"
 

@@ -170,6 +170,17 @@ class SettingsTables:
             ).fetchone()
         return None if row is None else UpstreamTag(*row)
 
+    def forget_upstream_tags(self, *, before_ms: int, keep: int) -> None:
+        """Forget what was last asked before, and the oldest where more than ``keep`` are left."""
+        with self._db.noting() as db:
+            db.execute("DELETE FROM upstream_tags WHERE checked_ms < ?", (before_ms,))
+            db.execute(
+                "DELETE FROM upstream_tags WHERE (host, repository, tag) IN"
+                " (SELECT host, repository, tag FROM upstream_tags"
+                " ORDER BY checked_ms DESC, host, repository, tag LIMIT -1 OFFSET ?)",
+                (keep,),
+            )
+
     def note_proxied(self, proxied: Iterable[Proxied]) -> None:
         """Remember local blobs that came through a proxy, or their newest uses."""
         with self._db.noting() as db:

@@ -127,6 +127,18 @@ def test_upstream_tag_is_what_was_seen_last(db: RegistryDb) -> None:
     assert db.upstream_tag("registry.example", "library/x", "3") is None
 
 
+def test_upstream_tags_are_forgotten_by_age_and_number(db: RegistryDb) -> None:
+    for number in range(6):
+        tag = str(number)
+        db.note_upstream_tag(UpstreamTag("h", "r", tag, "sha256:1", MEDIA, 7, number * 10))
+    db.forget_upstream_tags(before_ms=20, keep=3)
+    known = [db.upstream_tag("h", "r", str(number)) is not None for number in range(6)]
+    assert known == [False, False, False, True, True, True]
+    db.forget_upstream_tags(before_ms=50, keep=9)
+    assert db.upstream_tag("h", "r", "4") is None
+    assert db.upstream_tag("h", "r", "5") is not None
+
+
 def test_proxied_blobs_are_listed_by_their_last_use(db: RegistryDb) -> None:
     first, second = proxied(LAYER, 10), proxied(CONFIG, 20)
     db.note_proxied([first, second])

@@ -287,6 +287,14 @@ class MemoryRegistryDb:
     def upstream_tag(self, host: str, repository: str, tag: str) -> UpstreamTag | None:
         return self._now.upstream_tags.get((host, repository, tag))
 
+    def forget_upstream_tags(self, *, before_ms: int, keep: int) -> None:
+        with self._changing() as state:
+            newest = sorted(
+                state.upstream_tags.items(), key=lambda each: (-each[1].checked_ms, each[0])
+            )
+            kept = [each for each in newest if each[1].checked_ms >= before_ms]
+            state.upstream_tags = dict(kept[:keep])
+
     def note_proxied(self, proxied: Iterable[Proxied]) -> None:
         with self._changing() as state:
             for each in proxied:
