@@ -16,6 +16,7 @@ from pyrsia_node.artifacts.images.found import LogWord
 from pyrsia_node.artifacts.images.images import Images
 from pyrsia_node.artifacts.images.log_side import LoggedImages
 from pyrsia_node.artifacts.images.requests import ImportRequests
+from pyrsia_node.artifacts.joining_log import JoiningLog
 from pyrsia_node.artifacts.statements import RefusedError
 from pyrsia_node.artifacts.verified_log import VerifiedLog
 from pyrsia_node.ledger.reader import IndexReader
@@ -249,5 +250,44 @@ def test_name_is_logged_while_one_entry_is_not_withdrawn(tmp_path: Path) -> None
         assert not await it.images.logs(OTHER)
         it.log.state(Withdraw(member, ALPINE.purl("1"), index, "no", NONCE))
         assert not await it.images.logs(ALPINE)
+
+    run(tmp_path, act)
+
+
+class _Peers(JoiningLog):
+    """What peers prove while a node joins: here, everything that another node's log has."""
+
+    def __init__(self, log: PublishedLog, reader: IndexReader) -> None:
+        self._found = VerifiedLog(log.root / "log", log.trust), reader
+        self.asked: list[str] = []
+
+    async def part(self, name: str) -> tuple[VerifiedLog, IndexReader]:
+        self.asked.append(name)
+        return self._found
+
+
+def test_joining_node_serves_images_that_peers_prove_until_it_has_its_own_log(
+    tmp_path: Path,
+) -> None:
+    async def act(it: Node) -> None:
+        it.accept(image_document(ALPINE, "1", ROOT))
+        it.have(ROOT)
+        own = PublishedLog(tmp_path / "own", params=DOCKER_PARAMS)
+        (own.root / "log" / "checkpoint").rename(tmp_path / "checkpoint")
+        reader, own_reader = IndexReader(it.log.root), IndexReader(own.root)
+        joining = _Peers(it.log, reader)
+        logged = LoggedImages(VerifiedLog(own.root / "log", own.trust), own_reader)
+        images = Images(logged, it.images._fetcher, it.store, joining=joining)
+        try:
+            assert (await images.manifest(ALPINE, "1")).data == ROOT
+            assert await images.logs(ALPINE)
+            assert set(joining.asked) == {"docker.io/library/alpine"}
+            (tmp_path / "checkpoint").rename(own.root / "log" / "checkpoint")
+            with pytest.raises(NotFoundError):
+                await images.manifest(ALPINE, "1")
+        finally:
+            reader.close()
+            own_reader.close()
+            own.close()
 
     run(tmp_path, act)
