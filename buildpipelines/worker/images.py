@@ -264,7 +264,9 @@ class ImageJob:
             "layers": recipe.layers,
             "identity_label": recipe.identity_label,
             "umask": recipe.umask,
-            "limits": self._machine.guest_limits(),
+            # Go reserves more address space than any build uses memory; a cgroup or the watcher,
+            # which sums up what is really used, bounds that.
+            "limits": {**self._machine.guest_limits(), "AS": 0},
         }
 
     async def _assess(

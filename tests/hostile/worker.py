@@ -105,15 +105,25 @@ def as_user(uid: int, folder: Path) -> list[str]:
 
 @contextlib.contextmanager
 def running_worker(
-    folder: Path, index_url: str, *options: str, uid: int | None = None
+    folder: Path,
+    index_url: str,
+    *options: str,
+    uid: int | None = None,
+    has_ids: bool = False,
 ) -> Iterator[Worker]:
-    """Start a worker as a child process, as user ``uid`` if that is given; wait for it."""
+    """Start a worker as a child process, as user ``uid`` if that is given; wait for it.
+
+    With ``has_ids`` that user gets a range of user ids from root, as a supervisor gives it.
+    """
     path, work = folder / "build.sock", folder / "work"
     path.unlink(missing_ok=True)  # of a killed worker: waiting for it would end too early
     read_end, write_end = os.pipe()
     prefix, python, root = [], sys.executable, ROOT
     if uid is not None:
         prefix = as_user(uid, folder)
+        if has_ids:
+            program = str(ROOT / "buildpipelines/sandbox/ids.py")
+            prefix = [sys.executable, "-I", "-S", program, "--uid", str(uid), "--", *prefix]
         python, root = str(folder / "venv/bin/python"), folder / "program"
     command = [*prefix, python, "-m", "buildpipelines.worker", "--socket", str(path)]
     command += ["--work", str(work), "--index-url", index_url, *options]

@@ -6,6 +6,8 @@ Longer than what `make test` may take, so it runs with `make e2e`.
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -15,6 +17,7 @@ import pytest
 from buildpipelines.image_survey import ImageRebuild, rebuild_image
 from buildpipelines.inputs.pipconf import index_settings
 from buildpipelines.inputs.registries import Registry
+from buildpipelines.sandbox.ids import COUNT, FIRST_ID
 from buildpipelines.sandbox.limits import SandboxLimits
 from buildpipelines.spec.messages import BuildResult, JobFailure, RecipeValue
 from buildpipelines.worker.service import Options
@@ -23,9 +26,11 @@ from tests.fakes.registries import DebianRegistry, debian_registry
 from tests.hostile.image_builds import Builder, File, Files, context_tar, push_context, python_base
 from tests.hostile.index import Index, serving_index
 from tests.hostile.sdists import wheel
+from tests.hostile.worker import running_worker
 
 pytestmark = [pytest.mark.nightly, pytest.mark.timeout(300)]
 
+ORDINARY_UID = 64001
 UPLOADED = "2023-05-01T10:00:00.000000Z"  # before the images' own time
 
 
@@ -98,6 +103,48 @@ def test_hostile_step_ends_at_a_limit_that_is_named(
     found = asyncio.run(rebuild_image(image, {"context": where}, settings))
     assert isinstance(found.trial, JobFailure)
     assert found.trial.cause == cause, found.trial.detail
+
+
+@pytest.mark.parametrize(
+    ("step", "cause"), [("tail -c 900m /dev/zero", "memory limit"), ("sleep 60", "idle limit")]
+)
+def test_worker_without_any_right_ends_what_runs_under_ids_of_nobody(
+    step: str, cause: str, registry: DebianRegistry, index: Index
+) -> None:
+    """As in a node: the ids are the supervisor's gift, and control groups may be missing."""
+    if os.geteuid() != 0:
+        return  # Only root can give ids; the node of another user offers no pipeline of images.
+    base = registry.push(busybox_image(), "bases/busybox", "1")
+    text = f"FROM {registry.host}/bases/busybox@{base}\nCOPY x /opt/\nRUN {step}\n"
+    packed = context_tar({"Dockerfile": File(text.encode()), "x": File(b"x")})
+    where = push_context(registry, "apps/hostile", packed)
+    option = f"--private-registry={registry.host}={registry.url}"
+    limits = ("--idle-seconds=8", "--memory-mib=256")
+    with (
+        TemporaryDirectory() as name,
+        running_worker(
+            Path(name), index.url, option, *limits, uid=ORDINARY_UID, has_ids=True
+        ) as worker,
+    ):
+        Path(name).chmod(0o755)
+        params = {"job": "hostile", "ecosystem": "docker", "seconds_max": 60}
+        image = {"name": f"{registry.host}/bases/busybox", "version": "1"}
+        worker.call("trial", {**params, **image, "options": {"context": where}})
+        result = worker.follow("hostile").result
+        assert isinstance(result, JobFailure)
+        assert result.cause == cause, result.detail
+        assert not processes_of_nobody()
+
+
+def processes_of_nobody() -> list[str]:
+    """Return the processes whose user is one of the range that sandboxes of images have."""
+    found = []
+    for status in Path("/proc").glob("[0-9]*/status"):
+        with contextlib.suppress(OSError):
+            uid = next(x for x in status.read_text().splitlines() if x.startswith("Uid:"))
+            if FIRST_ID <= int(uid.split()[1]) < FIRST_ID + COUNT:
+                found.append(status.parent.name)
+    return found
 
 
 def levels(result: BuildResult) -> list[int | None]:
