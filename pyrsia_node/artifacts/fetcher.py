@@ -28,7 +28,7 @@ from pyrsia_node.model.errors import (
 )
 from pyrsia_node.ports import BlobInfo, BlobStore, PieceSource, Router
 from pyrsia_node.store.partial import Partial
-from pyrsia_node.store.pieces import ARTIFACT_BYTES_MAX
+from pyrsia_node.store.pieces import ARTIFACT_BYTES_MAX, piece_root
 
 BUFFERS: Final = 8
 """Pieces in memory at once, of all downloads together: 32 MiB."""
@@ -134,16 +134,17 @@ class Fetcher:
 
     async def _stored(self, artifact: Artifact) -> BlobInfo | None:
         info = self._store.stat(artifact.sha256)
-        if info is not None and not self._store.is_shared(artifact.sha256):
-            # It was pushed here before; now the log vouches for it, and peers may have it.
-            await asyncio.to_thread(self._store.share, artifact.sha256)
-            info = self._store.stat(artifact.sha256)
-        if info is not None and (info.size, info.pieces) != (artifact.size, artifact.pieces):
-            raise VerificationError(
-                f"blob {artifact.sha256} has {info.size} bytes and piece root {info.pieces}; "
-                f"the log says {artifact.size} and {artifact.pieces}"
-            )
-        return info
+        if info is None:
+            return None
+        if self._store.is_shared(artifact.sha256):
+            _check(artifact, info.size, info.pieces)
+            return info
+        # It was pushed here before; now the log vouches for it, and peers may have it. Only after
+        # everything that the entry says was compared: a wrong entry must not publish anything.
+        hashes = await asyncio.to_thread(self._store.piece_hashes, artifact.sha256)
+        _check(artifact, info.size, piece_root(hashes))
+        await asyncio.to_thread(self._store.share, artifact.sha256)
+        return self._store.stat(artifact.sha256)
 
     def _download(self, artifact: Artifact) -> Download:
         if artifact.size > ARTIFACT_BYTES_MAX:
@@ -177,3 +178,12 @@ class Fetcher:
         )
         if not self._running:
             self._around.buffers.release_memory()
+
+
+def _check(artifact: Artifact, size: int, pieces: str | None) -> None:
+    """Hold a stored blob against what the log says; raises VerificationError."""
+    if (size, pieces) != (artifact.size, artifact.pieces):
+        raise VerificationError(
+            f"blob {artifact.sha256} has {size} bytes and piece root {pieces}; "
+            f"the log says {artifact.size} and {artifact.pieces}"
+        )

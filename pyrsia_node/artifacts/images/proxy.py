@@ -140,7 +140,7 @@ class ImageProxy:
         sha256 = self._intakes.sha256_of(digest)
         if sha256 is None or not await self._may_serve(name, sha256):
             return None
-        held = self._manifests.get(sha256)
+        held = self._manifests.get(f"{name} {sha256}")
         if held is not None:
             return held
         data = await asyncio.to_thread(self._read, sha256)
@@ -168,7 +168,8 @@ class ImageProxy:
             raise NotFoundError(f"{digest} is no manifest of {name}") from error
         sha256 = sha256_of(data)
         held = HeldManifest(data, manifest.media, digest, sha256, is_private=False)
-        self._manifests.put(sha256, held, len(data))
+        # By name, too: of a document that says no type, each registry tells one.
+        self._manifests.put(f"{name} {sha256}", held, len(data))
         return held
 
     # ------------------------------------------------------------ blobs

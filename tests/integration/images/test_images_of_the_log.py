@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -22,13 +22,13 @@ from pyrsia_node.artifacts.verified_log import VerifiedLog
 from pyrsia_node.ledger.reader import IndexReader
 from pyrsia_node.model.digest import sha256_of
 from pyrsia_node.model.documents import Document
-from pyrsia_node.model.errors import NotFoundError, UnavailableError
+from pyrsia_node.model.errors import NotFoundError, UnavailableError, VerificationError
 from pyrsia_node.model.oci import ImageName, OciDigest
 from pyrsia_node.model.statements import Revoke, Withdraw
 from pyrsia_node.store.blobs import FileBlobStore
 from pyrsia_node.transfer.client import HttpsPieceSource
 from tests.fakes.data_peers import MemoryRouter
-from tests.fakes.logged_images import DOCKER_PARAMS, image_document
+from tests.fakes.logged_images import DOCKER_PARAMS, image_document, image_file
 from tests.fakes.published_log import PublishedLog
 
 ALPINE = ImageName("docker.io", "library/alpine")
@@ -289,5 +289,23 @@ def test_joining_node_serves_images_that_peers_prove_until_it_has_its_own_log(
             reader.close()
             own_reader.close()
             own.close()
+
+    run(tmp_path, act)
+
+
+def test_entry_with_other_pieces_does_not_publish_what_was_pushed_here(tmp_path: Path) -> None:
+    async def act(it: Node) -> None:
+        right = image_file("layer", LAYER)
+        wrong = replace(right, pieces="0" * 64)
+        it.accept(image_document(ALPINE, "1", ROOT, files=[wrong]))
+        path = it.folder / "pushed"
+        path.write_bytes(LAYER)
+        it.store.adopt(str(path), right.sha256, local=True)
+        with pytest.raises(VerificationError, match="the log says"):
+            await it.images.open(ALPINE, digest(LAYER))
+        assert not it.store.is_shared(right.sha256)
+        it.accept(image_document(OTHER, "1", NEXT, files=[right]))
+        (await it.images.open(OTHER, digest(LAYER))).close()
+        assert it.store.is_shared(right.sha256)
 
     run(tmp_path, act)
