@@ -27,6 +27,7 @@ from pyrsia_node.gateway.clock import SystemClock
 from pyrsia_node.gateway.collection import open_collection
 from pyrsia_node.gateway.control import ControlParts, make_control_app
 from pyrsia_node.gateway.core_link import CoreLink
+from pyrsia_node.gateway.health import add_health_routes
 from pyrsia_node.gateway.http_guard import HttpLimits
 from pyrsia_node.gateway.http_server import HttpServer
 from pyrsia_node.gateway.images.sources import MIRROR_TIMEOUTS_S, ImageSources, import_requests
@@ -127,6 +128,7 @@ async def open_gateway(
         gateway_status=_status_of(parts.store),
         version=version,
         more=(
+            lambda app: add_health_routes(app, log.head),
             lambda app: add_registry_routes(app, admin, gate),
             lambda app: add_validation_routes(app, validator),
             open_collection(stack, config, collected, SystemClock(), gate),

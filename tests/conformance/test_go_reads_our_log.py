@@ -75,6 +75,17 @@ def _flip(name: str, at: int) -> Callable[[Path], None]:
     return change
 
 
+def _change_base64(name: str, at: int) -> Callable[[Path], None]:
+    """Put another character of base64 in, whatever stands there."""
+
+    def change(folder: Path) -> None:
+        data = bytearray((folder / name).read_bytes())
+        data[at] = ord("B" if data[at] == ord("A") else "A")
+        (folder / name).write_bytes(data)
+
+    return change
+
+
 def _two_cosigners(folder: Path) -> None:
     path = folder / "log/checkpoint"
     signed = SignedCheckpoint.parse(path.read_bytes())
@@ -87,7 +98,7 @@ WRONGS: Final = {
     "tile of entries": (_flip("log/tile/0/000", 40), "tiles: entry 1 "),
     "tile of tiles": (_flip("log/tile/1/000.p/1", 3), "downloaded inconsistent tile"),
     "quorum": (_two_cosigners, "2 cosignatures, the policy wants 3"),
-    "signature": (_flip("log/checkpoint", -9), "invalid signature"),
+    "signature": (_change_base64("log/checkpoint", -9), "invalid signature"),
     "entry of the offline proof": (_flip("entry.tlog-proof", 60), "invalid transparency proof"),
 }
 

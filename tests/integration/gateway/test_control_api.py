@@ -23,6 +23,23 @@ from tests.fakes.published_log import document, file_entry
 from tests.fakes.wheels import make_wheel
 
 NAME, WHEEL = make_wheel("six", "1.17.0")
+REGISTRY_PATHS = {
+    f"/api/v1/{path}"
+    for path in (
+        "follows",
+        "follows/end",
+        "gc",
+        "gc/explain",
+        "registry/namespaces",
+        "registry/namespaces/remove",
+        "registry/shares",
+        "registry/users",
+        "registry/users/grant",
+        "registry/users/password",
+        "registry/users/remove",
+        "validate",
+    )
+}
 
 
 @dataclass
@@ -109,7 +126,7 @@ async def _check_builds(it: Setting) -> None:
     assert it.node.core.builds == []
     taken = await it.http.post("/api/v1/builds", json=body, headers=right)
     assert (taken.status_code, taken.json()) == (202, {"build_id": "b1", "state": "queued"})
-    assert it.node.core.builds == [body]
+    assert it.node.core.builds == [body | {"platforms": []}]
     odd = await it.http.post("/api/v1/builds", json=body | {"extra": 1}, headers=right)
     assert (odd.status_code, odd.json()["error"]["kind"]) == (400, "invalid")
     assert "extra" in odd.json()["error"]["message"]
@@ -136,6 +153,9 @@ async def _check_errors(it: Setting) -> None:
 async def _check_openapi(it: Setting) -> None:
     described = (await it.http.get("/api/v1/openapi.json")).json()
     assert set(described["paths"]) == {
+        "/livez",
+        "/healthz",
+        "/readyz",
         "/status",
         "/api/v1/status",
         "/api/v1/peers",
@@ -155,6 +175,7 @@ async def _check_openapi(it: Setting) -> None:
         "/api/v1/motions/{subject}/approve",
         "/api/v1/advice",
         "/api/v1/transactions/{transaction_id}",
+        *REGISTRY_PATHS,
     }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import tarfile
+import tracemalloc
 
 import pytest
 
@@ -104,6 +105,18 @@ def test_bombs_are_stopped_at_the_limits() -> None:
     zeros = packed(bytes(1024 * 1024), level=9)
     with pytest.raises(ArchiveError, match="archive ratio"):
         entries(packed(info.tobuf()) + 80 * zeros)
+
+
+def test_memory_does_not_grow_with_a_layer() -> None:
+    info = tarfile.TarInfo("big")
+    info.size = 48 * 1024 * 1024
+    parts = iter([info.tobuf(), *[bytes(1024 * 1024)] * 48, bytes(1024)])
+    tracemalloc.start()
+    [entry] = LayerReader(lambda _: next(parts, b"")).entries()
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert entry.size == info.size
+    assert peak < 8 * 1024 * 1024
 
 
 def test_bytes_after_the_end_and_cut_layers_are_refused() -> None:
