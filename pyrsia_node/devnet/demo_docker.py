@@ -78,11 +78,9 @@ class DockerDemo(Story):
         if f"sha256:{root['sha256']}" != image.digest:
             raise StoryError(f"the log says {root['sha256']}, the upstream has {image.digest}")
         claims = ", ".join(sorted({each["claim"] for each in files}))
+        saw = f"{len(leaf['attestors'])} nodes saw {image.digest[:19]}… under the tag"
         return [
-            (
-                f"{len(leaf['attestors'])} nodes saw {image.digest[:19]}… under the tag (k={leaf['k']})"
-                f" and fetched its {len(files)} files; claim: {claims}"
-            ),
+            f"{saw} (k={leaf['k']}) and fetched its {len(files)} files; claim: {claims}",
             f"log entry {status['leaf_index']}",
         ]
 
