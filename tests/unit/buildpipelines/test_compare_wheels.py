@@ -6,7 +6,8 @@ import zipfile
 
 import pytest
 
-from buildpipelines.compare.wheel import Comparison, compare
+from buildpipelines.compare.verdict import Comparison
+from buildpipelines.compare.wheel import compare
 from buildpipelines.extract.limits import ArchiveLimits
 from buildpipelines.extract.wheel import Wheel, read_wheel
 from buildpipelines.stabilize.wheel import level1, level2, listing_digest
