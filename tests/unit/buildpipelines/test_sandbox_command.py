@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import ast
+import json
+from pathlib import Path
 
 import pytest
 
-from buildpipelines.sandbox import bwrap
+from buildpipelines.sandbox import bwrap, ids, seccomp
 from buildpipelines.sandbox.limits import SandboxLimits
 from buildpipelines.sandbox.run import guest_source
 
@@ -72,3 +74,42 @@ def test_guest_imports_the_standard_library_alone() -> None:
     }
     assert not {name for name in names if name.split(".")[0] == "buildpipelines"}
     assert "pathlib" in names
+
+
+IMAGE_WALLS = """--unshare-pid --unshare-net --unshare-ipc --unshare-uts --unshare-cgroup --clearenv
+--new-session --die-with-parent --as-pid-1 --seccomp"""
+
+
+@pytest.mark.parametrize("option", IMAGE_WALLS.split())
+def test_every_wall_of_an_image_build_stands(option: str) -> None:
+    assert option in bwrap.image_command(MOUNTS, LIMITS, uid=None, ids=["enter"])
+
+
+def test_image_build_enters_its_namespace_as_the_build_user_and_before_anything_is_bound() -> None:
+    found = bwrap.image_command(MOUNTS, LIMITS, uid=64990, ids=["enter", "7"])
+    assert found[:2] == ["/usr/bin/setpriv", "--reuid=64990"]
+    assert found.index("enter") < found.index("/usr/bin/bwrap")
+    binds = [found[i + 1] for i, option in enumerate(found) if option == "--ro-bind"]
+    assert binds == ["/usr", "/etc/alternatives", "/tmp/p.sock"]
+    assert not {"--bind", "--dev-bind", "--share-net", "--setenv"} & set(found)
+
+
+def test_filter_of_steps_denies_what_the_filter_of_builds_denies() -> None:
+    profile = json.loads(seccomp.engine_profile())
+    assert profile["syscalls"][0]["names"] == list(seccomp.DENIED)
+    assert profile["syscalls"][0]["action"] == "SCMP_ACT_ERRNO"
+    assert set(seccomp.DENIED) >= seccomp.MOUNTING
+
+
+@pytest.mark.parametrize("value", ["", "x", "999999", "-1"])
+def test_what_is_no_namespace_is_not_taken_for_one(
+    value: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(ids.VARIABLE, value)
+    assert ids.inherited() is None
+
+
+def test_file_is_not_taken_for_a_namespace(monkeypatch: pytest.MonkeyPatch) -> None:
+    with Path(__file__).open("rb") as file:
+        monkeypatch.setenv(ids.VARIABLE, str(file.fileno()))
+        assert ids.inherited() is None
