@@ -136,6 +136,21 @@ def test_worker_without_any_right_ends_what_runs_under_ids_of_nobody(
         assert not processes_of_nobody()
 
 
+def test_worker_without_user_ids_offers_no_images_and_says_why(index: Index) -> None:
+    uid = ORDINARY_UID if os.geteuid() == 0 else None
+    with TemporaryDirectory() as name, running_worker(Path(name), index.url, uid=uid) as worker:
+        described = worker.call("describe", {})
+        assert [each["id"] for each in described["pipelines"]] == ["pypi"]  # type: ignore[attr-defined]  # JSON
+        params = {"job": "image", "ecosystem": "docker", "seconds_max": 60}
+        image = {"name": "registry.example/a", "version": "1"}
+        context = "registry.example/c@sha256:" + "0" * 64
+        worker.call("trial", {**params, **image, "options": {"context": context}})
+        result = worker.follow("image").result
+        assert isinstance(result, JobFailure)
+        assert (result.outcome, result.cause) == ("REFUSED", "no image tools")
+        assert "range of user ids" in result.detail
+
+
 def processes_of_nobody() -> list[str]:
     """Return the processes whose user is one of the range that sandboxes of images have."""
     found = []
