@@ -27,7 +27,11 @@ from tests.fakes.image_node import PYRSIA, ImageNode, image_node
 from tests.fakes.images import Recipe, busybox_image, write_layout
 from tests.fakes.outside import Outside, outside
 
-pytestmark = [pytest.mark.timeout(120), pytest.mark.xdist_group("registry")]
+pytestmark = [
+    pytest.mark.nightly,
+    pytest.mark.timeout(120),
+    pytest.mark.xdist_group("registry"),
+]
 ALICE, BOB = "alices password", "bobs password"
 
 

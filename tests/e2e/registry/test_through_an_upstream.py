@@ -16,7 +16,11 @@ from tests.fakes.images import Recipe, two_platforms
 from tests.fakes.outside import Outside
 from tests.fakes.registries import DebianRegistry, debian_registry
 
-pytestmark = [pytest.mark.timeout(120), pytest.mark.xdist_group("registry")]
+pytestmark = [
+    pytest.mark.nightly,
+    pytest.mark.timeout(120),
+    pytest.mark.xdist_group("registry"),
+]
 IMAGE = two_platforms(Recipe("from another registry"))
 NAME = "registry.example/team/app:1"
 
