@@ -26,12 +26,18 @@ FILE_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+!-]{0,254}\Z")
 
 _ECOSYSTEM = re.compile(r"[a-z]{1,16}\Z")
 _PROJECT = re.compile(r"[a-z0-9]([a-z0-9-]{0,126}[a-z0-9])?\Z")
+_FOLDER = re.compile(
+    r"(?=.{1,400}\Z)[A-Za-z0-9_][A-Za-z0-9_.+-]*(/[A-Za-z0-9_][A-Za-z0-9_.+-]*){1,40}\Z"
+)
 _UPLOADED = re.compile(r"(unknown|[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z)\Z")
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class LockedFile:
-    """One input. ``project`` is in the ecosystem's normal form; ``size`` in bytes."""
+    """One input. ``project`` is in the ecosystem's normal form; ``size`` in bytes.
+
+    Of ``maven`` it is the folder of the repository, such as ``org/apache/maven/maven-core/3.9.9``.
+    """
 
     ecosystem: str
     project: str
@@ -111,9 +117,10 @@ def parse_lock(document: Mapping[str, object]) -> Lock:
 
 def _parse_file(item: Mapping[str, object]) -> LockedFile:
     fields.exactly(item, {"ecosystem", "project", "file", "sha256", "size", "uploaded"})
+    ecosystem = fields.matching(item, "ecosystem", _ECOSYSTEM)
     return LockedFile(
-        ecosystem=fields.matching(item, "ecosystem", _ECOSYSTEM),
-        project=fields.matching(item, "project", _PROJECT),
+        ecosystem=ecosystem,
+        project=fields.matching(item, "project", _FOLDER if ecosystem == "maven" else _PROJECT),
         file=fields.matching(item, "file", FILE_NAME),
         sha256=fields.sha256(item, "sha256"),
         size=fields.integer(item, "size", low=0, high=FILE_BYTES_MAX),

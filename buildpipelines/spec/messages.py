@@ -27,19 +27,24 @@ DIFFERENCE_CHARACTERS_MAX: Final = 320
 OUTPUT_FILES_MAX: Final = 160
 """Files of one result: an image may have 128 layers beside its manifest and config."""
 
-SOURCE_KINDS: Final = ("sdist", "context")
-"""A source distribution; the context of an image's build, a tar with a Dockerfile."""
+SOURCE_KINDS: Final = ("sdist", "context", "tree", "archive", "mapping")
+"""What a build starts from.
+
+A source distribution; the context of an image's build, a tar with a Dockerfile; the tree of a git
+commit as our own tar; an archive as it was fetched; what an external pipeline was asked.
+"""
 
 LOG_TAIL_CHARACTERS: Final = 4000
 
 JobState = Literal["queued", "running", "done", "failed"]
-Claim = Literal["rebuilt", "mirrored"]
+Claim = Literal["rebuilt", "mirrored", "external"]
 RecipeValue = str | int | bool | tuple[str, ...]
 """What a recipe field may hold: text, integer, boolean or a list of texts."""
 
 _JOB = re.compile(r"[a-z0-9][a-z0-9-]{0,63}\Z")
 _ECOSYSTEM = re.compile(r"[a-z]{1,16}\Z")
 _NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,126}[A-Za-z0-9])?\Z")
+_MAVEN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}:[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}\Z")
 _IMAGE = re.compile(r"[a-z0-9][a-z0-9._:-]{0,127}(/[a-z0-9]+([._-]+[a-z0-9]+)*){1,16}\Z")
 _IMAGE_VERSION = re.compile(r"([A-Za-z0-9_][A-Za-z0-9._-]{0,127}|sha256:[0-9a-f]{64})\Z")
 _VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9.!+_-]{0,127}\Z")
@@ -68,7 +73,8 @@ class TrialParams:
 
     For images ``name`` is HOST/REPOSITORY, ``version`` a tag or digest, and ``options`` say what no
     published image tells: ``context`` (an image reference by digest), ``dockerfile``, ``target``
-    and ``args``.
+    and ``args``. For Maven ``name`` is GROUP:ARTIFACT, and ``options`` are ``source``
+    (``git+https://…`` or an archive's ``https://…``), ``tag`` or ``commit``, and recipe fields.
     """
 
     job: str
@@ -179,6 +185,8 @@ class BuildResult:
     environment: Mapping[str, str | int]
     seconds: float
     log_path: str
+    explanation_path: str = ""
+    """The comparison as a document (docs/design/maven.md), in a file; "" where there is none."""
 
     def document(self) -> dict[str, object]:
         """Return it as a JSON object."""
@@ -194,6 +202,7 @@ class BuildResult:
             "environment": dict(self.environment),
             "seconds": self.seconds,
             "log_path": self.log_path,
+            **({"explanation_path": self.explanation_path} if self.explanation_path else {}),
         }
 
 
@@ -289,10 +298,11 @@ def parse_trial(params: Mapping[str, object]) -> TrialParams:
     fields.exactly(params, required, frozenset({"options"}))
     ecosystem = fields.matching(params, "ecosystem", _ECOSYSTEM)
     is_image = ecosystem == "docker"
+    names = {"docker": _IMAGE, "maven": _MAVEN}
     return TrialParams(
         job=fields.matching(params, "job", _JOB),
         ecosystem=ecosystem,
-        name=fields.matching(params, "name", _IMAGE if is_image else _NAME),
+        name=fields.matching(params, "name", names.get(ecosystem, _NAME)),
         version=fields.matching(params, "version", _IMAGE_VERSION if is_image else _VERSION),
         seconds_max=fields.integer(params, "seconds_max", low=1, high=SECONDS_MAX),
         options=parse_recipe(fields.obj(params, "options")) if "options" in params else {},
@@ -363,6 +373,7 @@ def parse_result(value: Mapping[str, object]) -> BuildResult:
         value,
         {"purl", "source", "pipeline", "toolchain", "lock", "recipe", "metadata", "files"}
         | {"environment", "seconds", "log_path"},
+        frozenset({"explanation_path"}),
     )
     files = fields.objects(value, "files", count_max=OUTPUT_FILES_MAX)
     return BuildResult(
@@ -377,6 +388,9 @@ def parse_result(value: Mapping[str, object]) -> BuildResult:
         environment=_parse_environment(fields.obj(value, "environment")),
         seconds=fields.number(value, "seconds", high=10 * SECONDS_MAX),
         log_path=fields.text(value, "log_path", characters_max=PATH_CHARACTERS_MAX),
+        explanation_path=fields.text(value, "explanation_path", characters_max=PATH_CHARACTERS_MAX)
+        if "explanation_path" in value
+        else "",
     )
 
 

@@ -42,6 +42,8 @@ _SHAPE: Final = re.compile(
     r"(?:@(?P<version>[A-Za-z0-9._~%:-]+))?"
 )
 _PYPI_NAME: Final = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+)*")
+_MAVEN_NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
+_MAVEN_VERSION: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+-]{0,127}")
 _NUMBER: Final = r"(?:0|[1-9][0-9]*)"
 # PEP 440, appendix B, the normalised form.
 _PYPI_VERSION: Final = re.compile(
@@ -122,6 +124,17 @@ class Purl:
         purl = cls(type="pypi", namespace="", name=canonicalize_name(name), version=version)
         return cls.parse(str(purl))
 
+    @classmethod
+    def maven(cls, group: str, artifact: str, version: str | None = None) -> Purl:
+        """Return the artifact that Maven calls ``group:artifact[:version]``.
+
+        Raises:
+            InvalidInputError: Not legal coordinates, or a snapshot.
+        """
+        purl = cls(type="maven", namespace=group, name=artifact, version=version)
+        purl._check_type_rules()
+        return cls.parse(str(purl))
+
     def __str__(self) -> str:
         """Return the canonical text."""
         parts = [*_segments(self.namespace), self.name]
@@ -135,6 +148,8 @@ class Purl:
     def _check_type_rules(self) -> None:
         if self.type == "pypi":
             self._check_pypi()
+        elif self.type == "maven":
+            self._check_maven()
         elif self.type == "docker":
             try:
                 self._check_docker()
@@ -154,6 +169,18 @@ class Purl:
             OciDigest.parse(self.version)
         elif self.version is not None:
             check_tag(self.version)
+
+    def _check_maven(self) -> None:
+        for what, text in (("group", self.namespace), ("artifact", self.name)):
+            if not _MAVEN_NAME.fullmatch(text) or ".." in text or text.endswith("."):
+                raise InvalidInputError(f"purl {self}: {text!r:.80} is no {what} id of Maven")
+        version = self.version
+        if version is None:
+            return
+        if not _MAVEN_VERSION.fullmatch(version) or ".." in version:
+            raise InvalidInputError(f"purl {self}: {version!r:.80} is no version of Maven")
+        if version.upper().endswith("-SNAPSHOT"):
+            raise InvalidInputError(f"purl {self}: a snapshot changes, and the log has none")
 
     def _check_pypi(self) -> None:
         if self.namespace:
