@@ -28,14 +28,21 @@ times = st.just("unknown") | st.datetimes().map(lambda t: t.strftime("%Y-%m-%dT%
 )
 sizes = st.integers(0, 2**31)
 
-locked_files = st.builds(
-    LockedFile,
-    ecosystem=st.sampled_from(["pypi", "maven"]),
-    project=projects,
-    file=file_names,
-    sha256=digests,
-    size=sizes,
-    uploaded=times,
+folders = st.lists(
+    st.from_regex(r"[A-Za-z0-9_][A-Za-z0-9_.+-]{0,9}", fullmatch=True), min_size=2, max_size=6
+).map("/".join)
+
+locked_files = st.one_of(
+    st.builds(
+        LockedFile,
+        ecosystem=st.just(ecosystem),
+        project=named,
+        file=file_names,
+        sha256=digests,
+        size=sizes,
+        uploaded=times,
+    )
+    for ecosystem, named in (("pypi", projects), ("maven", folders))
 )
 locks: st.SearchStrategy[Lock] = st.lists(
     locked_files, max_size=6, unique_by=lambda f: (f.ecosystem, f.project, f.file)
