@@ -33,16 +33,18 @@ folders = st.lists(
 ).map("/".join)
 
 locked_files = st.one_of(
-    st.builds(
-        LockedFile,
-        ecosystem=st.just(ecosystem),
-        project=named,
-        file=file_names,
-        sha256=digests,
-        size=sizes,
-        uploaded=times,
-    )
-    for ecosystem, named in (("pypi", projects), ("maven", folders))
+    [
+        st.builds(
+            LockedFile,
+            ecosystem=st.just(ecosystem),
+            project=named,
+            file=file_names,
+            sha256=digests,
+            size=sizes,
+            uploaded=times,
+        )
+        for ecosystem, named in (("pypi", projects), ("maven", folders))
+    ]
 )
 locks: st.SearchStrategy[Lock] = st.lists(
     locked_files, max_size=6, unique_by=lambda f: (f.ecosystem, f.project, f.file)
