@@ -15,6 +15,7 @@ from dataclasses import MISSING, Field, dataclass, field, fields
 from typing import Any, Final
 
 from pyrsia_node.model.errors import InvalidInputError
+from pyrsia_node.schema.maven_repositories import UPSTREAM, GroupPolicy, MavenUpstream
 from pyrsia_node.schema.rules import Rule
 from pyrsia_node.schema.sections import (
     BuildSection,
@@ -24,6 +25,7 @@ from pyrsia_node.schema.sections import (
     FaultSection,
     HttpSection,
     LogSection,
+    MavenSection,
     NodeSection,
     P2pSection,
     PypiSection,
@@ -52,6 +54,7 @@ class Config:
     cache: CacheSection = field(default_factory=CacheSection)
     pypi: PypiSection = field(default_factory=PypiSection)
     docker: DockerSection = field(default_factory=DockerSection)
+    maven: MavenSection = field(default_factory=MavenSection)
     registry: RegistrySection = field(default_factory=RegistrySection)
     build: BuildSection = field(default_factory=BuildSection)
     fault: FaultSection = field(default_factory=FaultSection)
@@ -66,6 +69,7 @@ SECTIONS: Final[Mapping[str, type[Section]]] = {
     "cache": CacheSection,
     "pypi": PypiSection,
     "docker": DockerSection,
+    "maven": MavenSection,
     "registry": RegistrySection,
     "build": BuildSection,
     "fault": FaultSection,
@@ -195,6 +199,9 @@ def _contradictions(config: Config) -> Iterator[str]:
             f"data.url = {_show(config.data.url)}; allowed: {scheme}://…, because "
             f"data.tls = {_toml(config.data.tls)}"
         )
+    asks = UPSTREAM in {config.maven.policy, *(each.policy for each in config.maven.policies)}
+    if asks and not config.maven.upstreams:
+        yield 'maven.policy or maven.policies say "upstream"; allowed: with maven.upstreams alone'
     if bool(config.http.tls_certificate) != bool(config.http.tls_key):
         yield "http.tls_certificate and http.tls_key: give both, or none"
     if config.http.port and (config.http.port, config.http.host) == (
@@ -238,10 +245,17 @@ def _toml(value: object) -> str:
             return json.dumps(value, ensure_ascii=False)
         case tuple():
             return "[" + ", ".join(_toml(item) for item in value) + "]"
-        case RegistryUpstream():
-            url = f", url = {_toml(value.url)}" if value.url else ""
-            private = ", allow_private = true" if value.allow_private else ""
-            private += ", importable = true" if value.importable else ""
-            return f"{{ host = {_toml(value.host)}{url}{private} }}"
+        case RegistryUpstream() | MavenUpstream() | GroupPolicy():
+            return _table(value)
         case _:
             raise AssertionError(f"no configuration value: {value!r}")
+
+
+def _table(value: RegistryUpstream | MavenUpstream | GroupPolicy) -> str:
+    """Write an inline table; what has its default is left out."""
+    said = [
+        f"{declared.name} = {_toml(getattr(value, declared.name))}"
+        for declared in fields(value)
+        if getattr(value, declared.name) not in ("", False)
+    ]
+    return f"{{ {', '.join(said)} }}"

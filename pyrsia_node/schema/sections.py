@@ -9,6 +9,13 @@ from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar
 
 from pyrsia_node.schema import rules
+from pyrsia_node.schema.maven_repositories import (
+    GroupPolicy,
+    MavenUpstream,
+    group_policies,
+    group_prefixes,
+    maven_upstreams,
+)
 from pyrsia_node.schema.rules import Rule
 from pyrsia_node.schema.upstreams import DEFAULT_UPSTREAMS, RegistryUpstream, upstream_tables
 
@@ -224,6 +231,55 @@ class DockerSection:
 
 
 @dataclass(frozen=True, slots=True)
+class MavenSection:
+    """[maven] What Maven and Gradle get."""
+
+    upstreams: tuple[MavenUpstream, ...] = _key(
+        (),
+        maven_upstreams(),
+        "Repositories that this node may ask, in this order: for builds, and for clients where "
+        "policy allows.",
+    )
+    policy: str = _key(
+        "deny",
+        rules.one_of("deny", "upstream"),
+        "What happens to artifacts that the log does not know.",
+    )
+    policies: tuple[GroupPolicy, ...] = _key(
+        (), group_policies(), "The same for some groups; the longest prefix counts."
+    )
+    reserved: tuple[str, ...] = _key(
+        (), group_prefixes(), "Groups that are never asked of an upstream, whatever a policy says."
+    )
+    strict: bool = _key(
+        default=False,
+        rule=rules.boolean(),
+        about="One logged version shuts the whole artifact off from the upstreams.",
+    )
+    offline: bool = _key(
+        default=False, rule=rules.boolean(), about="Serve what is here, ask no upstream."
+    )
+    fresh_seconds: int = _key(
+        60,
+        rules.integer(0, 30 * 86_400, "seconds"),
+        "How long an upstream's maven-metadata.xml is believed without asking again.",
+    )
+    negative_seconds: int = _key(
+        60,
+        rules.integer(0, 86_400, "seconds"),
+        "How long it is believed that an upstream lacks a file.",
+    )
+    serve_contradicting: bool = _key(
+        default=False,
+        rule=rules.boolean(),
+        about="Serve builds that differ from the file that the upstream publishes.",
+    )
+    serve_revoked: bool = _key(
+        default=False, rule=rules.boolean(), about="Serve what the network withdrew or revoked."
+    )
+
+
+@dataclass(frozen=True, slots=True)
 class RegistrySection:
     """[registry] Repositories of this node alone: what is pushed to it."""
 
@@ -319,6 +375,7 @@ Section = (
     | CacheSection
     | PypiSection
     | DockerSection
+    | MavenSection
     | RegistrySection
     | BuildSection
     | FaultSection

@@ -10,11 +10,13 @@ from hypothesis import strategies as st
 
 from pyrsia_node.model.errors import InvalidInputError
 from pyrsia_node.schema.config import SECTIONS, Config, describe_keys, parse_config, render_config
+from pyrsia_node.schema.maven_repositories import GroupPolicy, MavenUpstream
 from pyrsia_node.schema.sections import (
     BuildSection,
     CacheSection,
     DataSection,
     HttpSection,
+    MavenSection,
     NodeSection,
     P2pSection,
     PypiSection,
@@ -22,6 +24,15 @@ from pyrsia_node.schema.sections import (
 
 PEER = "12D3KooWEyoppNCUx8Yx66oV9fJnriXwCcXwDDUA2kj6vnc6iDEp"
 printable = st.text(st.characters(codec="utf-8"), min_size=1, max_size=30).filter(str.isprintable)
+groups = st.from_regex(r"[A-Za-z0-9_-]{1,9}(\.[A-Za-z0-9_-]{1,9}){0,2}", fullmatch=True)
+repositories = st.builds(
+    MavenUpstream,
+    id=st.from_regex(r"[a-z0-9][a-z0-9_-]{0,31}", fullmatch=True),
+    url=st.sampled_from(["https://repository.example/maven2", "http://u:p@127.0.0.1:8081"]),
+    allow_private=st.booleans(),
+    importable=st.booleans(),
+    unchecked=st.booleans(),
+)
 configs = st.builds(
     Config,
     node=st.builds(
@@ -44,6 +55,18 @@ configs = st.builds(
     ),
     cache=st.builds(CacheSection, st.integers(2**24, 2**53 - 1)),
     pypi=st.builds(PypiSection, policy=st.sampled_from(["deny", "upstream"])),
+    maven=st.builds(
+        MavenSection,
+        upstreams=st.lists(
+            repositories, min_size=1, max_size=3, unique_by=lambda each: each.id
+        ).map(tuple),
+        policies=st.lists(
+            st.builds(GroupPolicy, groups, st.sampled_from(["deny", "upstream"])),
+            max_size=3,
+            unique_by=lambda each: each.prefix,
+        ).map(tuple),
+        reserved=st.lists(groups, max_size=2).map(tuple),
+    ),
     build=st.builds(BuildSection, enabled=st.booleans(), allow=st.sampled_from([(), ("*",)])),
 )
 
