@@ -19,6 +19,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import ClassVar
 from urllib.parse import unquote, urlsplit
 from xml.sax.saxutils import escape
 
@@ -185,7 +186,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     repository: MavenRepository
     # Keep-alive connections of a stopped repository end soon.
-    timeout: float | None = 30.0
+    timeout: ClassVar[float | None] = 30.0
     # Else the head waits for the acknowledgement of what went before.
     disable_nagle_algorithm = True
 
