@@ -9,26 +9,22 @@ OCI distribution specification 1.1, "Pull"; its token authentication for public 
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
-import ipaddress
 import re
-import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, Self, TypeVar
-from urllib.parse import urljoin, urlsplit
+from typing import Any, Final, Self
+from urllib.parse import urlsplit
 
 import aiohttp
-from aiohttp.abc import AbstractResolver, ResolveResult
-from aiohttp.resolver import ThreadedResolver
 
 from buildpipelines.errors import ArchiveError, BuildFailure, FormatError
 from buildpipelines.extract.image import DOCUMENT_BYTES_MAX, parse_json_object
 from buildpipelines.inputs.cache import InputsCache
+from buildpipelines.inputs.outward import CHUNK_BYTES, Outward, check_busy, retry, unavailable
 from buildpipelines.recipes.dockerfile import Pin
 from buildpipelines.spec.lock import FILE_BYTES_MAX
 
@@ -39,13 +35,8 @@ ACCEPT: Final = (
 )
 DOCUMENT_SECONDS: Final = 60.0
 BLOB_SECONDS: Final = 1800.0
-REDIRECTS_MAX: Final = 5
-ATTEMPTS: Final = 3
-RETRY_SECONDS: Final = 0.5
-CHUNK_BYTES: Final = 256 * 1024
 TOKEN_BYTES_MAX: Final = 64 * 1024
 
-_T = TypeVar("_T")
 _CHALLENGE: Final = re.compile(r'(realm|service|scope)="([^"]{0,1000})"')
 _TAG: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}\Z")
 
@@ -79,19 +70,12 @@ class Registries:
         """Ask these and no others; files go to ``cache``."""
         self._known = {registry.host: registry for registry in registries}
         self._cache = cache
-        self._sessions: dict[bool, aiohttp.ClientSession] = {}
+        self._outward = Outward()
         self._tokens: dict[tuple[str, str], str] = {}
 
     async def __aenter__(self) -> Self:
         """Open connections lazily; nothing is fetched yet."""
-        for is_private in (False, True):
-            resolver: AbstractResolver = ThreadedResolver()
-            if not is_private:
-                resolver = _PublicResolver(resolver)
-            self._sessions[is_private] = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(resolver=resolver, limit=16),
-                headers={"User-Agent": "pyrsia-build"},
-            )
+        await self._outward.__aenter__()
         return self
 
     async def __aexit__(
@@ -101,8 +85,7 @@ class Registries:
         trace: TracebackType | None,
     ) -> None:
         """Close all connections."""
-        for session in self._sessions.values():
-            await session.close()
+        await self._outward.__aexit__(kind, error, trace)
 
     async def look(self, host: str, repository: str, tag: str) -> Pin:
         """Return what a tag is at its registry just now.
@@ -119,10 +102,10 @@ class Registries:
             async for data in self._stream(host, repository, path, DOCUMENT_SECONDS):
                 body += data
                 if len(body) > DOCUMENT_BYTES_MAX:
-                    raise _unavailable(f"{host}{path}", "the manifest is too large")
+                    raise unavailable(f"{host}{path}", "the manifest is too large")
             return Pin(host, repository, hashlib.sha256(body).hexdigest())
 
-        return await _retry(read, f"{host}{path}")
+        return await retry(read, f"{host}{path}")
 
     async def manifest(self, pin: Pin) -> Path:
         """Return a manifest's bytes as a file; raises BuildFailure."""
@@ -141,7 +124,7 @@ class Registries:
         def stream() -> AsyncIterator[bytes]:
             return self._stream(pin.host, pin.repository, path, seconds)
 
-        return await _retry(lambda: self._cache.get(sha256, size_max, stream), f"{pin.host}{path}")
+        return await retry(lambda: self._cache.get(sha256, size_max, stream), f"{pin.host}{path}")
 
     async def _stream(
         self, host: str, repository: str, path: str, seconds: float
@@ -156,10 +139,9 @@ class Registries:
                 raise BuildFailure(
                     "SOURCE_UNAVAILABLE", "no such image", f"{host}{path}: status {answer.status}"
                 )
-            if answer.status >= 500 or answer.status == 429:
-                raise _BusyError(f"status {answer.status}")
+            check_busy(answer.status)
             if answer.status != 200:
-                raise _unavailable(f"{host}{path}", f"status {answer.status}")
+                raise unavailable(f"{host}{path}", f"status {answer.status}")
             async for data in answer.content.iter_chunked(CHUNK_BYTES):
                 yield data
 
@@ -170,7 +152,7 @@ class Registries:
         """Ask, with a token where one is wanted; redirects are followed by hand, without it."""
         key = (registry.host, repository)
         for is_last in (False, True):
-            headers = {"Accept": ACCEPT, "Accept-Encoding": "identity"}
+            headers = {"Accept": ACCEPT}
             if key in self._tokens:
                 headers["Authorization"] = f"Bearer {self._tokens[key]}"
             async with self._follow(registry, url, seconds, headers) as answer:
@@ -180,33 +162,19 @@ class Registries:
                     return
             self._tokens[key] = await self._token(registry, repository, challenge)
 
-    @asynccontextmanager
-    async def _follow(
+    def _follow(
         self, registry: Registry, url: str, seconds: float, headers: Mapping[str, str]
-    ) -> AsyncIterator[aiohttp.ClientResponse]:
-        session = self._sessions[registry.is_private]
-        timeout = aiohttp.ClientTimeout(total=seconds, sock_connect=30, sock_read=60)
-        origin = urlsplit(url).netloc
-        for _ in range(REDIRECTS_MAX):
-            _check_address(url, registry)
-            sent = dict(headers)
-            if urlsplit(url).netloc != origin:
-                sent.pop("Authorization", None)
-            answer = await session.get(url, timeout=timeout, headers=sent, allow_redirects=False)
-            async with answer:
-                location = answer.headers.get("Location")
-                if answer.status not in (301, 302, 303, 307, 308) or not location:
-                    yield answer
-                    return
-                url = urljoin(url, location)
-        raise _unavailable(url, f"more than {REDIRECTS_MAX} redirects")
+    ) -> AbstractAsyncContextManager[aiohttp.ClientResponse]:
+        return self._outward.get(
+            url, is_private=registry.is_private, seconds=seconds, headers=headers
+        )
 
     async def _token(self, registry: Registry, repository: str, challenge: str) -> str:
         """Ask the realm that the registry named for a token to pull, as nobody in particular."""
         found = dict(_CHALLENGE.findall(challenge))
         realm = found.get("realm", "")
         if urlsplit(realm).scheme not in ("http", "https"):
-            raise _unavailable(registry.host, f"asks for a token of {realm!r:.100}")
+            raise unavailable(registry.host, f"asks for a token of {realm!r:.100}")
         query = {"service": found.get("service", ""), "scope": f"repository:{repository}:pull"}
         url = f"{realm}?{'&'.join(f'{key}={_quoted(value)}' for key, value in query.items())}"
         async with self._follow(registry, url, DOCUMENT_SECONDS, {}) as answer:
@@ -214,74 +182,12 @@ class Registries:
         try:
             document: Mapping[str, Any] = parse_json_object(body, "token")
         except ArchiveError as error:
-            raise _unavailable(registry.host, str(error)) from error
+            raise unavailable(registry.host, str(error)) from error
         token = document.get("token") or document.get("access_token")
         if not isinstance(token, str) or not token.isascii() or not token.isprintable():
-            raise _unavailable(registry.host, "gives no token to pull without an account")
+            raise unavailable(registry.host, "gives no token to pull without an account")
         return token
-
-
-async def _retry(call: Callable[[], Awaitable[_T]], where: str) -> _T:
-    """Call again after passing faults: the upstream is far away and busy."""
-    for attempt in range(1, ATTEMPTS + 1):
-        try:
-            return await call()
-        except (aiohttp.ClientError, TimeoutError, _BusyError) as error:
-            if attempt == ATTEMPTS:
-                raise _unavailable(where, repr(error)) from error
-        await asyncio.sleep(RETRY_SECONDS * attempt)
-    raise AssertionError("unreachable")
-
-
-class _BusyError(Exception):
-    """The registry answered that it cannot answer now."""
-
-
-class _PublicResolver(AbstractResolver):
-    """Resolves names, and knows none whose address is not public."""
-
-    def __init__(self, inner: AbstractResolver) -> None:
-        self._inner = inner
-
-    async def resolve(
-        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
-    ) -> list[ResolveResult]:
-        found = await self._inner.resolve(host, port, family)
-        if not all(is_public(each["host"]) for each in found):
-            raise OSError(None, f"{host} has an address that is not public")
-        return found
-
-    async def close(self) -> None:
-        await self._inner.close()
-
-
-def is_public(address: str) -> bool:
-    """Tell whether a numeric address is one of the Internet's; what is no address is none."""
-    try:
-        found = ipaddress.ip_address(address.partition("%")[0])
-    except ValueError:
-        return False
-    mapped = found.ipv4_mapped if isinstance(found, ipaddress.IPv6Address) else None
-    return (mapped or found).is_global and not (mapped or found).is_multicast
-
-
-def _check_address(url: str, registry: Registry) -> None:
-    """Refuse other schemes, and numbers of private networks; names are judged when resolved."""
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise _unavailable(registry.host, f"leads to {url!r:.100}")
-    if registry.is_private:
-        return
-    is_number = bool(re.fullmatch(r"[0-9a-fx.:%]+", parts.hostname)) and (
-        ":" in parts.hostname or parts.hostname[0].isdigit()
-    )
-    if is_number and not is_public(parts.hostname):
-        raise _unavailable(registry.host, f"leads to {parts.hostname}, which is not public")
 
 
 def _quoted(value: str) -> str:
     return "".join(c if c.isalnum() or c in "-._~:/" else f"%{ord(c):02X}" for c in value)
-
-
-def _unavailable(where: str, text: str) -> BuildFailure:
-    return BuildFailure("SOURCE_UNAVAILABLE", "upstream", f"{where.partition('?')[0]}: {text}")

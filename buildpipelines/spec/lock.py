@@ -26,9 +26,11 @@ FILE_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+!-]{0,254}\Z")
 
 _ECOSYSTEM = re.compile(r"[a-z]{1,16}\Z")
 _PROJECT = re.compile(r"[a-z0-9]([a-z0-9-]{0,126}[a-z0-9])?\Z")
-_FOLDER = re.compile(
+FOLDER: Final = re.compile(
     r"(?=.{1,400}\Z)[A-Za-z0-9_][A-Za-z0-9_.+-]*(/[A-Za-z0-9_][A-Za-z0-9_.+-]*){1,40}\Z"
 )
+"""Where a file lies in a Maven repository: at least two steps, none of which begins with a dot."""
+
 _UPLOADED = re.compile(r"(unknown|[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z)\Z")
 
 
@@ -120,7 +122,7 @@ def _parse_file(item: Mapping[str, object]) -> LockedFile:
     ecosystem = fields.matching(item, "ecosystem", _ECOSYSTEM)
     return LockedFile(
         ecosystem=ecosystem,
-        project=fields.matching(item, "project", _FOLDER if ecosystem == "maven" else _PROJECT),
+        project=fields.matching(item, "project", FOLDER if ecosystem == "maven" else _PROJECT),
         file=fields.matching(item, "file", FILE_NAME),
         sha256=fields.sha256(item, "sha256"),
         size=fields.integer(item, "size", low=0, high=FILE_BYTES_MAX),

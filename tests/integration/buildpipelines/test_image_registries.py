@@ -15,7 +15,8 @@ import pytest
 
 from buildpipelines.errors import BuildFailure, FormatError
 from buildpipelines.inputs.cache import InputsCache
-from buildpipelines.inputs.registries import Registries, Registry, is_public, parse_registry
+from buildpipelines.inputs.outward import is_public
+from buildpipelines.inputs.registries import Registries, Registry, parse_registry
 from buildpipelines.recipes.dockerfile import Pin
 from tests.fakes.images import busybox_image
 from tests.fakes.registries import debian_registry, registry_with_tokens, token_server
