@@ -10,14 +10,18 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
+import itertools
 import os
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Final
+from typing import BinaryIO, Final
 
 from buildpipelines.errors import BuildFailure
 
 BYTES_MAX: Final = 4 * 1024**3
+ALGORITHMS: Final = ("sha256", "sha512", "sha1", "md5")
+"""What repositories give checksums in, the best first."""
+
 _TEMPORARY = ".part"
 
 
@@ -29,6 +33,7 @@ class InputsCache:
         self._folder = folder
         self._bytes_max = bytes_max
         self._locks: dict[str, asyncio.Lock] = {}
+        self._adopted = itertools.count()
         folder.mkdir(parents=True, exist_ok=True)
         for path in folder.glob(f"*/*{_TEMPORARY}"):
             path.unlink(missing_ok=True)
@@ -63,33 +68,71 @@ class InputsCache:
             if not lock.locked():
                 self._locks.pop(sha256, None)
 
+    async def adopt(
+        self,
+        size_max: int,
+        stream: AsyncIterator[bytes],
+        check: Callable[[Mapping[str, str]], None],
+    ) -> Path:
+        """Take a file whose SHA-256 nobody has told; return it under that name.
+
+        Args:
+            size_max: Most bytes that are taken from the stream.
+            stream: The download.
+            check: Called with all hex digests by name (:data:`ALGORITHMS`) before the file appears;
+                raises to refuse it.
+
+        Raises:
+            BuildFailure: too many bytes, or what ``check`` raises.
+        """
+        name = f"adopted-{next(self._adopted)}{_TEMPORARY}"
+        temporary = self._folder / "new" / name
+
+        def place(digests: Mapping[str, str]) -> Path:
+            check(digests)
+            return self._path(digests["sha256"])
+
+        return await self._take(temporary, size_max, stream, ALGORITHMS, place)
+
     async def _fetch(self, sha256: str, size_max: int, stream: AsyncIterator[bytes]) -> Path:
         path = self._path(sha256)
-        path.parent.mkdir(exist_ok=True)
-        temporary = path.with_name(path.name + _TEMPORARY)
-        digest, size = hashlib.sha256(), 0
-        try:
-            with temporary.open("wb") as file:
-                async for data in stream:
-                    size += len(data)
-                    if size > size_max:
-                        raise BuildFailure(
-                            "SOURCE_UNAVAILABLE", "input too large", f"more than {size_max} bytes"
-                        )
-                    digest.update(data)
-                    await asyncio.to_thread(file.write, data)
-                file.flush()
-                await asyncio.to_thread(os.fsync, file.fileno())
-            if digest.hexdigest() != sha256:
+
+        def place(digests: Mapping[str, str]) -> Path:
+            if digests["sha256"] != sha256:
                 raise BuildFailure(
                     "SOURCE_UNAVAILABLE",
                     "input has another hash",
-                    f"{digest.hexdigest()} came, {sha256} was due",
+                    f"{digests['sha256']} came, {sha256} was due",
                 )
+            return path
+
+        temporary = path.with_name(path.name + _TEMPORARY)
+        return await self._take(temporary, size_max, stream, ("sha256",), place)
+
+    async def _take(
+        self,
+        temporary: Path,
+        size_max: int,
+        stream: AsyncIterator[bytes],
+        algorithms: Sequence[str],
+        place: Callable[[Mapping[str, str]], Path],
+    ) -> Path:
+        digests, size = [hashlib.new(each) for each in algorithms], 0
+        with _part(temporary) as file:
+            async for data in stream:
+                size += len(data)
+                if size > size_max:
+                    raise BuildFailure(
+                        "SOURCE_UNAVAILABLE", "input too large", f"more than {size_max} bytes"
+                    )
+                for digest in digests:
+                    digest.update(data)
+                await asyncio.to_thread(file.write, data)
+            file.flush()
+            await asyncio.to_thread(os.fsync, file.fileno())
+            path = place({each.name: each.hexdigest() for each in digests})
             # Whole and checked on disk first, then visible under its name.
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
+            _show(temporary, path)
         await asyncio.to_thread(self._shrink, keep=path)
         return path
 
@@ -109,3 +152,19 @@ class InputsCache:
 
     def _path(self, sha256: str) -> Path:
         return self._folder / sha256[:2] / sha256
+
+
+@contextlib.contextmanager
+def _part(path: Path) -> Iterator[BinaryIO]:
+    """Open a temporary file that is gone at the end, unless it was renamed."""
+    path.parent.mkdir(exist_ok=True)
+    try:
+        with path.open("wb") as file:
+            yield file
+    finally:
+        path.unlink(missing_ok=True)
+
+
+def _show(temporary: Path, path: Path) -> None:
+    path.parent.mkdir(exist_ok=True)
+    temporary.replace(path)
