@@ -41,6 +41,23 @@ IMAGE_ETC_FILES: Final[Mapping[str, bytes]] = {
 MASKED: Final = ("/usr/local", "/usr/lib/python3/dist-packages")
 """Folders of /usr that differ from machine to machine and are no part of a toolchain."""
 
+MAVEN_START: Final = (
+    "import sys; sys.path.insert(0, '/run/pyrsia');"
+    " from buildpipelines.sandbox.maven_guest import main; main()"
+)
+"""How the guest of Maven builds starts, likewise."""
+
+MAVEN_EMPTIED: Final = (
+    "/usr/bin",
+    "/usr/lib/gcc",
+    "/usr/lib/jvm",
+    "/usr/libexec",
+    "/usr/share/java",
+    "/usr/share/maven",
+    "/usr/share/maven-repo",
+)
+"""Folders of /usr that a Maven build sees nothing of but what is bound into them one by one."""
+
 
 @dataclass(frozen=True, slots=True)
 class Mounts:
@@ -51,6 +68,8 @@ class Mounts:
     masked: Sequence[str]
     has_alternatives: bool
     seccomp_fd: int | None
+    emptied: Sequence[str] = ()
+    """For Maven builds: those of :data:`MAVEN_EMPTIED` that this machine has."""
 
 
 def command(mounts: Mounts, limits: SandboxLimits, *, uid: int | None) -> list[str]:
@@ -90,6 +109,35 @@ def image_command(
     # Buildah binds /sys into what it runs, and asks for a folder of temporary files.
     arguments += _file_systems(mounts, limits, more=("--dir", "/sys", "--dir", "/var/tmp"))  # noqa: S108 - inside
     return [*arguments, "--chdir", "/build", "--", PYTHON, "-I", "-S", "-B", "-c", IMAGE_START]
+
+
+def maven_command(
+    mounts: Mounts, limits: SandboxLimits, *, uid: int | None, binds: Mapping[str, str]
+) -> list[str]:
+    """Return the argument list that starts the guest of a Maven build.
+
+    It sees one JDK, one Maven and a fixed list of programs: what else a machine has installed
+    cannot change a build, so it need not be the same on all machines either.
+
+    Args:
+        mounts: What to bind.
+        limits: Sizes of the writable file systems.
+        uid: The unprivileged user to become first; None where the caller already is one.
+        binds: Paths inside, below :data:`MAVEN_EMPTIED` or /etc, with the host's (no links).
+    """
+    arguments = [*_become(uid), "/usr/bin/bwrap"]
+    arguments += ["--unshare-all", "--unshare-user", "--disable-userns", "--cap-drop", "ALL"]
+    arguments += ["--uid", str(INNER_UID), "--gid", str(INNER_UID)]
+    emptied = [folder for folder in MAVEN_EMPTIED if folder in mounts.emptied]
+    more: list[str] = []
+    for folder in emptied:
+        more += ["--size", "65536", "--tmpfs", folder]
+    for inside, path in binds.items():
+        more += ["--ro-bind", path, inside]
+    for folder in emptied:
+        more += ["--remount-ro", folder]
+    arguments += _file_systems(mounts, limits, more=more)
+    return [*arguments, "--chdir", "/build", "--", PYTHON, "-I", "-S", "-B", "-c", MAVEN_START]
 
 
 def _become(uid: int | None) -> list[str]:

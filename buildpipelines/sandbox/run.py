@@ -57,6 +57,9 @@ class SandboxJob:
     ids: int | None = None
     """For builds of images: the user namespace to run in (``ids``); None builds a package."""
 
+    maven_binds: Mapping[str, str] | None = None
+    """For Maven builds: what the sandbox sees of JDK, Maven and programs (``maven_toolchain``)."""
+
     outputs_max: int = OUTPUT_FILES_MAX
 
 
@@ -76,6 +79,11 @@ class Progress:
     def sign(self) -> None:
         """Note that something happened just now."""
         self.last_sign = asyncio.get_running_loop().time()
+
+
+def maven_guest_source() -> bytes:
+    """Return the text of the guest of Maven builds, which imports the first."""
+    return resources.files("buildpipelines.sandbox").joinpath("maven_guest.py").read_bytes()
 
 
 def image_guest_source() -> bytes:
@@ -144,6 +152,8 @@ async def _started(job: SandboxJob) -> AsyncIterator[asyncio.subprocess.Process]
 
 
 def _command(job: SandboxJob, mounts: bwrap.Mounts) -> list[str]:
+    if job.maven_binds is not None:
+        return bwrap.maven_command(mounts, job.limits, uid=job.uid, binds=job.maven_binds)
     if job.ids is None:
         return bwrap.command(mounts, job.limits, uid=job.uid)
     return bwrap.image_command(
@@ -152,12 +162,18 @@ def _command(job: SandboxJob, mounts: bwrap.Mounts) -> list[str]:
 
 
 def _guest_files(job: SandboxJob) -> dict[str, bytes]:
-    if job.ids is None:
-        return {bwrap.GUEST_PATH: guest_source(), **bwrap.ETC_FILES}
-    return {
+    package = {
         f"{bwrap.PACKAGE_PATH}/__init__.py": b"",
         f"{bwrap.PACKAGE_PATH}/sandbox/__init__.py": b"",
         f"{bwrap.PACKAGE_PATH}/sandbox/guest.py": guest_source(),
+    }
+    if job.maven_binds is not None:
+        guest = {f"{bwrap.PACKAGE_PATH}/sandbox/maven_guest.py": maven_guest_source()}
+        return {**package, **guest, **bwrap.ETC_FILES}
+    if job.ids is None:
+        return {bwrap.GUEST_PATH: guest_source(), **bwrap.ETC_FILES}
+    return {
+        **package,
         f"{bwrap.PACKAGE_PATH}/sandbox/image_guest.py": image_guest_source(),
         SECCOMP_PROFILE: seccomp.engine_profile(),
         **bwrap.IMAGE_ETC_FILES,
@@ -180,8 +196,9 @@ def _open_mounts(job: SandboxJob, descriptors: contextlib.ExitStack) -> bwrap.Mo
         proxy_socket=str(job.proxy_socket),
         data=data_fds,
         masked=[path for path in bwrap.MASKED if Path(path).is_dir()],
-        has_alternatives=Path("/etc/alternatives").is_dir(),
+        has_alternatives=job.maven_binds is None and Path("/etc/alternatives").is_dir(),
         seccomp_fd=seccomp_fd,
+        emptied=[path for path in bwrap.MAVEN_EMPTIED if Path(path).is_dir()],
     )
 
 
@@ -348,8 +365,7 @@ class _Run:
 
     async def _take(self, listed: list[dict[str, object]]) -> list[Path]:
         if not 1 <= len(listed) <= self._job.outputs_max:
-            cause = "no wheel" if self._job.ids is None else "no image"
-            raise BuildFailure("BUILD_FAILED", cause, f"the build made {len(listed)} files")
+            raise BuildFailure("BUILD_FAILED", self._nothing(), f"it made {len(listed)} files")
         left, paths = self._job.limits.output_bytes, []
         for item in listed:
             try:
@@ -363,6 +379,12 @@ class _Run:
                 await self._copy(file, size)
             paths.append(path)
         return paths
+
+    def _nothing(self) -> str:
+        """Return how the absence of what was to be built is called."""
+        if self._job.maven_binds is not None:
+            return "no artifact"
+        return "no wheel" if self._job.ids is None else "no image"
 
     async def _copy(self, file: BinaryIO, size: int) -> None:
         while size:
