@@ -26,6 +26,7 @@ from pyrsia_node.model.signing import TRANSACTION_TAG
 
 LEVELS: Final = (0, 1, 2)
 OUTCOMES: Final = frozenset({"accepted", "diverged", "failed", "expired", "unsealed"})
+_BUILD_CLAIMS: Final = ("external", "rebuilt")
 _SHOWN: Final = 300
 
 
@@ -314,9 +315,10 @@ class VerdictAudit:
         if sha256_of(canonical.dumps(document)) != result:
             return False
         files = cast("list[JsonObject]", document["files"])
-        has_rebuilt = any(each["claim"] == "rebuilt" for each in files)
+        claimed = {each["claim"] for each in files}
+        is_claimed = all((each in claimed) == (about.claim == each) for each in _BUILD_CLAIMS)
         has_root = not about.root or about.root in _roots(files)
-        fits = document["purl"] == about.purl and has_rebuilt == (about.claim == "rebuilt")
+        fits = document["purl"] == about.purl and is_claimed
         return fits and has_root
 
 

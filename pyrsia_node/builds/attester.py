@@ -42,9 +42,11 @@ LOOK_INTERVAL_S: Final = 2.0
 """How long at most until it looks again; blocks and finished builds wake it at once."""
 
 
-LARGE_ITEMS_MAX: Final = 96
-"""Items of a batch while one of them has a salt or says when a tag was seen: so many of the
-largest, with both, fit a leaf."""
+LARGE_ITEMS_MAX: Final = 80
+"""Items of a batch while one of them has a salt, says when a tag was seen, or names an explanation:
+so many of the largest, with all three, fit a leaf."""
+
+_OPTIONAL: Final = frozenset({"explained", "seen"})
 
 OWED_MAX: Final = 1000
 """Requests remembered for a late answer; older ones were never built here."""
@@ -153,7 +155,7 @@ class Attester:
         if self._context.is_pending(self._batch_id):
             return  # in flight: the driver repeats it until it is committed or can never be
         unsent = self.unsent()[: self._items_max]
-        if any(view.is_sealed or "seen" in own.item for view, own in unsent):
+        if any(view.is_sealed or _OPTIONAL & own.item.keys() for view, own in unsent):
             del unsent[LARGE_ITEMS_MAX:]
         if not unsent:
             self._left_out.intersection_update(view.id for view in chain.open_requests())

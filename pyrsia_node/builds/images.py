@@ -16,7 +16,6 @@ from typing import Final
 from pyrsia_node.builds.composition import Composed
 from pyrsia_node.builds.roots import BuiltFile, own_roots
 from pyrsia_node.model import canonical
-from pyrsia_node.model.builds import IMAGE
 from pyrsia_node.model.canonical import JsonObject
 from pyrsia_node.model.digest import Sha256, parse_sha256, sha256_of
 from pyrsia_node.model.documents import Document, FileEntry, Metadata, holds_address
@@ -25,6 +24,7 @@ from pyrsia_node.model.image_files import ROOT, file_name, named_digest
 from pyrsia_node.model.oci import ImageName, parse_reference
 from pyrsia_node.model.oci_terms import OciDigest, is_digest
 from pyrsia_node.model.purl import Purl
+from pyrsia_node.model.sources import IMAGE
 from pyrsia_node.model.transactions import BuildRequest, Pipeline, RecipeValue, Source
 from pyrsia_node.schema.mirroring import (
     PLATFORMS_MAX,

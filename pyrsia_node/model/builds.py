@@ -18,24 +18,13 @@ from pyrsia_node.model import canonical
 from pyrsia_node.model.canonical import INTEGER_MAX, JsonObject, JsonValue
 from pyrsia_node.model.digest import Sha256
 from pyrsia_node.model.documents import CLAIMS, Document
-from pyrsia_node.model.errors import InvalidInputError
 from pyrsia_node.model.fields import Fields
 from pyrsia_node.model.genesis import CLASSES
-from pyrsia_node.model.image_files import ROOT, context_name, named_digest, role_of
 from pyrsia_node.model.items import Item, parse_item
 from pyrsia_node.model.limits import BATCH_ITEMS_MAX, ENVIRONMENT_BYTES_MAX
 from pyrsia_node.model.members import parse_member_id
-from pyrsia_node.model.oci_terms import is_digest
 from pyrsia_node.model.purl import PURL_LENGTH_MAX, Purl
-
-IMAGE: Final = "image"
-"""Kind of the source of a mirrored image: its root manifest."""
-
-CONTEXT: Final = "context"
-"""Kind of the source of a rebuilt image: the files that its build may read."""
-
-SDIST: Final = "sdist"
-"""Kind of the source of everything else: a source distribution."""
+from pyrsia_node.model.sources import Source, check_source
 
 RecipeValue = str | int | bool | tuple[str, ...]
 """A recipe field: text, integer, boolean or a list of texts."""
@@ -43,31 +32,6 @@ RecipeValue = str | int | bool | tuple[str, ...]
 _KEY: Final = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,63}")
 _FIELDS_MAX: Final = 64
 _TEXT_LENGTH_MAX: Final = 4_000
-
-
-@dataclass(frozen=True, slots=True)
-class Source:
-    """The file that a build starts from, by ``kind``: SDIST, IMAGE or CONTEXT."""
-
-    kind: str
-    file: str
-    sha256: Sha256
-    size: int
-
-    def to_json(self) -> JsonObject:
-        """Return the ``source`` object."""
-        return {"file": self.file, "kind": self.kind, "sha256": self.sha256, "size": self.size}
-
-    @classmethod
-    def from_json(cls, value: JsonValue) -> Source:
-        """Return the source that the object spells; raises InvalidInputError."""
-        got = Fields(value, "build_request.source", _SOURCE_MEMBERS)
-        return cls(
-            kind=got.one_of("kind", (CONTEXT, IMAGE, SDIST)),
-            file=got.file_name("file"),
-            sha256=got.sha256("sha256"),
-            size=got.integer("size", low=0, high=INTEGER_MAX),
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +125,7 @@ class BuildRequest:
             raise got.refused("purl", "names no version")
         source = Source.from_json(got.value("source"))
         claim = got.one_of("claim", CLAIMS)
-        _check_source(source, purl, claim)
+        check_source(source, purl, claim)
         return cls(
             sponsor=parse_member_id(got, "sponsor"),
             purl=purl,
@@ -311,37 +275,6 @@ class AttestCommit:
         )
 
 
-def _check_source(source: Source, purl: Purl, claim: str) -> None:
-    """Check that a request starts from what its claim needs.
-
-    A tag moves by sightings alone: an image is rebuilt only as a digest.
-
-    Raises:
-        InvalidInputError: It does not, or the purl names another digest.
-    """
-    kind = SDIST
-    if purl.type == "docker":
-        kind = IMAGE if claim == "mirrored" else CONTEXT
-    if source.kind != kind:
-        raise InvalidInputError(
-            f"build_request.source: kind {source.kind} does not fit a {claim} {purl.type} package"
-        )
-    if kind == IMAGE:
-        _check_root(source, purl)
-    elif kind == CONTEXT and not is_digest(purl.version or ""):
-        raise InvalidInputError(f"build_request: {purl} is rebuilt by its digest alone")
-    elif kind == CONTEXT and source.file != context_name(source.sha256):
-        raise InvalidInputError(f"build_request.source: {source.file} is not called as a context")
-
-
-def _check_root(source: Source, purl: Purl) -> None:
-    digest = str(named_digest(source.file, source.sha256))
-    if role_of(source.file) != ROOT:
-        raise InvalidInputError(f"build_request.source: {source.file} is not the root of an image")
-    if is_digest(purl.version or "") and purl.version != digest:
-        raise InvalidInputError(f"build_request.source: {digest} is not what {purl} names")
-
-
 def _recipe(got: Fields) -> dict[str, RecipeValue]:
     recipe: dict[str, RecipeValue] = {}
     for key, value in got.mapping("recipe", count_max=_FIELDS_MAX).items():
@@ -373,7 +306,6 @@ def _environment(got: Fields) -> dict[str, str | int]:
     return environment
 
 
-_SOURCE_MEMBERS: Final = frozenset({"file", "kind", "sha256", "size"})
 _PIPELINE_MEMBERS: Final = frozenset({"digest", "id", "version"})
 _REQUEST_MEMBERS: Final = frozenset(
     {

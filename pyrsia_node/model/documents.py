@@ -20,8 +20,12 @@ from pyrsia_node.model.image_files import check_image_files
 from pyrsia_node.model.limits import DOC_BYTES_MAX
 from pyrsia_node.model.purl import PURL_LENGTH_MAX, Purl
 
-CLAIMS: Final = ("mirrored", "rebuilt")
-"""Claim classes: ``rebuilt`` from source, or ``mirrored``: the same bytes fetched by k nodes."""
+CLAIMS: Final = ("external", "mirrored", "rebuilt")
+"""Claim classes: ``rebuilt`` from source; ``mirrored``: the same bytes fetched by k nodes; or
+``external``: k nodes got the same bytes from pipelines that they cannot look into."""
+
+BUILD_CLAIMS: Final = ("external", "rebuilt")
+"""Claims of what was built: their files stand in no document of a request of another claim."""
 
 ORIGINS: Final = ("built", "upstream")
 """Whose bytes a file entry names: the network's build, or the file that the upstream publishes."""

@@ -107,7 +107,7 @@ DEFAULT_PARAMS: Final = Params(
     open_max=64,
     rate_per_hour=600,
     burst=64,
-    k={"docker": 0, "pypi": 0},
+    k={"docker": 0, "maven": 0, "pypi": 0},
     class_ms={"L": 6 * 3_600_000, "M": 3_600_000, "S": 600_000},
 )
 """Parameters of a network that asks for nothing else."""

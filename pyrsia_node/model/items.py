@@ -42,7 +42,9 @@ class BuiltItem:
 
     ``own`` are the roots of its own build at the three levels. ``salt``, in hex, stands in the item
     that opens a commit, and is empty in every other. ``seen_ms`` is when the member saw, by its own
-    clock, that a tag was this result; None where nothing was seen.
+    clock, that a tag was this result; None where nothing was seen. ``explained`` is the digest of
+    the member's own comparison with what is published (docs/design/maven.md, "Explained"); it
+    decides nothing, and is None where nobody compared.
     """
 
     request: Sha256
@@ -51,11 +53,14 @@ class BuiltItem:
     own: tuple[Sha256, Sha256, Sha256]
     salt: str = ""
     seen_ms: int | None = None
+    explained: Sha256 | None = None
 
     def to_json(self) -> JsonObject:
         """Return the item."""
+        explained: JsonObject = {} if self.explained is None else {"explained": self.explained}
         return {
             **_optional_members(self.salt, self.seen_ms),
+            **explained,
             "level": self.level,
             "outcome": BUILT,
             "own": list(self.own),
@@ -103,7 +108,8 @@ def parse_item(value: JsonValue) -> Item:
     optional = frozenset({"salt", "seen"} & found.keys())
     if found.get("outcome") != BUILT:
         return _failed_item(value, optional)
-    got = Fields(value, "attest_batch.items", _BUILT_MEMBERS | optional)
+    explained = frozenset({"explained"} & found.keys())
+    got = Fields(value, "attest_batch.items", _BUILT_MEMBERS | optional | explained)
     level0, level1, level2 = got.digests("own", count=len(LEVELS))
     return BuiltItem(
         request=got.sha256("req"),
@@ -112,6 +118,7 @@ def parse_item(value: JsonValue) -> Item:
         own=(level0, level1, level2),
         salt=_salt(got, optional),
         seen_ms=_seen(got, optional),
+        explained=got.sha256("explained") if explained else None,
     )
 
 

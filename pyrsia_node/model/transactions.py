@@ -22,7 +22,6 @@ from pyrsia_node.model.builds import (
     Pipeline,
     RecipeValue,
     Result,
-    Source,
 )
 from pyrsia_node.model.canonical import JsonObject, JsonValue
 from pyrsia_node.model.digest import Sha256, sha256_of
@@ -42,6 +41,7 @@ from pyrsia_node.model.limits import LEAF_BYTES_MAX, REQUEST_BYTES_MAX
 from pyrsia_node.model.members import parse_member_id
 from pyrsia_node.model.membership import AddNode, RemoveNode, RotateKey, SetParam
 from pyrsia_node.model.signing import SIGNATURE_BYTES, TRANSACTION_TAG, Sign, Verify
+from pyrsia_node.model.sources import Source
 from pyrsia_node.model.statements import Deprecate, Revoke, Vulnerable, Withdraw
 
 __all__ = [

@@ -27,7 +27,6 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from pyrsia_node.artifacts.images.found import LogWord
-from pyrsia_node.model.documents import CLAIMS
 from pyrsia_node.model.errors import InvalidInputError
 from pyrsia_node.model.oci import (
     LIBRARY,
@@ -40,6 +39,10 @@ from pyrsia_node.model.oci import (
 
 RULES_BYTES_MAX: Final = 256 * 1024
 PREFIXES_MAX: Final = 4096
+
+_RANKED: Final = ("mirrored", "rebuilt")
+"""Claims that can be wanted, the weaker first. An external build is neither: nobody else has its
+bytes, and no member looked into what made them."""
 
 _DEFAULT_PORT: Final = re.compile(r":(?:443|80)\Z")
 _KNOWN: Final = (
@@ -101,7 +104,7 @@ def parse_rules(text: str, *, source: str, default_host: str) -> ValidationRules
         allows_by_default=reader.choice("default", ("allow", "deny"), "allow") == "allow",
         listed=reader.lists(),
         must_be_logged=reader.switch("must_be_logged"),
-        minimum_claim=reader.choice("minimum_claim", CLAIMS, ""),
+        minimum_claim=reader.choice("minimum_claim", _RANKED, ""),
         unlogged=frozenset(reader.prefixes("unlogged")),
         refuse_tags=reader.switch("refuse_tags"),
     )
@@ -175,7 +178,7 @@ def _by_log(rules: ValidationRules, word: LogWord | None) -> str:
         return "the log has no entry for it"
     if word.closed:
         return f"the network closed entry {word.index}: {word.closed}"
-    if rules.minimum_claim and CLAIMS.index(word.claim) < CLAIMS.index(rules.minimum_claim):
+    if rules.minimum_claim and word.claim not in _RANKED[_RANKED.index(rules.minimum_claim) :]:
         return f"entry {word.index} says {word.claim}, and at least {rules.minimum_claim} is wanted"
     return ""
 

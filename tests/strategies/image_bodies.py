@@ -5,13 +5,13 @@ from __future__ import annotations
 from hypothesis import strategies as st
 
 from consensus.types import NodeId
-from pyrsia_node.model.builds import IMAGE
 from pyrsia_node.model.digest import Sha256
 from pyrsia_node.model.documents import Document, FileEntry, Metadata
 from pyrsia_node.model.image_files import file_name
 from pyrsia_node.model.items import MOVED, BuiltItem, FailedItem
 from pyrsia_node.model.oci_terms import OciDigest
 from pyrsia_node.model.purl import Purl
+from pyrsia_node.model.sources import IMAGE
 from pyrsia_node.model.transactions import BuildRequest, Pipeline, Source
 from tests.strategies.build_bodies import digest, own_roots
 from tests.strategies.identities import GENESIS_TIME_MS

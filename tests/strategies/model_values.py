@@ -38,6 +38,7 @@ from pyrsia_node.model.transactions import (
     Withdraw,
 )
 from tests.strategies import image_bodies as image
+from tests.strategies import maven_bodies as maven
 from tests.strategies import member_bodies as change
 from tests.strategies.identities import identities, identity
 from tests.strategies.json_values import texts, values
@@ -59,14 +60,14 @@ files = st.builds(
     FileEntry,
     name=file_names,
     size=counts,
-    claim=st.just("rebuilt"),
+    claim=st.sampled_from(["external", "rebuilt"]),
     origin=st.just("built"),
     **_wheel,
 ) | st.builds(
     FileEntry,
     name=file_names,
     size=counts,
-    claim=st.sampled_from(["rebuilt", "mirrored"]),
+    claim=st.sampled_from(["external", "rebuilt", "mirrored"]),
     origin=st.just("upstream"),
     **_wheel,
 )
@@ -109,19 +110,25 @@ recipes = st.dictionaries(
     texts | st.booleans() | st.integers(-9, 9) | st.lists(texts, max_size=3).map(tuple),
     max_size=4,
 )
-requests = image.requests(member_ids) | st.builds(
-    BuildRequest,
-    sponsor=member_ids,
-    purl=purls,
-    claim=st.sampled_from(["rebuilt", "mirrored"]),
-    source=st.builds(Source, kind=st.just("sdist"), file=file_names, sha256=digests, size=counts),
-    pipeline=st.builds(Pipeline, id=st.just("pypi"), version=counts, digest=digests),
-    toolchain=digests,
-    lock=digests,
-    recipe=recipes,
-    time_class=st.sampled_from(["S", "M", "L"]),
-    until=counts,
-    nonce=st.binary(min_size=16, max_size=16).map(bytes.hex),
+requests = (
+    image.requests(member_ids)
+    | maven.requests(member_ids)
+    | st.builds(
+        BuildRequest,
+        sponsor=member_ids,
+        purl=purls,
+        claim=st.sampled_from(["rebuilt", "mirrored"]),
+        source=st.builds(
+            Source, kind=st.just("sdist"), file=file_names, sha256=digests, size=counts
+        ),
+        pipeline=st.builds(Pipeline, id=st.just("pypi"), version=counts, digest=digests),
+        toolchain=digests,
+        lock=digests,
+        recipe=recipes,
+        time_class=st.sampled_from(["S", "M", "L"]),
+        until=counts,
+        nonce=st.binary(min_size=16, max_size=16).map(bytes.hex),
+    )
 )
 times_seen = st.none() | counts
 salts = st.just("") | st.binary(min_size=16, max_size=16).map(bytes.hex)
@@ -134,6 +141,7 @@ items: st.SearchStrategy[Item] = (
         own=st.tuples(digests, digests, digests),
         salt=salts,
         seen_ms=times_seen,
+        explained=st.none() | digests,
     )
     | st.builds(
         FailedItem,

@@ -16,7 +16,7 @@ from pyrsia_node.ledger.machine.context import BlockContext, BlockState, NotYetV
 from pyrsia_node.ledger.machine.items import ItemRecord, Position
 from pyrsia_node.ledger.machine.records import RequestRecord
 from pyrsia_node.model.digest import Sha256
-from pyrsia_node.model.documents import Document
+from pyrsia_node.model.documents import BUILD_CLAIMS, Document
 from pyrsia_node.model.errors import InvalidInputError
 from pyrsia_node.model.image_files import root_of
 from pyrsia_node.model.limits import SEEN_SLACK_MS
@@ -92,8 +92,9 @@ def why_unfit(record: RequestRecord, document: Document) -> str:
     """Return why the document is no answer to the request; empty if it is one."""
     if str(document.purl) != record.purl:
         return f"document is about {document.purl}, the request about {record.purl}"
-    has_rebuilt = any(entry.claim == "rebuilt" for entry in document.files)
-    if has_rebuilt != (record.claim == "rebuilt"):
+    # A document says of its files what was asked for, and of none that it is more.
+    claimed = {entry.claim for entry in document.files}
+    if any((claim in claimed) != (record.claim == claim) for claim in BUILD_CLAIMS):
         return f"the document's claims do not fit the request's claim {record.claim!r}"
     if record.root and root_of(document.files).sha256 != record.root:
         return f"the document's root is not the one of the request, {record.root}"

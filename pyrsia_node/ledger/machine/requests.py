@@ -13,10 +13,10 @@ from pyrsia_node.ledger.machine import records
 from pyrsia_node.ledger.machine.context import BlockContext, BlockState, NotYetValidError
 from pyrsia_node.ledger.machine.records import RequestRecord, SponsorRecord, Tally
 from pyrsia_node.model import canonical
-from pyrsia_node.model.builds import IMAGE
 from pyrsia_node.model.digest import Sha256, sha256_of
 from pyrsia_node.model.errors import InvalidInputError
 from pyrsia_node.model.limits import ATTEMPT_WINDOW_MS, ATTEMPTS_MAX, UNTIL_AHEAD_MS_MAX
+from pyrsia_node.model.sources import IMAGE
 from pyrsia_node.model.transactions import BuildRequest
 
 CREDIT_PER_REQUEST: Final = 3_600_000

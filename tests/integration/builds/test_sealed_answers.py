@@ -151,11 +151,14 @@ async def test_view_of_a_sealed_request_names_who_promised(tmp_path: Path) -> No
     assert view.committed == (site.local.members[1].id,)
 
 
-def test_largest_batch_of_salted_sightings_fits_a_leaf(tmp_path: Path) -> None:
+def test_largest_batch_of_salted_explained_sightings_fits_a_leaf(tmp_path: Path) -> None:
     site = BuildSite(tmp_path)
+    digests = [sha256_of(bytes([number])) for number in range(LARGE_ITEMS_MAX)]
     items = tuple(
-        replace(make.salted(make.built(sha256_of(bytes([number])), level=2)), seen_ms=INTEGER_MAX)
-        for number in range(LARGE_ITEMS_MAX)
+        replace(
+            make.built(each, level=2), salt=f"{1:032x}", seen_ms=INTEGER_MAX, explained=digests[0]
+        )
+        for each in digests
     )
     environment: dict[str, str | int] = {"k": "x" * (ENVIRONMENT_BYTES_MAX - len('{"k":""}'))}
     body = AttestBatch(site.me, 2**53 - 1, items, environment)

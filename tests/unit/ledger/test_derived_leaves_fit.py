@@ -50,7 +50,7 @@ from tests.strategies.identities import identities
 LARGEST = canonical.INTEGER_MAX
 DIGEST = sha256_of(b"")
 IDS = [NodeId(f"{number:0{MEMBER_ID_LENGTH_MAX}d}") for number in range(MEMBERS_MAX)]
-LONGEST_PURL = Purl.parse("pkg:maven/" + "a" * (PURL_LENGTH_MAX - 14) + "/b@1")
+LONGEST_PURL = Purl.parse("pkg:other/" + "a" * (PURL_LENGTH_MAX - 14) + "/b@1")
 LONGEST_OUTCOME = max(FAILURES, key=len)
 
 

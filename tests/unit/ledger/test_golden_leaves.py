@@ -47,12 +47,15 @@ from tests.strategies import member_bodies as change
 from tests.strategies.identities import genesis_of, identities, identity
 
 PATH = Path(__file__).parents[2] / "vectors/ledger/golden-leaves.toml"
+PARAMS = dataclasses.replace(DEFAULT_PARAMS, k={"docker": 0, "pypi": 0})
+"""Every signature hangs on the network's id: these networks keep the parameters they had."""
+
 D = [make.digest(f"{number}") for number in range(9)]
 
 
 def leaves() -> dict[str, bytes]:
     """Return one leaf of every schema."""
-    local = LocalChain()
+    local = LocalChain(params=PARAMS)
     one, two, three, four = (member.id for member in local.members)
     header = Header(
         network=D[0], height=7, parent=D[1], prev_size=40, prev_root=D[2], view=3, proposer=two,
@@ -78,7 +81,7 @@ def leaves() -> dict[str, bytes]:
     }
     sightings = (image.seen(D[0]), image.moved(D[1]))
     moved = Cause(two, "MOVED", "tag moved", moved=f"sha256:{D[2]}", seen_ms=image.SEEN_MS)
-    genesis = genesis_of(identities(4))
+    genesis = genesis_of(identities(4), PARAMS)
     network, head, nonce = genesis.network_id, Head(40, D[1]), "0f" * 16
     newcomer = identity(100)
     renewed = change.renewed(local.members[1].member.record, identity(101))
@@ -118,7 +121,7 @@ def leaves() -> dict[str, bytes]:
 
 def changes() -> dict[str, str]:
     """Commit every change of the set and of a parameter; return what it comes to."""
-    local = LocalChain()
+    local = LocalChain(params=PARAMS)
     local.commit(make.request(local.members[0].id))
     local.commit(*local.add(identity(100)))
     local.commit(*local.rotate(local.members[0].id, identity(101)))
@@ -137,7 +140,7 @@ def changes() -> dict[str, str]:
 
 def story() -> dict[str, str]:
     """Commit blocks in which every outcome, slots and a late item occur; return their hashes."""
-    local = LocalChain(params=dataclasses.replace(DEFAULT_PARAMS, min_authorized=1))
+    local = LocalChain(params=dataclasses.replace(PARAMS, min_authorized=1))
     members = [member.id for member in local.members]
     names = ["good", "split", "failing", "silent", "slow"]
     bodies = [
@@ -177,7 +180,7 @@ def story() -> dict[str, str]:
 
 def sealed() -> dict[str, str]:
     """Have a sealed network commit, unseal, show and accept; return what it comes to."""
-    local = LocalChain()
+    local = LocalChain(params=PARAMS)
     members = [member.id for member in local.members]
     local.commit(*local.set_param("sealed", 1))
     request = local.commit(make.request(members[0])).transaction_ids[0]
@@ -202,7 +205,7 @@ def sealed() -> dict[str, str]:
 
 def images() -> dict[str, str]:
     """Import a tag, fail because it moved, import the new one, and the first one again."""
-    local = LocalChain()
+    local = LocalChain(params=PARAMS)
     members = [member.id for member in local.members]
     for number, variant in enumerate(("", "moving", "new", "")):
         body = image.request(members[number], variant=variant)

@@ -14,6 +14,7 @@ from pyrsia_node.model.purl import Purl
 from pyrsia_node.model.transactions import Item
 from tests.fakes.block_runner import BlockRunner
 from tests.strategies import build_bodies as make
+from tests.strategies import maven_bodies as maven
 from tests.strategies.identities import identity
 
 A, B, C = make.document(".a"), make.document(".b"), make.document(".c")
@@ -239,3 +240,49 @@ def test_refused_batch_changes_nothing(runner: BlockRunner, req: Sha256) -> None
     assert dict(runner.state.scan(b"")) == before
     item = runner.view(req).items[runner.members[0]]
     assert dataclasses.replace(item, revisions=0) == item
+
+
+CLAIMED = {"rebuilt": maven.document(), "external": maven.document(claim="external")}
+
+
+@pytest.mark.parametrize("claim", CLAIMED)
+def test_document_claims_what_was_asked_for_and_nothing_more(claim: str) -> None:
+    runner = BlockRunner()
+    req = runner.open(maven.request(runner.members[0], claim=claim))
+    other = next(each for name, each in CLAIMED.items() if name != claim)
+    both = dataclasses.replace(
+        other, files=(*other.files, maven.file("z.jar", claim=claim)), contradicts=()
+    )
+    mirrored = dataclasses.replace(
+        other, files=tuple(each for each in other.files if each.claim == "mirrored")
+    )
+    for number, wrong in enumerate((other, both, mirrored)):
+        runner.run(make.batch(runner.members[number], 1, make.built(req, wrong)))
+        with pytest.raises(InvalidInputError, match="claims do not fit the request's claim"):
+            runner.run(make.result(runner.members[number], req, wrong))
+    right = CLAIMED[claim]
+    runner.run(
+        make.batch(runner.members[3], 1, make.built(req, right)),
+        make.result(runner.members[3], req, right),
+    )
+    assert right.digest() in runner.view(req).documents
+
+
+def test_external_build_is_accepted_as_external_alone() -> None:
+    runner = BlockRunner()
+    req = runner.open(maven.request(runner.members[0], claim="external"))
+    doc = CLAIMED["external"]
+    said = [make.batch(each, 1, make.built(req, doc)) for each in runner.members[:3]]
+    [outcome] = runner.run(*said, make.result(runner.members[0], req, doc)).outcomes
+    assert isinstance(outcome, Accepted)
+    assert {each.claim for each in outcome.document.files} == {"external", "mirrored"}
+
+
+def test_revision_names_another_explanation_or_none(runner: BlockRunner, req: Sha256) -> None:
+    voter = runner.members[0]
+    first = dataclasses.replace(make.built(req, A), explained=make.digest("first"))
+    runner.run(make.batch(voter, 1, first))
+    again = dataclasses.replace(first, result=B.digest(), explained=make.digest("second"))
+    runner.run(make.batch(voter, 2, again))
+    runner.run(make.batch(voter, 3, make.built(req, C)))
+    assert runner.view(req).items[voter].result == C.digest()

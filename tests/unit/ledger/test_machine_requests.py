@@ -59,7 +59,7 @@ def test_request_of_a_stranger_is_invalid() -> None:
 
 def test_request_for_an_ecosystem_that_the_network_does_not_rebuild_is_invalid() -> None:
     runner = BlockRunner()
-    with pytest.raises(InvalidInputError, match="npm packages, only: docker, pypi"):
+    with pytest.raises(InvalidInputError, match="npm packages, only: docker, maven, pypi"):
         runner.open(make.request(runner.members[0], purl=Purl.parse("pkg:npm/a@1")))
 
 

@@ -24,6 +24,7 @@ from pyrsia_node.model.transactions import (
     Source,
     Transaction,
     decode_transaction,
+    parse_item,
     sign_transaction,
 )
 from tests.strategies.identities import identities
@@ -74,14 +75,14 @@ SIG: JsonObject = {"by": ONE.id, "sig": "00" * 64}
 @pytest.mark.parametrize(
     ("body", "change", "why"),
     [
-        (REQUEST, put("t", "add_source"), "no transaction of rules 1"),
+        (REQUEST, put("t", "add_server"), "no transaction of rules 1"),
         (REQUEST, put("t", 1), "names no schema"),
         (REQUEST, put("v", 2), "schema"),
         (REQUEST, put("x", 1), r"unknown \[x\]"),
         (REQUEST, lambda v: {k: e for k, e in v.items() if k != "lock"}, r"missing \[lock\]"),
         (REQUEST, put("purl", "pkg:pypi/six"), "names no version"),
         (REQUEST, put("purl", "pkg:pypi/Six@1.17.0"), "PEP 503"),
-        (REQUEST, put("claim", "external"), "claim is not one of"),
+        (REQUEST, put("claim", "trusted"), "claim is not one of"),
         (REQUEST, put("class", "XL"), "class is not one of"),
         (REQUEST, put("until", [1]), "until is not an integer"),
         (REQUEST, lambda value: {**value, "until": True}, "until is not an integer"),
@@ -121,12 +122,20 @@ def test_transaction_that_breaks_its_schema_is_refused_by_name(
         ({"outcome": "BUILT", "own": [DIGESTS[0]]}, "own has 1"),
         ({"outcome": "BUILT", "own": [DIGESTS[0], DIGESTS[0], "x"]}, "not a digest"),
         ({"outcome": "BUILT", "result": "00"}, "result"),
+        ({"outcome": "BUILT", "explained": "00"}, "explained"),
+        ({"outcome": "BUILT", "explained": ""}, "explained"),
     ],
 )
 def test_built_item_that_breaks_its_schema_is_refused(item: JsonObject, why: str) -> None:
     good = BuiltItem(DIGESTS[0], DIGESTS[1], 0, (DIGESTS[0], DIGESTS[1], DIGESTS[2])).to_json()
     with pytest.raises(InvalidInputError, match=why):
         decode_transaction(changed(BATCH, put("items", [{**good, **item}])), network_id=NETWORK)
+
+
+def test_item_without_a_result_explains_nothing() -> None:
+    item: JsonObject = {"cause": "x", "outcome": "TIMEOUT", "req": DIGESTS[0]}
+    with pytest.raises(InvalidInputError, match=r"unknown \[explained\]"):
+        parse_item({**item, "explained": DIGESTS[1]})
 
 
 @pytest.mark.parametrize("cause", ["x" * 33, "é", 'a"b', "a\\b", "a\nb"])

@@ -110,6 +110,14 @@ def test_claim_is_at_least_what_the_rules_want() -> None:
     assert not allowed('minimum_claim = "mirrored"', "alpine")
 
 
+def test_external_build_is_neither_rebuilt_nor_what_a_registry_publishes() -> None:
+    external = LogWord(SHA, 7, "external", "")
+    for claim in ("mirrored", "rebuilt"):
+        refused = verdict(f'minimum_claim = "{claim}"', "alpine", external)
+        assert refused.reason == f"entry 7 says external, and at least {claim} is wanted"
+    assert allowed("must_be_logged = true", "alpine", external)
+
+
 def test_prefixes_of_private_registries_may_do_without_the_log() -> None:
     text = 'minimum_claim = "rebuilt"\nunlogged = ["localhost:7888/team"]'
     assert allowed(text, "localhost:7888/team/app")
