@@ -66,7 +66,8 @@ def compose(result: BuildResult, stored: Mapping[str, Stored]) -> Composed:
         contradicts=tuple(sorted(contradicted, key=lambda each: each.name)),
         metadata=metadata,
     )
-    rebuilt = [file for file in result.files if file.claim == "rebuilt"]
+    # What an outside pipeline made is made all the same: its bytes are what members compare.
+    made = [file for file in result.files if file.claim != "mirrored"]
     own = own_roots(
         [
             BuiltFile(
@@ -75,11 +76,11 @@ def compose(result: BuildResult, stored: Mapping[str, Stored]) -> Composed:
                 l1=parse_sha256(file.l1),
                 l2=parse_sha256(file.l2),
             )
-            for file in rebuilt
+            for file in made
         ],
         metadata.digest(),
     )
-    levels = [file.level for file in rebuilt if file.level in {0, 1, 2}]
+    levels = [file.level for file in made if file.level in {0, 1, 2}]
     return Composed(document, own, max((level for level in levels if level), default=0))
 
 

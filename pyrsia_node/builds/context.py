@@ -8,9 +8,11 @@ from dataclasses import dataclass
 from consensus.types import NodeId
 from pyrsia_node.builds.links import Vault, Worker
 from pyrsia_node.builds.logged_images import NewestImage
+from pyrsia_node.builds.maven import Origin
 from pyrsia_node.builds.mirror_link import Mirror
 from pyrsia_node.builds.records import BuildRecords
 from pyrsia_node.ledger.chain import Chain
+from pyrsia_node.model.purl import Purl
 from pyrsia_node.model.signing import Sign
 from pyrsia_node.ports import Clock, PeerId, PeerRequests
 
@@ -37,6 +39,7 @@ class BuildContext:
 
     Attributes:
         newest_image: What the log says a tag is.
+        origin_of: Where the log says that a version of a Maven artifact comes from.
         is_pending: Whether a submitted transaction still waits to be committed.
         published_size: Leaves that this node serves to clients: those of its checkpoint.
         beyond: Waits until the committed height exceeds the one given; returns it.
@@ -55,6 +58,7 @@ class BuildContext:
     vault: Vault
     mirror: Mirror
     newest_image: NewestImage
+    origin_of: Callable[[Purl], Origin | None]
     requests: PeerRequests
     clock: Clock
     submit: Submit

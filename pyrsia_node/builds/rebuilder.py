@@ -29,6 +29,7 @@ from pyrsia_node.builds.composition import Composed, compose, files_to_store
 from pyrsia_node.builds.context import BuildContext
 from pyrsia_node.builds.documents import Documents
 from pyrsia_node.builds.importer import Importer, job_of
+from pyrsia_node.builds.maven import MAVEN, NOT_MAPPED, is_mapped, unpublished
 from pyrsia_node.builds.mirror_link import progress_words
 from pyrsia_node.builds.records import DOCUMENT_BYTES_MAX, OwnItem
 from pyrsia_node.ledger.chain import RequestView
@@ -40,7 +41,7 @@ from pyrsia_node.model.errors import (
     UnavailableError,
     VerificationError,
 )
-from pyrsia_node.model.transactions import BuiltItem, FailedItem, Item
+from pyrsia_node.model.transactions import BuildRequest, BuiltItem, FailedItem, Item
 from pyrsia_node.schema.links import Stored
 from pyrsia_node.schema.mirroring import MirrorStatus
 
@@ -211,7 +212,26 @@ class Rebuilder:
             return _refusal(view.id, "request")
         if isinstance(result, BuildResult) and result.purl != str(request.purl):
             raise VerificationError(f"the worker built {result.purl}, asked for {request.purl}")
+        if isinstance(result, BuildResult) and not self._may_come_from(request, result):
+            return _refusal(view.id, NOT_MAPPED)
         return await self._own_item(view.id, result)
+
+    def _may_come_from(self, request: BuildRequest, result: BuildResult) -> bool:
+        """Tell whether a build's source is what the log says, or shows itself if it is wrong.
+
+        Asked after the build, by the log as it is then: only a build tells what the upstream
+        publishes, and a mapping that was taken back meanwhile counts no more.
+        """
+        if request.purl.type != MAVEN:
+            return True
+        if is_mapped(request.recipe, self._context.origin_of(request.purl)):
+            return True
+        missing = unpublished(result)
+        if missing:
+            _LOG.warning(
+                "%s: %s, and nothing is published as %s", request.purl, NOT_MAPPED, missing
+            )
+        return not missing
 
     async def _lock(self, view: RequestView) -> Lock | OwnItem:
         """Return the inputs lock, or the refusal if what its digest names is none."""

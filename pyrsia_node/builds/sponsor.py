@@ -9,16 +9,31 @@ from __future__ import annotations
 
 import logging
 import secrets
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
 import trio
 
 from buildpipelines.spec import canonical as build_canonical
-from buildpipelines.spec.messages import BuildResult, JobFailure, JobStatus, TrialParams
+from buildpipelines.spec.messages import (
+    BuildResult,
+    JobFailure,
+    JobStatus,
+    RecipeValue,
+    TrialParams,
+)
 from pyrsia_node.builds.context import BuildContext
 from pyrsia_node.builds.images import PIPELINE, TOOLCHAIN, lock_document
 from pyrsia_node.builds.importer import Found, Importer
+from pyrsia_node.builds.maven import (
+    EXTERNAL,
+    MAVEN,
+    checked_options,
+    filled_in,
+    is_mapped,
+    not_mapped_text,
+)
 from pyrsia_node.builds.mirror_link import progress_words
 from pyrsia_node.builds.records import BuildRecord
 from pyrsia_node.builds.wishes import decode_options
@@ -68,7 +83,7 @@ _MEDIUM_S: Final = 600.0
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What somebody wants built or imported; of an image as in ``Wish``."""
+    """What somebody wants built or imported; of an image or Maven artifact as in ``Wish``."""
 
     purl: Purl
     time_class: str
@@ -98,10 +113,14 @@ class Sponsor:
         """Record a wish; the same wish, still open, is the same build.
 
         Raises:
-            InvalidInputError: the network has too few members to rebuild packages.
+            InvalidInputError: the network has too few members to rebuild packages, or nobody says
+                where a Maven artifact comes from.
             UnavailableError: too many builds are under way; nothing was recorded.
         """
         self._check_members()
+        if wanted.purl.type == MAVEN:
+            wanted = replace(wanted, options=checked_options(wanted.options))
+            filled_in(wanted.purl, wanted.options, self._context.origin_of(wanted.purl))
         records = self._context.records
         under_way = [record for record in records.all() if not self._is_over(record)]
         for record in under_way:
@@ -200,10 +219,10 @@ class Sponsor:
         params = TrialParams(
             job=job,
             ecosystem=purl.type,
-            name=str(ImageName.from_purl(purl)) if purl.type == "docker" else purl.name,
+            name=name_for_worker(purl),
             version=purl.version,
             seconds_max=self._context.seconds_max,
-            options=decode_options(record.options),
+            options=self._options(purl, record.options),
         )
         with trio.move_on_after(3 * self._context.seconds_max + PATIENCE_S) as limit:
             result = await self._context.worker.trial(params, progress)
@@ -214,9 +233,23 @@ class Sponsor:
         if isinstance(result, JobFailure):
             text = f"{result.outcome} ({result.cause}): {result.detail}"
             self._save(record, "refused", "trial", text)
+        elif refused := self._why_not(purl, result):
+            self._save(record, "refused", "source", refused)
         else:
             await self._request(record, result)
         await self._context.worker.forget(job)
+
+    def _options(self, purl: Purl, options: str) -> Mapping[str, RecipeValue]:
+        """Return what the worker is told beside name and version."""
+        if purl.type == MAVEN:
+            return filled_in(purl, options, self._context.origin_of(purl))
+        return decode_options(options)
+
+    def _why_not(self, purl: Purl, result: BuildResult) -> str:
+        """Return why members would refuse what the trial found; "" if they would not."""
+        if purl.type != MAVEN or is_mapped(result.recipe, self._context.origin_of(purl)):
+            return ""
+        return not_mapped_text(purl, result)
 
     async def _find(self, record: BuildRecord) -> None:
         """Fetch the image that a wish is for, and ask for what was found."""
@@ -267,11 +300,8 @@ class Sponsor:
         records = self._context.records
         records.add_document(build_canonical.dumps(result.lock.document()))
         description = await self._context.worker.describe()
-        # A worker has one for packages and one for images; the log knows both by their digests.
-        for name in ("toolchain_doc", "image_toolchain_doc"):
-            toolchain = description.get(name)
-            if isinstance(toolchain, dict):
-                records.add_document(build_canonical.dumps(toolchain))
+        for toolchain in toolchains_in(description):
+            records.add_document(build_canonical.dumps(toolchain))
         await self._send(record, self._body(record, result))
 
     async def _send(self, record: BuildRecord, body: BuildRequest) -> None:
@@ -304,7 +334,7 @@ class Sponsor:
         return BuildRequest(
             sponsor=self._context.identity.me,
             purl=Purl.parse(result.purl),
-            claim="rebuilt",
+            claim="external" if result.source.kind == EXTERNAL else "rebuilt",
             source=Source(
                 kind=result.source.kind,
                 file=result.source.file,
@@ -327,6 +357,31 @@ class Sponsor:
     def _save(self, record: BuildRecord, state: str, stage: str, detail: str) -> None:
         now = self._context.clock.now_ms()
         self._context.records.save(record.at(state, stage, detail, now_ms=now))
+
+
+def name_for_worker(purl: Purl) -> str:
+    """Return a package's name as the build worker takes it: as its ecosystem's people write it."""
+    match purl.type:
+        case "docker":
+            return str(ImageName.from_purl(purl))
+        case "maven":
+            return f"{purl.namespace}:{purl.name}"
+        case _:
+            return purl.name
+
+
+def toolchains_in(description: Mapping[str, object]) -> list[dict[str, object]]:
+    """Return the toolchains that a worker tells of, which the log knows by their digests.
+
+    It has one for packages, one for images, one for each JDK, and one that says that nobody knows.
+    """
+    alone = ("toolchain_doc", "image_toolchain_doc", "external_toolchain_doc")
+    of_jdks = description.get("maven_toolchains")
+    listed = [
+        each for each in (of_jdks if isinstance(of_jdks, list) else []) if isinstance(each, dict)
+    ]
+    found = [*(description.get(name) for name in alone), *(each.get("document") for each in listed)]
+    return [each for each in found if isinstance(each, dict)]
 
 
 def class_for(seconds: float) -> str:

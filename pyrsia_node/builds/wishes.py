@@ -13,7 +13,7 @@ from typing import Final
 
 from pyrsia_node.builds.images import platforms_of
 from pyrsia_node.model import canonical
-from pyrsia_node.model.canonical import JsonObject
+from pyrsia_node.model.canonical import JsonObject, JsonValue
 from pyrsia_node.model.errors import InvalidInputError
 from pyrsia_node.model.fields import Fields
 from pyrsia_node.model.oci_terms import OciDigest
@@ -34,6 +34,9 @@ _MEMBERS: Final = frozenset({"t", "v", "purl", "class", "by", "time_ms", "nonce"
 OPTIONS_BYTES_MAX: Final = 2_000
 """Canonical bytes of the options of a wish."""
 
+OPTIONS_MAX: Final = 16
+"""Options of a wish."""
+
 _OPTIONAL: Final = frozenset({"every_s", "options", "pinned", "platforms"})
 _TEXT_LENGTH_MAX: Final = 256
 
@@ -43,7 +46,8 @@ class Wish:
     """Who wants which version rebuilt. ``time_class`` is "" when the sponsor may choose.
 
     Of an image: ``platforms``, () for all; ``pinned``, the digest that the tag must be, or "". Of
-    one to be rebuilt: ``options``, a canonical JSON object with its ``context`` and more.
+    one to be rebuilt: ``options``, a canonical JSON object with its ``context`` and more; of a
+    Maven artifact its ``source`` and more (``schema.maven_builds``).
     ``every_s`` is None in a wish for a build; in one to follow a tag it is the pause between looks,
     0 to end it.
     """
@@ -128,7 +132,9 @@ def decode_wish(
         by=by,
         platforms=_platforms(got) if "platforms" in value else (),
         pinned=str(OciDigest.parse(_text(got, "pinned"))) if "pinned" in value else "",
-        options=encode_options(got.mapping("options", count_max=8)) if "options" in value else "",
+        options=encode_options(got.mapping("options", count_max=OPTIONS_MAX))
+        if "options" in value
+        else "",
         every_s=got.integer("every_s", low=0, high=EVERY_S_MAX) if "every_s" in value else None,
     )
 
@@ -146,24 +152,29 @@ def encode_options(options: JsonObject) -> str:
     """Return options as a record keeps them; the worker judges what they say.
 
     Raises:
-        InvalidInputError: They hold more than texts and lists of texts, or too much of them.
+        InvalidInputError: They hold more than texts, integers and lists of texts, or too much.
     """
     for name, value in options.items():
         texts = value if isinstance(value, list) else [value]
-        if not all(isinstance(each, str) for each in texts):
-            raise InvalidInputError(f"options: {name!r:.40} is neither text nor a list of texts")
+        if type(value) is not int and not all(isinstance(each, str) for each in texts):
+            raise InvalidInputError(
+                f"options: {name!r:.40} is neither text nor integer nor a list of texts"
+            )
     data = canonical.dumps(options)
     if len(data) > OPTIONS_BYTES_MAX:
         raise InvalidInputError(f"options of {len(data)} bytes exceed {OPTIONS_BYTES_MAX}")
     return data.decode()
 
 
-def decode_options(options: str) -> dict[str, str | tuple[str, ...]]:
+def decode_options(options: str) -> dict[str, str | int | tuple[str, ...]]:
     """Return the options of a record, as the worker takes them."""
     if not options:
         return {}
     found = canonical.loads_object(options.encode(), bytes_max=OPTIONS_BYTES_MAX)
-    return {
-        name: tuple(map(str, value)) if isinstance(value, list) else str(value)
-        for name, value in found.items()
-    }
+    return {name: _option(value) for name, value in found.items()}
+
+
+def _option(value: JsonValue) -> str | int | tuple[str, ...]:
+    if isinstance(value, list):
+        return tuple(map(str, value))
+    return value if type(value) is int else str(value)

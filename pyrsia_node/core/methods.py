@@ -12,6 +12,7 @@ from consensus.quorum import faults, quorum
 from consensus.replica import Replica
 from consensus.types import NodeId
 from pyrsia_node.builds.context import Submit
+from pyrsia_node.builds.maven import checked_options
 from pyrsia_node.builds.service import BuildService
 from pyrsia_node.builds.wishes import encode_options
 from pyrsia_node.core.member_methods import note_on
@@ -204,6 +205,12 @@ class CoreMethods:
             )
         if params.platforms or params.pinned is not None or params.rebuild is not None:
             raise InvalidInputError("platforms, pinned and rebuild are for images")
+        if params.ecosystem == "maven":
+            return await self._builds.start(
+                artifact_of(params.name, params.version), time_class, options=options_of(params)
+            )
+        if params.options is not None:
+            raise InvalidInputError("options are for Maven artifacts")
         return await self._builds.start(Purl.pypi(params.name, params.version), time_class)
 
     async def _follow(self, params: FollowBody) -> Followed:
@@ -276,8 +283,26 @@ class CoreMethods:
         return Done()
 
 
+def artifact_of(name: str, version: str) -> Purl:
+    """Return the Maven artifact that ``GROUP:ARTIFACT`` and a version name.
+
+    Raises:
+        InvalidInputError: It names none.
+    """
+    group, colon, artifact = name.partition(":")
+    if not colon or ":" in artifact:
+        raise InvalidInputError(f"name {name!r:.200} is not GROUP:ARTIFACT")
+    return Purl.maven(group, artifact, version)
+
+
 def options_of(params: BuildParams) -> str:
-    """Return what an image is to be rebuilt from; empty if it is to be imported."""
+    """Return what a package is to be rebuilt from; empty if an image is to be imported."""
+    if params.ecosystem == "maven":
+        if params.options is None:
+            return ""
+        return checked_options(encode_options(cast("JsonObject", params.options.dump())))
+    if params.options is not None:
+        raise InvalidInputError("options are for Maven artifacts")
     if params.rebuild is None:
         return ""
     if params.platforms or params.pinned is not None:

@@ -234,6 +234,7 @@ class CoreNode:
             vault=Vault(opened.gateway),
             mirror=Mirror(opened.gateway),
             newest_image=self._images.newest,
+            origin_of=lambda _purl: None,
             requests=opened.network,
             clock=opened.clock,
             submit=self._submit,

@@ -14,6 +14,7 @@ from pydantic import ConfigDict, Field
 from buildpipelines.spec.framing import JsonObject
 from pyrsia_node.schema import link_terms
 from pyrsia_node.schema.fields import Answer, Count, LongText, Params, PeerIdText, Sha256, Text
+from pyrsia_node.schema.maven_builds import MavenOptions
 from pyrsia_node.schema.mirroring import PLATFORMS_MAX, DigestText, ImageText, Platform
 
 CALL_TIMEOUT_S: Final = link_terms.CALL_TIMEOUT_S
@@ -136,11 +137,13 @@ class BuildBody(Params):
     ``name`` is ``[HOST/]REPOSITORY`` (without a registry the node's default is meant), ``version``
     a tag or digest, ``platforms`` [] is all, and with ``pinned`` the tag must be this digest. With
     ``rebuild`` the image is not imported but rebuilt, and compared with what is published.
+    ``maven``: ``name`` is ``GROUP:ARTIFACT``, and ``options`` say where it comes from and how it
+    is built, where neither the log nor the published file does.
     """
 
     model_config = ConfigDict(populate_by_name=True)
 
-    ecosystem: Literal["pypi", "docker"]
+    ecosystem: Literal["pypi", "docker", "maven"]
     name: Annotated[str, Field(min_length=1, max_length=512)]
     version: Annotated[str, Field(min_length=1, max_length=200)]
     platforms: Annotated[list[Platform], Field(max_length=PLATFORMS_MAX)] = Field(
@@ -148,6 +151,7 @@ class BuildBody(Params):
     )
     pinned: DigestText | None = None
     rebuild: RebuildOptions | None = None
+    options: MavenOptions | None = None
     deadline_class: Annotated[Literal["S", "M", "L"] | None, Field(alias="class")] = None
 
 

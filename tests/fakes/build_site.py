@@ -16,6 +16,7 @@ from consensus.types import NodeId
 from pyrsia_node.builds.context import BuildContext, Identity
 from pyrsia_node.builds.links import Caller, Vault, Worker
 from pyrsia_node.builds.logged_images import LoggedImage, image_at
+from pyrsia_node.builds.maven import Origin
 from pyrsia_node.builds.mirror_link import Mirror
 from pyrsia_node.builds.records import BuildRecords
 from pyrsia_node.ledger.mempool import Mempool
@@ -56,6 +57,7 @@ class WorkerLink(Caller):
         self.jobs: dict[str, object] = {}
         self.started: list[str] = []
         self.is_away = False
+        self.description: JsonObject = {"toolchain_doc": {}}
 
     async def call(
         self, method: str, params: Mapping[str, object], *, timeout_s: float = 30.0
@@ -83,7 +85,7 @@ class WorkerLink(Caller):
                     raise NotFoundError(f"no job '{job}'")
                 return {}
             case _:
-                return {"toolchain_doc": {}}
+                return self.description
 
     def restart(self) -> None:
         """Forget every job, as a worker that was killed has."""
@@ -172,6 +174,7 @@ class BuildSite:
             push=lambda _transaction: None,
         )
         self.is_member = True
+        self.origins: dict[str, Origin] = {}
         self.refusing: Callable[[bytes], Exception | None] = lambda _transaction: None
         self.records = BuildRecords(self.local.store)
         identity = self.local.members[0]
@@ -185,6 +188,7 @@ class BuildSite:
             vault=Vault(self.gateway),
             mirror=Mirror(self.gateway),
             newest_image=self.newest_image,
+            origin_of=lambda purl: self.origins.get(str(purl)),
             requests=self.peers,
             clock=self.clock,
             submit=self._submit,
