@@ -101,6 +101,7 @@ def _plan(layout: Layout, config: Config, cgroups: tuple[Path, ...]) -> Plan:
                 uid=uid,
                 cgroups=cgroups,
                 upstreams=config.docker.upstreams,
+                repositories=() if config.maven.offline else config.maven.upstreams,
             )
         )
     return Plan(

@@ -17,6 +17,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
+from urllib.parse import urlsplit
 
 import buildpipelines
 from pyrsia_node.cli.children import ChildSpec
@@ -24,6 +25,7 @@ from pyrsia_node.cli.visibility import Need, mount_arguments
 from pyrsia_node.model.errors import InvalidInputError, NotFoundError
 from pyrsia_node.schema.config import Config
 from pyrsia_node.schema.layout import Layout
+from pyrsia_node.schema.maven_repositories import MavenUpstream
 from pyrsia_node.schema.sections import WORKER_UID_DEFAULT, BuildSection
 from pyrsia_node.schema.upstreams import RegistryUpstream
 
@@ -83,6 +85,7 @@ def worker_spec(
     uid: int | None,
     cgroups: tuple[Path, ...] = (),
     upstreams: tuple[RegistryUpstream, ...] = (),
+    repositories: tuple[MavenUpstream, ...] = (),
 ) -> ChildSpec:
     """Return how to start the worker of the node in ``layout``, an absolute path.
 
@@ -93,6 +96,7 @@ def worker_spec(
         uid: as :func:`worker_uid` says.
         cgroups: groups to join first.
         upstreams: registries that it may fetch images from; ``*`` is none that it can be told.
+        repositories: those of Maven that builds may use, in this order.
 
     Raises:
         NotFoundError: bubblewrap is not installed.
@@ -105,6 +109,7 @@ def worker_spec(
         if upstream.url:
             option = "--private-registry" if upstream.allow_private else "--registry"
             worker += [option, f"{upstream.host}={upstream.url}"]
+    worker += _maven_arguments(build, repositories)
     spec = isolated_spec(layout, worker, environment, uid=uid, cgroups=cgroups)
     if uid is None:
         return spec  # Nobody here may give out user ids: then it builds packages alone.
@@ -112,6 +117,22 @@ def worker_spec(
     ids = Path(buildpipelines.__path__[0]) / "sandbox" / "ids.py"
     prefix = [sys.executable, "-I", "-S", str(ids), "--uid", str(uid), "--"]
     return dataclasses.replace(spec, command=[*prefix, *spec.command])
+
+
+def _maven_arguments(build: BuildSection, repositories: tuple[MavenUpstream, ...]) -> list[str]:
+    """Return which repositories, and which private sources, a build of an artifact may use."""
+    arguments: list[str] = []
+    for repository in repositories:
+        # Members compare what they fetched, so a repository that needs a password is of no use;
+        # and every user of this machine could read it among the arguments of a process.
+        if repository.may_import and urlsplit(repository.url).username is None:
+            option = (
+                "--private-maven-repository" if repository.allow_private else "--maven-repository"
+            )
+            arguments += [option, f"{repository.id}={repository.url}"]
+    for host in build.private_sources:
+        arguments += ["--private-source", host]
+    return arguments
 
 
 def isolated_spec(

@@ -108,6 +108,11 @@ def registry_host() -> Rule:
     return _text("HOST[:PORT] in lower case", is_registry_host)
 
 
+def hosts() -> Rule:
+    """Return the rule of a list of other machines."""
+    return _list("a list of HOST[:PORT] in lower case", is_registry_host)
+
+
 def repository_prefixes() -> Rule:
     """Return the rule of paths that repositories may begin with."""
     return _list(

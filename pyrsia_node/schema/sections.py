@@ -345,6 +345,11 @@ class BuildSection:
         rules.integer(10, 24 * 3600, "seconds"),
         "Time of one build, after which it is killed.",
     )
+    private_sources: tuple[str, ...] = _key(
+        (),
+        rules.hosts(),
+        "Machines at loopback, link-local or private addresses that sources may come from.",
+    )
 
 
 @dataclass(frozen=True, slots=True)

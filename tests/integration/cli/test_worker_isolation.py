@@ -27,6 +27,7 @@ from pyrsia_node.cli.worker import isolated_spec, prepare_build_folder, worker_s
 from pyrsia_node.model.errors import InvalidInputError
 from pyrsia_node.schema.config import Config
 from pyrsia_node.schema.layout import Layout
+from pyrsia_node.schema.maven_repositories import MavenUpstream
 from pyrsia_node.schema.sections import WORKER_UID_DEFAULT, BuildSection, NodeSection
 from pyrsia_node.schema.upstreams import RegistryUpstream
 
@@ -193,6 +194,25 @@ def test_worker_is_told_the_registries_of_images_and_which_may_be_private(tmp_pa
     assert spec.command[-4:] == [
         *("--registry", "registry.example=https://registry.example"),
         *("--private-registry", "own.example=http://10.0.0.1:5000"),
+    ]
+
+
+def test_worker_is_told_the_repositories_that_builds_may_use_and_no_password(
+    tmp_path: Path,
+) -> None:
+    repositories = (
+        MavenUpstream("central", "https://repository.example/maven2"),
+        MavenUpstream("team", "http://10.0.0.1/maven", allow_private=True, importable=True),
+        MavenUpstream("secret", "http://10.0.0.2/maven", allow_private=True),
+        MavenUpstream("paid", "https://user:word@repository.example/paid"),
+    )
+    build = BuildSection(private_sources=("127.0.0.1:8443",))
+    spec = worker_spec(Layout(tmp_path), build, {}, uid=None, repositories=repositories)
+    first = spec.command.index("--maven-repository")
+    assert spec.command[first:] == [
+        *("--maven-repository", "central=https://repository.example/maven2"),
+        *("--private-maven-repository", "team=http://10.0.0.1/maven"),
+        *("--private-source", "127.0.0.1:8443"),
     ]
 
 
