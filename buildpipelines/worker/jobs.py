@@ -90,6 +90,12 @@ class Jobs:
             result=job.result,
         )
 
+    async def wait(self, name: str) -> None:
+        """Wait until a job has ended, well or not; raises UnknownJobError."""
+        job = self._get(name)
+        if job.task is not None:
+            await asyncio.wait((job.task,))
+
     async def cancel(self, name: str) -> None:
         """End a job and wait until its sandbox is gone; raises UnknownJobError."""
         job = self._get(name)

@@ -10,9 +10,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import os
-import socket
-import struct
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from pathlib import Path
@@ -23,6 +20,7 @@ from buildpipelines.spec import framing
 from buildpipelines.spec.messages import parse_job, parse_rebuild, parse_trial
 from buildpipelines.worker.jobs import JobExistsError, TooManyJobsError, UnknownJobError
 from buildpipelines.worker.service import Service
+from buildpipelines.worker.unix_socket import bind_private, peer_uid
 
 CONNECTIONS_MAX: Final = 32
 CALLS_MAX: Final = 64
@@ -56,7 +54,7 @@ class BuildLink:
     @contextlib.asynccontextmanager
     async def listening(self, path: Path) -> AsyncIterator[None]:
         """Listen on ``path`` while the context lasts; a socket left by a crash is replaced."""
-        listener = await asyncio.to_thread(_bind, path)
+        listener = await asyncio.to_thread(bind_private, path, CONNECTIONS_MAX)
         server = await asyncio.start_unix_server(self._serve, sock=listener, **_KEEP_FILE)
         try:
             yield
@@ -124,9 +122,7 @@ class BuildLink:
             await writer.drain()
 
     def _is_allowed(self, writer: asyncio.StreamWriter) -> bool:
-        peer: socket.socket = writer.get_extra_info("socket")
-        credentials = peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
-        _, uid, _ = struct.unpack("3i", credentials)
+        uid = peer_uid(writer.get_extra_info("socket"))
         if uid not in self._allowed_uids:
             _log.warning("user %d may not use the build link", uid)
         return uid in self._allowed_uids
@@ -163,23 +159,3 @@ def _encode(answer: framing.Answer) -> bytes:
         return framing.encode_answer(answer)
     except framing.FrameError as error:
         return framing.encode_answer(framing.Failure(answer.id, "internal", str(error)))
-
-
-def _bind(path: Path) -> socket.socket:
-    """Return a listening socket at ``path``, mode 0600 from its first moment."""
-    listener = socket.socket(socket.AF_UNIX)
-    listener.setblocking(False)  # noqa: FBT003 - the standard library's signature
-    # Under another name first: whoever sees the socket at its path can connect to it.
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.unlink(missing_ok=True)
-    # The kernel's limit of 107 bytes is on the text, not on the path: go through an open folder.
-    folder = os.open(path.parent, os.O_PATH | os.O_DIRECTORY)
-    before = os.umask(0o177)
-    try:
-        listener.bind(f"/proc/self/fd/{folder}/{temporary.name}")
-    finally:
-        os.umask(before)
-        os.close(folder)
-    listener.listen(CONNECTIONS_MAX)
-    temporary.replace(path)
-    return listener
