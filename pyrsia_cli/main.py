@@ -13,6 +13,7 @@ import click
 from pyrsia_cli.commands import (
     auditing,
     building,
+    building_maven,
     collecting,
     configuring,
     configuring_images,
@@ -94,6 +95,7 @@ for command in (
     validating.validate,
 ):
     cli.add_command(command)
+building.build.add_command(building_maven.maven)
 for command in (
     configuring_images.docker,
     configuring_images.containerd,

@@ -74,7 +74,7 @@ def pypi(
         if with_deps:
             wanted = closure(wanted)
         started = [_start(api, name, version, deadline_class) for name, version in wanted]
-        _report(api, started, output_format, waits=not no_wait)
+        report(api, started, output_format, waits=not no_wait)
 
 
 @build.command()
@@ -125,8 +125,8 @@ def docker(  # noqa: PLR0917 - click passes options by name
     if not wanted:
         raise InvalidInputError("name at least one image, such as --image alpine:3.20")
     with NodeApi(load_settings(settings_path())) as api:
-        started = [_post(api, body) for body in wanted]
-        _report(api, started, output_format, waits=not no_wait)
+        started = [post(api, body) for body in wanted]
+        report(api, started, output_format, waits=not no_wait)
 
 
 def _image_body(
@@ -144,7 +144,7 @@ def _image_body(
     return body
 
 
-def _report(
+def report(
     api: NodeApi, started: Sequence[BuildStarted], output_format: str, *, waits: bool
 ) -> None:
     """Print what was started, or wait for the outcomes and print those; exit 1 for a bad one."""
@@ -183,10 +183,11 @@ def _start(api: NodeApi, name: str, version: str, deadline_class: str | None) ->
     body: dict[str, object] = {"ecosystem": "pypi", "name": name, "version": version}
     if deadline_class is not None:
         body["class"] = deadline_class
-    return _post(api, body)
+    return post(api, body)
 
 
-def _post(api: NodeApi, body: dict[str, object]) -> BuildStarted:
+def post(api: NodeApi, body: dict[str, object]) -> BuildStarted:
+    """Ask the node for a build; raises what it answers."""
     started = api.post("/api/v1/builds", BuildStarted, body)
     note(f"Build of {body['name']} {body['version']} has ID {started.build_id}")
     return started

@@ -13,6 +13,7 @@ import click
 from pyrsia_cli.api import NodeApi
 from pyrsia_cli.entries import COLUMNS, FIELDS, emit_stamped, rows_of, shown, stamp_of, time_text
 from pyrsia_cli.images import image_purl
+from pyrsia_cli.maven_names import parse_gav
 from pyrsia_cli.output import Row, emit, format_option, say, say_json
 from pyrsia_cli.proving import Prover, load_trust, trust_path
 from pyrsia_cli.settings import load_settings, settings_path
@@ -99,6 +100,40 @@ def inspect_docker(  # noqa: PLR0917 - click passes options by name
     asked = Asked(fields, as_of, trust_file, output_format, latest=latest)
     with NodeApi(load_settings(settings_path())) as api:
         _inspect(api, image_purl(api, image or also), asked)
+
+
+@inspect_log.command("maven")
+@click.argument("artifact", required=False, metavar="GROUP:ARTIFACT[:VERSION]")
+@click.option("--gav", default="", help="The artifact, if it is not the argument.")
+@click.option("--fields", default="", help=f"Columns: {','.join(FIELDS)}.")
+@click.option("--latest", is_flag=True, help="Only the newest entry.")
+@click.option("--as-of", type=click.IntRange(0), help="See the log as it was at this size.")
+@click.option("--trust", "trust_file", default="", help="Trust file instead of the configured.")
+@format_option
+def inspect_maven(  # noqa: PLR0917 - click passes options by name
+    artifact: str | None,
+    gav: str,
+    fields: str,
+    as_of: int | None,
+    trust_file: str,
+    output_format: str,
+    *,
+    latest: bool,
+) -> None:
+    """Show all entries about a Maven artifact, in log order.
+
+    Requests, attestations, outcomes and statements; without a version, those of all versions.
+
+    \b
+    pyrsia inspect-log maven commons-codec:commons-codec
+    pyrsia inspect-log maven --gav commons-codec:commons-codec:1.15 --latest --format json
+    """  # noqa: D301 - click reads the backspace character
+    if not (artifact or gav):
+        raise InvalidInputError("name an artifact, such as --gav org.example:tool:1.0")
+    purl = parse_gav(artifact or gav, needs_version=False)
+    asked = Asked(fields, as_of, trust_file, output_format, latest=latest)
+    with NodeApi(load_settings(settings_path())) as api:
+        _inspect(api, purl, asked)
 
 
 @dataclass(frozen=True, slots=True)

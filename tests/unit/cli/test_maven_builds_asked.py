@@ -1,0 +1,101 @@
+"""Maven artifacts and sources as people type them become what a node is asked for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pyrsia_cli.maven_names import parse_gav, parse_source
+from pyrsia_node.model.errors import InvalidInputError
+from tests.unit.cli.test_images_named import Node, run
+
+CODEC = "commons-codec:commons-codec:1.15"
+GIT = "git+https://git.example/codec.git"
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+BODY = {"ecosystem": "maven", "name": "commons-codec:commons-codec", "version": "1.15"}
+
+
+@pytest.mark.parametrize(
+    ("words", "more"),
+    [
+        ((CODEC,), {}),
+        (("--gav", CODEC), {}),
+        (("pkg:maven/commons-codec/commons-codec@1.15",), {}),
+        ((CODEC, "--class", "M"), {"class": "M"}),
+        ((CODEC, "--source", f"{GIT}@rel/1.15"), {"options": {"source": GIT, "tag": "rel/1.15"}}),
+        ((CODEC, "--source", f"{GIT}@{COMMIT}"), {"options": {"source": GIT, "commit": COMMIT}}),
+        (
+            (CODEC, "--source", "https://files.example/codec-1.15-src.tar.gz"),
+            {"options": {"source": "https://files.example/codec-1.15-src.tar.gz"}},
+        ),
+        (
+            (CODEC, "--jdk", "17", "--goal", "clean", "--goal", "install", "--newline", "crlf"),
+            {"options": {"jdk": 17, "goals": ["clean", "install"], "newline": "crlf"}},
+        ),
+        (
+            (CODEC, "--property", "a=b=c", "--profile", "release", "--module", "core"),
+            {"options": {"properties": ["a=b=c"], "profiles": ["release"], "module": "core"}},
+        ),
+        ((CODEC, "--external"), {"options": {"pipeline": "external"}}),
+    ],
+)
+def test_artifact_is_asked_for_by_name_with_what_was_said_of_it(
+    words: tuple[str, ...], more: dict[str, object], tmp_path: Path
+) -> None:
+    node = Node()
+    result = run(tmp_path, node, "build", "maven", *words, "--no-wait")
+    assert result.exit_code == 0, result.output
+    assert node.asked == [("POST /api/v1/builds", {**BODY, **more})]
+
+
+@pytest.mark.parametrize(
+    ("words", "why"),
+    [
+        ((), "name at least one artifact"),
+        (("commons-codec",), "is not GROUP:ARTIFACT:VERSION"),
+        (("a:b",), "names no version"),
+        (("a:b:jar:1",), "packaging and classifier are not named"),
+        (("org/apache:b:1",), "written with dots"),
+        (("a:b:",), "is not GROUP:ARTIFACT:VERSION"),
+        (("a:b:1-SNAPSHOT",), "a snapshot changes"),
+        (("a..b:c:1",), "no group id"),
+        (("pkg:pypi/six@1",), "is no Maven artifact"),
+        ((CODEC, "--source", GIT), "pins neither a tag nor a commit"),
+        ((CODEC, "--source", "https://git.example/codec.git"), "git[+]https://"),
+        ((CODEC, "--source", "https://git.example/codec@v1"), "write git[+]https://"),
+        ((CODEC, "--source", "git+ssh://git.example/codec@v1"), "other ways of fetching"),
+        ((CODEC, "--source", "http://files.example/a.zip"), "other ways of fetching"),
+        ((CODEC, "--source", "git+https://me@git.example/codec@v1"), "source"),
+        ((CODEC, "--property", "x"), "is not NAME=VALUE"),
+        ((CODEC, "--jdk", "0"), "jdk"),
+        ((CODEC, "--goal", "a b"), "goals"),
+        ((CODEC, "--external", "--jdk", "17"), "jdk means nothing"),
+        ((CODEC, "a:b:1", "--source", f"{GIT}@v1"), "for one artifact"),
+    ],
+)
+def test_what_is_wrong_with_a_wish_is_named_before_a_node_is_asked(
+    words: tuple[str, ...], why: str, tmp_path: Path
+) -> None:
+    node = Node()
+    result = run(tmp_path, node, "build", "maven", *words)
+    assert isinstance(result.exception, InvalidInputError)
+    with pytest.raises(InvalidInputError, match=why):
+        raise result.exception
+    assert node.asked == []
+
+
+def test_coordinates_are_read_with_and_without_a_version() -> None:
+    for text, purl in (("a.b:c", "pkg:maven/a.b/c"), ("a.b:c:1", "pkg:maven/a.b/c@1")):
+        assert str(parse_gav(text, needs_version=False)) == purl
+
+
+@given(st.text(max_size=40) | st.from_regex(r"[a-z:./-]{1,20}", fullmatch=True))
+def test_whatever_is_typed_is_an_artifact_or_our_error(text: str) -> None:
+    for read in (parse_gav, parse_source):
+        try:
+            read(text)
+        except InvalidInputError:
+            continue
