@@ -1,0 +1,225 @@
+"""METADATA of a log entry from a Maven pom and its parents. Pure.
+
+Every member computes this value alone and hashes it, so it depends on nothing but the bytes of
+the built pom and of those parents that the lock holds: fixed limits, no e-mail addresses, and of
+Maven's model only inheritance, properties and managed versions. What other means would have to
+decide (profiles, imported lists of versions) is left out rather than guessed.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from buildpipelines.errors import FormatError
+from buildpipelines.recipes.xml import Element, parse_xml
+from buildpipelines.spec.coordinates import Coordinates, parse_coordinates
+from buildpipelines.spec.metadata import Metadata
+
+VERSION: Final = 1
+"""Raised with every change of what this module returns; a part of the pipeline's digest."""
+
+PARENTS_MAX: Final = 16
+DEPENDENCIES_MAX: Final = 400
+REPLACEMENTS_MAX: Final = 64
+VALUE_CHARACTERS_MAX: Final = 2000
+
+_REFERENCE = re.compile(r"\$\{([A-Za-z0-9_.-]{1,100})\}")
+_ADDRESS = re.compile(r"<[^<>]*>|[^ ]*@[^ ]*")
+_CONTROL = dict.fromkeys((*range(32), *range(0x7F, 0xA0), 0x2028, 0x2029), " ")
+_SPACES = re.compile(r" +")
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}\Z")
+_FIXED = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]{0,127}\Z")
+_SCOPES = ("compile", "runtime", "provided", "test", "system")
+_URL = re.compile(r"https?://[!-~]{1,480}\Z")
+
+
+@dataclass(frozen=True, slots=True)
+class Parent:
+    """Where a pom says that its parent is."""
+
+    coordinates: Coordinates
+
+    @property
+    def file(self) -> str:
+        """Return the name of the parent's pom."""
+        return self.coordinates.file("pom")
+
+
+@dataclass(frozen=True, slots=True)
+class Pom:
+    """A pom as it stands, without its parents."""
+
+    root: Element
+    parent: Parent | None
+
+    @property
+    def packaging(self) -> str:
+        """Return what it is packed as; "jar" where it does not say."""
+        return self.root.value("packaging") or "jar"
+
+
+def read_pom(data: bytes) -> Pom:
+    """Read a pom.
+
+    Raises:
+        FormatError: not a well-formed project.
+    """
+    root = parse_xml(data)
+    if root.name != "project":
+        raise FormatError(f"a pom begins with {root.name!r:.80}, not with project")
+    return Pom(root, _parent(root))
+
+
+def _parent(root: Element) -> Parent | None:
+    """Return where the parent is; None without one, or where only a whole build could say it."""
+    group, artifact = root.value("parent", "groupId"), root.value("parent", "artifactId")
+    try:
+        return Parent(parse_coordinates(f"{group}:{artifact}", root.value("parent", "version")))
+    except FormatError:
+        return None
+
+
+def with_parents(pom: Pom, find: Callable[[Parent], bytes | None]) -> tuple[Pom, ...]:
+    """Return a pom and its parents as far as ``find`` has them, the nearest first.
+
+    Raises:
+        FormatError: a parent that cannot be read, or more than :data:`PARENTS_MAX` of them.
+    """
+    line = [pom]
+    while (parent := line[-1].parent) is not None:
+        data = find(parent)
+        if data is None:
+            break
+        if len(line) > PARENTS_MAX:
+            raise FormatError(f"a pom with more than {PARENTS_MAX} parents")
+        line.append(read_pom(data))
+    return tuple(line)
+
+
+def extract_metadata(line: Sequence[Pom], coordinates: Coordinates) -> Metadata:
+    """Return the agreed facts of a pom that has the parents ``line[1:]``.
+
+    Raises:
+        FormatError: the pom is of another artifact or version.
+    """
+    model = _Model(line)
+    found = tuple(model.text(key) for key in ("groupId", "artifactId", "version"))
+    wanted = (coordinates.group, coordinates.artifact, coordinates.version)
+    if found != wanted:
+        raise FormatError(f"the pom is of {':'.join(found)!r:.300}, not of {':'.join(wanted)}")
+    return Metadata(
+        name=coordinates.name,
+        version=coordinates.version,
+        summary=_line(model.text("description") or model.text("name"), 1000),
+        author=_people(model),
+        licence=_licences(model),
+        homepage=_url(model.text("url")),
+        repository=_url(model.text("scm", "url")),
+        requires=_dependencies(model),
+    )
+
+
+class _Model:
+    """A pom with its parents: what a value is after inheritance and replacement."""
+
+    def __init__(self, line: Sequence[Pom]) -> None:
+        self.line = [pom.root for pom in line]
+        self._own: dict[str, str] = {}
+        for root in reversed(self.line):
+            listed = root.child("properties")
+            for each in () if listed is None else listed.children:
+                self._own[each.name] = each.text.strip()
+
+    def text(self, *path: str) -> str:
+        """Return the value at a path of the nearest pom that has one."""
+        found = next((text for root in self.line if (text := root.value(*path))), "")
+        if not found and path in (("groupId",), ("version",)):
+            found = self.line[-1].value("parent", *path)
+        return self.replaced(found)
+
+    def nearest(self, parent: str, name: str) -> list[Element]:
+        """Return a list of the nearest pom that has one; lists are not merged."""
+        return next((found for root in self.line if (found := root.all(parent, name))), [])
+
+    def replaced(self, text: str) -> str:
+        """Return ``text`` with its references replaced; those of unknown meaning stay."""
+        for _ in range(REPLACEMENTS_MAX):
+            match = next((m for m in _REFERENCE.finditer(text) if self._value(m[1])), None)
+            if match is None or len(text) > VALUE_CHARACTERS_MAX:
+                break
+            text = text[: match.start()] + self._value(match[1]) + text[match.end() :]
+        return text[:VALUE_CHARACTERS_MAX]
+
+    def _value(self, name: str) -> str:
+        if name in self._own:
+            return self._own[name]
+        key = name.removeprefix("project.").removeprefix("pom.")
+        is_parent = key.startswith("parent.")
+        key = key.removeprefix("parent.")
+        if key not in ("groupId", "artifactId", "version"):
+            return ""
+        if is_parent:
+            return self.line[0].value("parent", key)
+        return self.line[0].value(key) or self.line[0].value("parent", key)
+
+
+def _dependencies(model: _Model) -> tuple[str, ...]:
+    """Return what a pom and its parents depend on, each name once, sorted."""
+    managed: dict[tuple[str, str], Element] = {}
+    direct: dict[tuple[str, str], Element] = {}
+    for root in reversed(model.line):  # so that the nearest stands last and wins
+        management = root.child("dependencyManagement")
+        if management is not None:
+            managed |= {_key(model, e): e for e in management.all("dependencies", "dependency")}
+        direct |= {_key(model, e): e for e in root.all("dependencies", "dependency")}
+    lines = set()
+    for (group, artifact), element in direct.items():
+        if not (_NAME.match(group) and _NAME.match(artifact)):
+            continue  # a name that nothing in the pom decides
+        default = managed.get((group, artifact), Element("dependency"))
+        version = model.replaced(element.value("version") or default.value("version"))
+        scope = model.replaced(element.value("scope") or default.value("scope")) or "compile"
+        optional = model.replaced(element.value("optional") or default.value("optional"))
+        purl = f"pkg:maven/{group}/{artifact}"
+        if _FIXED.match(version):
+            purl += f"@{version.replace('+', '%2B')}"
+        words = [purl, scope if scope in _SCOPES else "compile"]
+        lines.add(" ".join([*words, "optional"] if optional == "true" else words))
+    return tuple(sorted(lines)[:DEPENDENCIES_MAX])
+
+
+def _key(model: _Model, element: Element) -> tuple[str, str]:
+    return (
+        model.replaced(element.value("groupId")),
+        model.replaced(element.value("artifactId")),
+    )
+
+
+def _people(model: _Model) -> str:
+    names = (
+        _line(_ADDRESS.sub(" ", model.replaced(e.value("name"))[:VALUE_CHARACTERS_MAX]), 100)
+        for e in model.nearest("developers", "developer")
+    )
+    found = ", ".join(dict.fromkeys(name for name in names if name))
+    return _line(found or model.text("organization", "name"), 300)
+
+
+def _licences(model: _Model) -> str:
+    names = (
+        _line(model.replaced(e.value("name") or e.value("url")), 200)
+        for e in model.nearest("licenses", "license")
+    )
+    return _line(" OR ".join(dict.fromkeys(name for name in names if name)), 256)
+
+
+def _url(text: str) -> str:
+    return text if _URL.match(text) else ""
+
+
+def _line(text: str, bytes_max: int) -> str:
+    """Return one line of text, cut at a character's end to ``bytes_max`` bytes."""
+    line = _SPACES.sub(" ", text[:8000].translate(_CONTROL)).strip(" ")
+    return line.encode("utf-8", "ignore")[:bytes_max].decode("utf-8", "ignore").strip(" ")
