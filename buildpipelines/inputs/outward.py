@@ -49,7 +49,7 @@ class Outward:
         for is_private in (False, True):
             resolver: AbstractResolver = ThreadedResolver()
             if not is_private:
-                resolver = _PublicResolver(resolver)
+                resolver = PublicResolver(resolver)
             self._sessions[is_private] = aiohttp.ClientSession(
                 connector=aiohttp.TCPConnector(resolver=resolver, ssl=context, limit=16),
                 cookie_jar=aiohttp.DummyCookieJar(),
@@ -137,7 +137,7 @@ async def retry(call: Callable[[], Awaitable[_T]], where: str) -> _T:
     raise AssertionError("unreachable")
 
 
-class _PublicResolver(AbstractResolver):
+class PublicResolver(AbstractResolver):
     """Resolves names, and knows none whose address is not public."""
 
     def __init__(self, inner: AbstractResolver) -> None:
@@ -146,12 +146,14 @@ class _PublicResolver(AbstractResolver):
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
     ) -> list[ResolveResult]:
+        """Return the addresses of a host; raises OSError if one of them is not public."""
         found = await self._inner.resolve(host, port, family)
         if not all(is_public(each["host"]) for each in found):
             raise OSError(None, f"{host} has an address that is not public")
         return found
 
     async def close(self) -> None:
+        """Close the resolver that does the work."""
         await self._inner.close()
 
 

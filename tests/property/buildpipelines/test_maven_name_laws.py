@@ -1,0 +1,102 @@
+"""Coordinates, paths and the order of versions, for whatever anybody may write."""
+
+from __future__ import annotations
+
+import contextlib
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from buildpipelines.errors import FormatError
+from buildpipelines.spec.coordinates import (
+    Coordinates,
+    parse_coordinates,
+    parse_file_path,
+    parse_maven_purl,
+)
+from buildpipelines.spec.maven_order import version_key
+from pyrsia_node.model.errors import InvalidInputError
+from pyrsia_node.model.purl import Purl
+
+groups = st.from_regex(r"[a-z][a-z0-9_-]{0,8}(\.[a-zA-Z0-9_][a-z0-9-]{0,8}){0,4}", fullmatch=True)
+artifacts = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,20}", fullmatch=True)
+versions = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9_.+-]{0,20}", fullmatch=True).filter(
+    lambda text: not text.endswith("-SNAPSHOT")
+)
+coordinates = st.builds(Coordinates, groups, artifacts, versions)
+odd_versions = st.lists(
+    st.sampled_from([".", "-", "1", "0", "10", "a", "rc", "alpha", "ga", "final", "sp", "x"])
+).map("".join)
+
+
+@given(coordinates)
+def test_coordinates_survive_their_purl_and_their_name(one: Coordinates) -> None:
+    assert parse_maven_purl(one.purl) == one
+    assert parse_coordinates(one.name, one.version) == one
+
+
+@given(coordinates)
+def test_path_of_a_file_is_read_as_it_was_written(one: Coordinates) -> None:
+    for file in (one.file("pom"), one.file("jar"), one.file("tar.gz", "sources")):
+        assert parse_file_path(f"{one.folder}/{file}") == (one.folder, file)
+        assert one.owns(file)
+
+
+@given(coordinates, st.text(max_size=20))
+def test_only_names_that_begin_as_the_artifact_are_its_files(one: Coordinates, rest: str) -> None:
+    name = f"{one.artifact}-{one.version}{rest}"
+    assert not one.owns(name) or rest[0] in ".-"
+    assert not one.owns(f"x{name}")
+
+
+@given(st.text() | st.builds("pkg:maven/{}/{}@{}".format, st.text(), st.text(), st.text()))
+def test_purl_is_read_in_its_normal_form_or_refused_as_malformed(text: str) -> None:
+    with contextlib.suppress(FormatError):
+        assert parse_maven_purl(text).purl == text
+
+
+@given(coordinates)
+def test_worker_and_log_write_one_purl(one: Coordinates) -> None:
+    with contextlib.suppress(InvalidInputError):  # the log is stricter about lengths
+        assert str(Purl.maven(one.group, one.artifact, one.version)) == one.purl
+
+
+@given(st.text(), st.text())
+def test_only_our_error_escapes_from_coordinates(name: str, version: str) -> None:
+    with contextlib.suppress(FormatError):
+        assert parse_coordinates(name, version).name == name
+
+
+@given(
+    st.text()
+    | st.lists(st.sampled_from(["..", ".", "", "a", "%2e%2e", "a\\b", "a\0", "é", "b-1.jar"])).map(
+        "/".join
+    )
+)
+def test_no_path_leaves_the_repository(path: str) -> None:
+    with contextlib.suppress(FormatError):
+        folder, file = parse_file_path(path)
+        assert f"{folder}/{file}" == path
+        steps = path.split("/")
+        assert all(step and not step.startswith(".") for step in steps)
+        assert path.isascii()
+        assert path.isprintable()
+
+
+@given(odd_versions, odd_versions, odd_versions)
+def test_order_of_versions_is_an_order(one: str, two: str, three: str) -> None:
+    first, second, third = map(version_key, (one, two, three))
+    assert (first < second) + (second < first) + (first == second) == 1
+    if first <= second <= third:
+        assert first <= third
+
+
+@given(st.text(max_size=300))
+def test_every_text_has_a_place_in_the_order_or_is_too_long(text: str) -> None:
+    try:
+        key = version_key(text)
+    except FormatError:
+        assert len(text) > 256
+    else:
+        assert key == version_key(f"{text}-0")
+        assert not key < version_key(text)
