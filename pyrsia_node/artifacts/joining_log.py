@@ -122,6 +122,7 @@ class JoiningLog:
         ecosystem: str,
         serve_contradicting: bool = False,
         serve_revoked: bool = False,
+        is_by_version: bool = False,
     ) -> None:
         """Ask ``core``; options as for ``Resolver``.
 
@@ -132,7 +133,9 @@ class JoiningLog:
             ecosystem: The purl type.
             serve_contradicting: As for ``Resolver``.
             serve_revoked: As for ``Resolver``.
+            is_by_version: As for ``Resolver``.
         """
+        self._is_by_version = is_by_version
         self._core = core
         self._trust_file = trust_file
         self._network_id = Trust.establish(TrustFile(genesis)).genesis.network_id
@@ -157,6 +160,7 @@ class JoiningLog:
             ecosystem=self._ecosystem,
             serve_contradicting=contradicting,
             serve_revoked=revoked,
+            is_by_version=self._is_by_version,
         )
 
     async def part(self, name: str) -> tuple[ProvedLog, EntryIndex]:

@@ -80,6 +80,8 @@ class LoggedFile:
     """What withdrew the entry or revoked the bytes, if anything did."""
     advice: tuple[ProvedStatement, ...] = ()
     """What members advise about the version; it closes nothing."""
+    key: str = ""
+    """What tells it apart from the other files of the package: see ``Resolver``."""
 
     @property
     def artifact(self) -> Artifact:
@@ -98,7 +100,7 @@ class LoggedFile:
 class Project:
     """All files of a package that the log names.
 
-    ``files`` holds those that are offered, with those that the network closed among them.
+    ``files`` holds those that are offered, by their keys, with those that the network closed.
     """
 
     name: str
@@ -109,23 +111,27 @@ class Project:
     files: dict[str, LoggedFile] = field(default_factory=dict)
     withheld: list[LoggedFile] = field(default_factory=list)
     contradicted: set[str] = field(default_factory=set)
-    """Names under which some entry found the upstream's file not to be what its source builds."""
+    """Keys under which some entry found the upstream's file not to be what its source builds."""
 
     def versions(self) -> list[str]:
         """Return the versions that have a file to serve, ascending."""
         return sort_versions({logged.version for logged in self.files.values()})
 
-    def names(self, file_name: str) -> bool:
+    def names(self, key: str) -> bool:
         """Tell whether any entry names the file, served or not: then only the log decides."""
         return (
-            file_name in self.files
-            or file_name in self.contradicted
-            or any(logged.file.name == file_name for logged in self.withheld)
+            key in self.files
+            or key in self.contradicted
+            or any(logged.key == key for logged in self.withheld)
         )
 
 
 class Resolver:
-    """Answers for one ecosystem from a proved log."""
+    """Answers for one ecosystem from a proved log.
+
+    The key of a file is its name, or ``VERSION/NAME`` where each version has a folder of its own,
+    in which another version's file of the same name has no business.
+    """
 
     def __init__(
         self,
@@ -135,6 +141,7 @@ class Resolver:
         ecosystem: str,
         serve_contradicting: bool = False,
         serve_revoked: bool = False,
+        is_by_version: bool = False,
     ) -> None:
         """Resolve names of ``ecosystem``, such as "pypi".
 
@@ -144,7 +151,9 @@ class Resolver:
             ecosystem: The purl type.
             serve_contradicting: Serve builds that differ from what the upstream publishes.
             serve_revoked: Serve what the network withdrew or revoked, marked as such.
+            is_by_version: Whether each version has a folder of its own.
         """
+        self._is_by_version = is_by_version
         self._statements = Statements(log, index, ecosystem=ecosystem)
         self._serve_revoked = serve_revoked
         self._log = log
@@ -161,9 +170,13 @@ class Resolver:
             return False
         return True
 
-    def projects(self) -> list[str]:
-        """Return the names that the index knows; each is proved only when it is asked for."""
-        return list(self._index.projects(self._ecosystem, as_of=self._log.head().size))
+    def projects(self, namespace: str = "") -> list[str]:
+        """Return the names that the index knows, of one namespace or all of them.
+
+        Each is proved only when it is asked for.
+        """
+        within = f"{self._ecosystem}/{namespace}" if namespace else self._ecosystem
+        return list(self._index.projects(within, as_of=self._log.head().size))
 
     def project(self, name: str) -> Project:
         """Return a package with all its files, as of the newest believed checkpoint.
@@ -192,9 +205,13 @@ class Resolver:
         digests = {file.sha256 for proved in entries for file in proved.entry.document.files}
         revoked = self.revoked(digests, size=size)
         for proved in entries:
-            project.contradicted |= {each.name for each in proved.entry.document.contradicts}
+            folder = f"{proved.entry.document.purl.version}/" if self._is_by_version else ""
+            project.contradicted |= {
+                folder + each.name for each in proved.entry.document.contradicts
+            }
             for file in proved.entry.document.files:
-                self._place(project, _logged(proved, file, said, revoked))
+                logged = _logged(proved, file, said, revoked)
+                self._place(project, replace(logged, key=folder + file.name))
         return project
 
     def revoked(
@@ -225,15 +242,14 @@ class Resolver:
                 _log.warning("index row about %s passed over: %s", name, error)
                 continue
             purl = proved.entry.document.purl
-            if (purl.type, purl.namespace, purl.name) != (self._ecosystem, "", name):
+            if str(purl.without_version()) != f"pkg:{self._ecosystem}/{name}":
                 _log.warning("index row about %s passed over: entry %d is of %s", name, index, purl)
                 continue
             entries.append(proved)
         return entries
 
     def _place(self, project: Project, logged: LoggedFile) -> None:
-        name = logged.file.name
-        first = project.files.get(name)
+        first = project.files.get(logged.key)
         if logged.contradicted_by is not None and not self._serve_contradicting:
             project.withheld.append(replace(logged, standing=Standing.CONTRADICTING))
         elif first is None or _gives_way(first, logged):
@@ -242,7 +258,7 @@ class Resolver:
                 if standing is Standing.SERVED:
                     standing = Standing.CONTRADICTING
                 project.withheld.append(replace(first, standing=standing))
-            project.files[name] = logged
+            project.files[logged.key] = logged
         elif first.file.sha256 != logged.file.sha256:
             is_withdrawn = logged.standing is Standing.WITHDRAWN
             standing = Standing.WITHDRAWN if is_withdrawn else Standing.CONFLICT
