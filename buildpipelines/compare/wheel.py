@@ -8,13 +8,14 @@ and never enter a decision.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 from buildpipelines.compare.verdict import Comparison, bounded
+from buildpipelines.compare.zip import attribute_differences
 from buildpipelines.errors import ArchiveError
 from buildpipelines.extract.wheel import Wheel
-from buildpipelines.extract.zip import ZipEntry
 from buildpipelines.stabilize import wheel as stabilize
+from buildpipelines.stabilize.zip import Listing
 
 _TEXT_BYTES_MAX = 256 * 1024
 _VALUE_CHARACTERS = 100
@@ -40,7 +41,7 @@ def compare(built: Wheel, published: Wheel, *, is_identical: bool) -> Comparison
 
 
 def _content_differences(
-    built: Wheel, published: Wheel, ours: stabilize.Listing, theirs: stabilize.Listing
+    built: Wheel, published: Wheel, ours: Listing, theirs: Listing
 ) -> Iterator[str]:
     # RECORD lists all others, so its own difference says least and comes last.
     names = sorted(ours.keys() | theirs.keys(), key=lambda n: (n.endswith("/RECORD"), n))
@@ -87,30 +88,8 @@ def _container_differences(built: Wheel, published: Wheel) -> Iterator[str]:
         yield "zip: order of entries, or folder entries"
     by_name = {e.name: e for e in theirs}
     pairs = [(e, by_name[e.name]) for e in ours if e.name in by_name]
-    attributes: dict[str, Callable[[ZipEntry], object]] = {
-        "time": lambda e: e.time,
-        "mode": lambda e: (e.system, e.attributes),
-        "compression": lambda e: (e.method, e.packed_size, e.flags),
-        "extra": lambda e: e.extra,
-    }
-    for label, read in attributes.items():
-        differing = [(a, b) for a, b in pairs if read(a) != read(b)]
-        if differing:
-            a, b = differing[0]
-            yield (
-                f"zip: {label} of {len(differing)} entries, first {a.name}: "
-                f"{_show(label, read(a))} in the build, {_show(label, read(b))} published"
-            )
-
-
-def _show(label: str, value: object) -> str:
-    match label, value:
-        case "time", (int(date), int(time)):
-            return (
-                f"{(date >> 9) + 1980}-{(date >> 5) & 15:02}-{date & 31:02} "
-                f"{time >> 11:02}:{(time >> 5) & 63:02}:{(time & 31) * 2:02}"
-            )
-        case "mode", (int(system), int(mode)):
-            return f"{mode:o} by system {system}"
-        case _:
-            return str(value)[:_VALUE_CHARACTERS]
+    for found in attribute_differences(pairs):
+        yield (
+            f"zip: {found.attribute} of {found.count} entries, first {found.name}: "
+            f"{found.built} in the build, {found.published} published"
+        )

@@ -1,0 +1,256 @@
+"""At which level two jars are equal, and what differs, entry by entry. Pure.
+
+Levels: ``compare.verdict``; normal forms: ``stabilize.jar``. The verdict rests on digests of the
+normal forms alone; differences are for people and never enter it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Final
+
+from buildpipelines.compare.manifest import manifest_differences
+from buildpipelines.compare.text import text_differences
+from buildpipelines.compare.zip import AttributeDifference, attribute_differences
+from buildpipelines.extract.jar import MANIFEST, Jar
+from buildpipelines.extract.zip import ZipEntry
+from buildpipelines.spec.explanation import (
+    DIFFERENCES_MAX,
+    NO_ENTRIES,
+    Counts,
+    Difference,
+    make_difference,
+)
+from buildpipelines.stabilize import jar as rules
+from buildpipelines.stabilize.signature import signature_files
+from buildpipelines.stabilize.zip import implied_folders, normal_mode
+
+_CLASS: Final = ".class"
+_RULE_OF: Final = {"time": "zip-time", "compression": "zip-compression", "extra": "zip-extra"}
+
+
+@dataclass(frozen=True, slots=True)
+class JarComparison:
+    """The level of equality, what differs (most important first), and how much of each."""
+
+    level: int
+    differences: tuple[Difference, ...] = ()
+    more: int = 0
+    entries: Counts = NO_ENTRIES
+    classes: Counts = NO_ENTRIES
+
+
+def compare(built: Jar, published: Jar, *, is_identical: bool) -> JarComparison:
+    """Compare a build with the published file of the same name.
+
+    Args:
+        built: What came out of the sandbox.
+        published: What the upstream offers.
+        is_identical: Whether the two files have equal bytes.
+    """
+    counts = _counts(built, published, "")
+    classes = _counts(built, published, _CLASS)
+    if is_identical:
+        return JarComparison(0, entries=counts, classes=classes)
+    found = _Found()
+    _explain(found, built, published, "")
+    ordered = sorted(found.differences, key=lambda d: -d.level)
+    return JarComparison(
+        _level(built, published), tuple(ordered), found.more, entries=counts, classes=classes
+    )
+
+
+@dataclass(slots=True)
+class _Found:
+    """Differences up to the bound; the rest is counted."""
+
+    differences: list[Difference] = field(default_factory=list)
+    more: int = 0
+
+    @property
+    def is_full(self) -> bool:
+        return len(self.differences) >= DIFFERENCES_MAX
+
+    def add(self, differences: Iterable[Difference]) -> None:
+        for difference in differences:
+            if self.is_full:
+                self.more += 1
+            else:
+                self.differences.append(difference)
+
+
+def _level(built: Jar, published: Jar) -> int:
+    if rules.level1(built) == rules.level1(published):
+        return 1
+    return 2 if rules.level2(built) == rules.level2(published) else 3
+
+
+def _counts(built: Jar, published: Jar, suffix: str) -> Counts:
+    ours, theirs = (
+        {name: digest for name, digest in jar.digests.items() if name.endswith(suffix)}
+        for jar in (built, published)
+    )
+    both = ours.keys() & theirs.keys()
+    equal = sum(ours[name] == theirs[name] for name in both)
+    return Counts(equal, len(both) - equal, len(ours) - len(both), len(theirs) - len(both))
+
+
+def _explain(found: _Found, built: Jar, published: Jar, prefix: str) -> None:
+    """Add what differs between two archives; those entries first that matter at level 2."""
+    one1, other1 = rules.level1(built).entries, rules.level1(published).entries
+    one2, other2 = rules.level2(built).entries, rules.level2(published).entries
+    names = sorted(one1.keys() | other1.keys())
+    differing = [name for name in names if one1.get(name) != other1.get(name)]
+    deep = [name for name in differing if one2.get(name) != other2.get(name)]
+    if built.has_manifest_first != published.has_manifest_first:
+        found.add([_manifest_place(prefix, built, published)])
+    for name in deep:
+        _explain_entry(found, built, published, prefix, name)
+    for name in sorted(set(differing) - set(deep)):
+        _explain_entry(found, built, published, prefix, name)
+    found.add(_container(built, published, prefix))
+
+
+def _explain_entry(found: _Found, built: Jar, published: Jar, prefix: str, name: str) -> None:
+    if found.is_full:
+        found.more += 1
+        return
+    ours, theirs = built.archive.find(name), published.archive.find(name)
+    path = f"{prefix}{name}"
+    if ours is None or theirs is None:
+        found.add([_presence(built, published, path, name)])
+        return
+    if normal_mode(ours) != normal_mode(theirs):
+        one, other = f"{ours.attributes & 0o7777:04o}", f"{theirs.attributes & 0o7777:04o}"
+        found.add([make_difference(path, "mode", built=one, published=other, level=3)])
+    if ours.is_dir or built.digests[name] == published.digests[name]:
+        return
+    if name in built.nested and name in published.nested:
+        _explain(found, built.nested[name], published.nested[name], f"{path}!/")
+    else:
+        found.add(_content(built, published, path, name))
+
+
+def _presence(built: Jar, published: Jar, path: str, name: str) -> Difference:
+    is_ours = built.archive.find(name) is not None
+    is_signature = name in signature_files(built if is_ours else published)
+    return make_difference(
+        path,
+        "presence",
+        built="present" if is_ours else "absent",
+        published="absent" if is_ours else "present",
+        level=2 if is_signature else 3,
+        rule="jar-signature" if is_signature else "",
+    )
+
+
+def _content(built: Jar, published: Jar, path: str, name: str) -> list[Difference]:
+    """Return what differs between two files of one name."""
+    if name == MANIFEST:
+        found = manifest_differences(path, built, published)
+        if found is not None:
+            return found
+    ours, theirs = built.small_file(name), published.small_file(name)
+    is_stable = rules.stable_digest(built, name) == rules.stable_digest(published, name)
+    rule = rules.content_rule(built.file_name, name)
+    if name in signature_files(built) and name in signature_files(published):
+        is_stable, rule, ours = True, "jar-signature", None
+    level, ended_by = (2, rule) if is_stable else (3, "")
+    if ours is not None and theirs is not None:
+        if rule and not is_stable:
+            # What the rule takes out is not shown: something else is why the files differ.
+            ours = rules.stable_content(rule, name, ours) or ours
+            theirs = rules.stable_content(rule, name, theirs) or theirs
+        lines = text_differences(ours, theirs)
+        if lines is not None:
+            return [
+                make_difference(
+                    path,
+                    line.attribute,
+                    built=line.built,
+                    published=line.published,
+                    level=level,
+                    rule=ended_by,
+                )
+                for line in lines
+            ]
+    one, other = (_bytes_text(jar, name) for jar in (built, published))
+    return [
+        make_difference(path, "content", built=one, published=other, level=level, rule=ended_by)
+    ]
+
+
+def _bytes_text(jar: Jar, name: str) -> str:
+    entry = jar.archive.find(name)
+    size = 0 if entry is None else entry.size
+    why = f", taken for bytes ({jar.plain[name]})" if name in jar.plain else ""
+    return f"{size} bytes, SHA-256 {jar.digests[name][:16]}…{why}"
+
+
+def _manifest_place(prefix: str, built: Jar, published: Jar) -> Difference:
+    one, other = (
+        "first" if jar.has_manifest_first else "where readers from the front miss it"
+        for jar in (built, published)
+    )
+    return make_difference(f"{prefix}{MANIFEST}", "order", built=one, published=other, level=3)
+
+
+def _container(built: Jar, published: Jar, prefix: str) -> Iterator[Difference]:
+    """Yield what differs between the containers and is gone at level 1."""
+    archive = prefix.removesuffix("!/")
+    ours, theirs = built.archive.entries, published.archive.entries
+    by_name = {e.name: e for e in theirs}
+    pairs = [(e, by_name[e.name]) for e in ours if e.name in by_name]
+    shared = {e.name for e, _ in pairs}
+    one, other = ([e.name for e in found if e.name in shared] for found in (ours, theirs))
+    if one != other:
+        first = next(i for i, (a, b) in enumerate(zip(one, other, strict=True)) if a != b)
+        yield make_difference(
+            archive,
+            "order",
+            built=f"{one[first]} at {first + 1}",
+            published=f"{other[first]} at {first + 1}",
+            level=1,
+            rule="zip-order",
+        )
+    yield from _folders(built, published, archive)
+    same_mode = [(a, b) for a, b in pairs if normal_mode(a) == normal_mode(b)]
+    for difference in attribute_differences(same_mode):
+        yield _attribute(difference, archive, same_mode)
+
+
+def _folders(built: Jar, published: Jar, archive: str) -> Iterator[Difference]:
+    one, other = (
+        {e.name for e in jar.archive.entries if e.is_dir and e.path in implied_folders(jar.archive)}
+        for jar in (built, published)
+    )
+    for only, is_ours in ((one - other, True), (other - one, False)):
+        if only:
+            text = f"{len(only)} folder entries, first {min(only)}"
+            yield make_difference(
+                archive,
+                "folders",
+                built=text if is_ours else "implied",
+                published="implied" if is_ours else text,
+                level=1,
+                rule="zip-implied-folders",
+            )
+
+
+def _attribute(
+    difference: AttributeDifference, archive: str, pairs: list[tuple[ZipEntry, ZipEntry]]
+) -> Difference:
+    rule = _RULE_OF.get(difference.attribute)
+    if rule is None:
+        one, other = next((a, b) for a, b in pairs if a.name == difference.name)
+        is_umask = one.system == other.system == 3 and one.attributes and other.attributes
+        rule = "zip-group-other-write" if is_umask else "zip-system"
+    return make_difference(
+        archive,
+        difference.attribute,
+        built=f"{difference.built} ({difference.name})",
+        published=f"{difference.published} ({difference.count} entries differ)",
+        level=1,
+        rule=rule,
+    )
