@@ -1,8 +1,9 @@
 #!/bin/sh
-# Install the Debian packages that deploy/debian-packages.txt names and that are missing.
+# Install the Debian packages that a list in this folder names and that are missing:
+#     deploy/setup-debian.sh [LIST]      debian-packages.txt unless another one is named
 # As root or with sudo that asks nothing it installs them; otherwise it names them and stops with 1.
 set -eu
-list="$(dirname "$0")/debian-packages.txt"
+list="$(dirname "$0")/${1:-debian-packages.txt}"
 missing=""
 for package in $(grep -v '^#' "$list"); do
     state="$(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null || true)"
