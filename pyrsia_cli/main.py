@@ -17,6 +17,7 @@ from pyrsia_cli.commands import (
     collecting,
     configuring,
     configuring_images,
+    configuring_maven,
     evidence,
     following,
     log,
@@ -100,6 +101,7 @@ for command in (
     configuring_images.docker,
     configuring_images.containerd,
     configuring_images.podman,
+    configuring_maven.maven,
 ):
     configuring.configure.add_command(command)
 
