@@ -1,4 +1,4 @@
-"""Connections to ``registry.sqlite``: one that writes, behind a lock, and some that read.
+"""Connections to a SQLite file of ours: one that writes, behind a lock, and some that read.
 
 WAL with ``synchronous = FULL``: readers never wait, and a commit is one write and one sync of the
 ``-wal`` file. What only notes something commits without the sync; such a commit is lost by a power
@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
 
@@ -38,12 +38,19 @@ _IDLE_READERS_MAX: Final = 16
 class Connections:
     """Opens, lends and closes the connections to one file."""
 
-    def __init__(self, path: Path, *, create: bool) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        create: bool,
+        migrate: Callable[[sqlite3.Connection, object], None] = migrate,
+    ) -> None:
         """Open the file and bring its tables to today's version.
 
         Args:
             path: The database file.
             create: Whether an absent file is made.
+            migrate: Brings its tables to today's version: those of the registry by default.
 
         Raises:
             NotFoundError: It is absent and is not to be made.

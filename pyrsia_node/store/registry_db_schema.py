@@ -11,7 +11,7 @@ from __future__ import annotations
 import sqlite3
 from typing import Final
 
-from pyrsia_node.model.errors import CorruptStateError
+from pyrsia_node.store.migrations import Schema, bring_up_to_date
 
 APPLICATION_ID: Final = 0x70797273
 """Says in the file's header that it is ours."""
@@ -199,22 +199,5 @@ VERSION: Final = len(MIGRATIONS)
 
 
 def migrate(db: sqlite3.Connection, path: object) -> None:
-    """Bring an open file to today's version; each step is one transaction.
-
-    Raises:
-        CorruptStateError: It is another program's file, or one of a newer version of this one.
-    """
-    (version,) = db.execute("PRAGMA user_version").fetchone()
-    (application,) = db.execute("PRAGMA application_id").fetchone()
-    if application not in (0, APPLICATION_ID):
-        raise CorruptStateError(f"{path} is not the registry of a node")
-    if version > VERSION:
-        raise CorruptStateError(
-            f"{path} has version {version}; this program knows {VERSION} and older ones: upgrade it"
-        )
-    for number in range(version, VERSION):
-        # executescript would commit by itself, so the transaction stands in the text.
-        db.executescript(
-            f"BEGIN IMMEDIATE; {MIGRATIONS[number]}"
-            f"PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {number + 1}; COMMIT;"
-        )
+    """Bring an open file to today's version; raises CorruptStateError if it cannot be one."""
+    bring_up_to_date(db, path, Schema(APPLICATION_ID, MIGRATIONS, "the registry of a node"))

@@ -19,6 +19,8 @@ from pyrsia_node.schema.exit_codes import CORRUPT
 from pyrsia_node.schema.layout import Layout
 from pyrsia_node.store.blobs import FileBlobStore
 from pyrsia_node.store.leveldb import LevelDbStore
+from pyrsia_node.store.maven_db import put_aside
+from pyrsia_node.store.maven_db_check import check_maven_db
 from pyrsia_node.store.registry_db_check import check_registry
 from pyrsia_node.tlog.trust import Trust, TrustFile
 
@@ -46,6 +48,7 @@ def fsck(layout: Layout, *, is_repairing: bool, is_hashing: bool) -> None:
             checked = check(layout.root, chain, trust)
         damaged = list(_damaged_blobs(layout)) if is_hashing else []
         faults = check_registry(layout.registry, layout.blobs)
+        remembered = list(_damaged_memory(layout, is_repairing=is_repairing))
     click.echo(
         f"height {checked.height}, {checked.size} entries, {checked.tiles} tiles, index of "
         f"{checked.index_rows_up_to} entries, checkpoint of {checked.published_size}"
@@ -56,7 +59,9 @@ def fsck(layout: Layout, *, is_repairing: bool, is_hashing: bool) -> None:
         click.echo(line)
     for fault in faults:
         click.echo(f"{layout.registry}: {fault.what}; repair: {fault.advice}")
-    if checked.findings or faults or damaged:
+    for line in remembered:
+        click.echo(line)
+    if checked.findings or faults or damaged or remembered:
         click.get_current_context().exit(CORRUPT)
     click.echo("nothing is wrong")
 
@@ -69,6 +74,16 @@ def reindex(layout: Layout) -> None:
         network_id = trust.genesis.network_id
         path = rebuild_index(layout.root, chain, size=chain.tip.size, network_id=network_id)
         click.echo(f"{chain.tip.size} entries in {path}")
+
+
+def _damaged_memory(layout: Layout, *, is_repairing: bool) -> Iterator[str]:
+    """Tell what is wrong with what can be asked for again; put it aside when repairing."""
+    faults = check_maven_db(layout.maven)
+    if faults and is_repairing:
+        click.echo(f"found: {layout.maven}: {faults[0]}; now {put_aside(layout.maven)}")
+        return
+    for fault in faults:
+        yield f"{layout.maven}: {fault}; repair: pyrsia-node fsck --repair"
 
 
 def _damaged_blobs(layout: Layout) -> Iterator[str]:
