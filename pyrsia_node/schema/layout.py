@@ -91,6 +91,11 @@ class Layout:
         return self.root / "registry.sqlite"
 
     @property
+    def maven(self) -> Path:
+        """What the gateway remembers of upstreams' Maven files; may be lost."""
+        return self.root / "maven.sqlite"
+
+    @property
     def uploads(self) -> Path:
         """Bytes that clients are pushing; on one file system with the blobs they become."""
         return self.blobs / "uploads"
@@ -139,6 +144,11 @@ class Layout:
     def build_socket(self) -> Path:
         """The worker listens, the core calls; in the one folder that the worker can write."""
         return self.build / "worker.sock"
+
+    @property
+    def contract_socket(self) -> Path:
+        """The worker listens to whoever speaks the pipeline contract as the node's user."""
+        return self.build / "pipeline.sock"
 
     @property
     def build_jobs(self) -> Path:
