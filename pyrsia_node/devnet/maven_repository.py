@@ -22,6 +22,13 @@ from urllib.parse import unquote, urlsplit
 from xml.sax.saxutils import escape
 
 CHECKSUMS: Final = ("sha1", "md5", "sha256", "sha512")
+DEBIAN: Final = Path("/usr/share/maven-repo")
+DEBIAN_JARS: Final = Path("/usr/share/java")
+"""Where the jars of Debian's repository really lie: links out of it lead there."""
+
+_PLEXUS_UTILS: Final = "org/codehaus/plexus/plexus-utils"
+DEBIAN_ALIASES: Final[Mapping[str, str]] = {f"{_PLEXUS_UTILS}/1.1": f"{_PLEXUS_UTILS}/2.x"}
+"""Versions that Maven asks for by itself and that Debian has under another number."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,6 +232,11 @@ def _seconds(date: str) -> float:
         return email.utils.parsedate_to_datetime(date).timestamp()
     except ValueError:
         return -1.0
+
+
+def debian_repository(*before: Path) -> MavenRepository:
+    """Return Debian's own repository, behind the folders ``before``; it is not started yet."""
+    return MavenRepository([*before, DEBIAN], aliases=DEBIAN_ALIASES, links_to=[DEBIAN_JARS])
 
 
 @contextmanager

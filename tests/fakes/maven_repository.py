@@ -9,22 +9,14 @@ import argparse
 import threading
 from pathlib import Path
 
-from pyrsia_node.devnet.maven_repository import Asked, MavenRepository, serve_repository
+from pyrsia_node.devnet.maven_repository import (
+    Asked,
+    MavenRepository,
+    debian_repository,
+    serve_repository,
+)
 
 __all__ = ["Asked", "MavenRepository", "debian_repository", "serve_repository"]
-
-DEBIAN = Path("/usr/share/maven-repo")
-DEBIAN_JARS = Path("/usr/share/java")
-"""Where the jars of Debian's repository really lie: links out of it lead there."""
-
-PLEXUS_UTILS = "org/codehaus/plexus/plexus-utils"
-DEBIAN_ALIASES = {f"{PLEXUS_UTILS}/1.1": f"{PLEXUS_UTILS}/2.x"}
-"""Versions that Maven asks for by itself and that Debian has under another number."""
-
-
-def debian_repository(*before: Path) -> MavenRepository:
-    """Return Debian's own repository, behind the folders ``before``; it is not started yet."""
-    return MavenRepository([*before, DEBIAN], aliases=DEBIAN_ALIASES, links_to=[DEBIAN_JARS])
 
 
 def main() -> None:
