@@ -58,6 +58,11 @@ def cosigned(head: Checkpoint, member: Identity, *, time_s: int = TIME_S) -> Sig
     return heads.cosign(head, key, member.sign["cosign"], time_s=time_s)
 
 
+def with_another_end(signed: bytes) -> bytes:
+    """Return the bytes with another last one: a signature that ends so does not hold."""
+    return signed[:-1] + bytes((signed[-1] ^ 1,))
+
+
 def log_signed(head: Checkpoint, member: Identity) -> SignatureLine:
     key = heads.log_key(head.origin, member.member.record.keys.log)
     return heads.sign(head, key, member.sign["log"])

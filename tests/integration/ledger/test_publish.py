@@ -25,7 +25,7 @@ from pyrsia_node.tlog.note import SignatureLine
 from pyrsia_node.tlog.tree import leaf_hash
 from pyrsia_node.tlog.trust import Trust, TrustFile
 from tests.strategies.identities import Identity, genesis_of, identities, identity
-from tests.strategies.small_logs import TIME_S, SmallLog, cosigned
+from tests.strategies.small_logs import TIME_S, SmallLog, cosigned, with_another_end
 
 FOUR = identities(4)
 GENESIS = genesis_of(FOUR)
@@ -202,7 +202,7 @@ def test_strangers_lines_are_ignored_and_bad_lines_of_members_refused(
     head = LOG.head(2)
     assert publisher.add(SignedCheckpoint(head, (cosigned(head, identity(7)),))) == 0
     line = cosigned(head, FOUR[0])
-    bad = SignatureLine(line.name, line.key_id, line.payload[:-1] + b"\0")
+    bad = SignatureLine(line.name, line.key_id, with_another_end(line.payload))
     with pytest.raises(VerificationError, match="does not hold"):
         publisher.add(SignedCheckpoint(head, (bad,)))
     other = Checkpoint("other-00000000/log", 2, head.root)

@@ -31,6 +31,7 @@ from tests.strategies.small_logs import (
     document,
     log_signed,
     wheel,
+    with_another_end,
 )
 
 FOUR = identities(4)
@@ -87,7 +88,7 @@ def test_strangers_do_not_count_and_do_not_spoil() -> None:
 def test_a_bad_line_of_a_member_spoils_a_quorum_of_good_ones(kind: str) -> None:
     head = LOG.head()
     line = cosigned(head, FOUR[3]) if kind == "cosign" else log_signed(head, FOUR[3])
-    bad = SignatureLine(line.name, line.key_id, line.payload[:-1] + b"\0")
+    bad = SignatureLine(line.name, line.key_id, with_another_end(line.payload))
     with pytest.raises(VerificationError, match="does not hold"):
         TRUST.check(SignedCheckpoint(head, (*LOG.signed(FOUR[:3]).signatures, bad)))
 
@@ -236,7 +237,9 @@ ANY = sha256_of(b"another")
             "is of block [0-9a-f]{64}",
         ),
         (
-            lambda: dataclasses.replace(change(), certificate=change().certificate[:-1] + b"\0"),
+            lambda: dataclasses.replace(
+                change(), certificate=with_another_end(change().certificate)
+            ),
             "a signature of epoch 0 does not hold",
         ),
     ],
