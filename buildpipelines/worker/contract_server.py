@@ -16,8 +16,8 @@ import ipaddress
 import json
 import logging
 import os
+import re
 import socket
-import weakref
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -56,11 +56,11 @@ NO_IMAGES: Final = (
     " by `pyrsia build docker`"
 )
 
+_GIT_ADDRESS: Final = re.compile(r"https://[A-Za-z0-9.-]+(:[0-9]{1,5})?/[!-~]+\Z")
 _BYTES: Final = {"Content-Type": "application/octet-stream", "X-Content-Type-Options": "nosniff"}
 
 _log = logging.getLogger(__name__)
 _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-_Connections = weakref.WeakSet[web.RequestHandler]
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +132,7 @@ class ContractServer:
         self._slot = asyncio.Semaphore(1)
         self._adding = asyncio.Lock()
         self._builds: set[asyncio.Task[None]] = set()
-        self._silent: _Connections = weakref.WeakSet()
+        self._silent: set[web.RequestHandler] = set()
 
     @contextlib.asynccontextmanager
     async def listening(
@@ -182,8 +182,7 @@ class ContractServer:
                 return _line(403, "this user may not use the pipeline")
             return None
         # A name may be somebody else's that was pointed at this machine (DNS rebinding).
-        host = urlsplit(f"//{request.host}").hostname or ""
-        if host != "localhost" and not _is_number(host):
+        if not _is_local_or_number(request.host):
             return _line(403, "ask for this pipeline by its number, not by a name")
         return None
 
@@ -257,7 +256,7 @@ class ContractServer:
 class _Door:
     """Lets in a bounded number of connections, and cuts off those that never ask anything."""
 
-    def __init__(self, server: web.Server, silent: _Connections) -> None:
+    def __init__(self, server: web.Server, silent: set[web.RequestHandler]) -> None:
         self._server = server
         self._silent = silent
 
@@ -271,6 +270,7 @@ class _Door:
 
     def _cut(self, handler: web.RequestHandler) -> None:
         if handler in self._silent:
+            self._silent.discard(handler)
             handler.force_close()
 
 
@@ -312,9 +312,10 @@ def _trial_of(mapping: MappingInfo, *, seconds_max: int) -> TrialParams | None:
     git = mapping.source_repository
     if git is None:
         raise FormatError("source_repository is missing: this pipeline builds from source alone")
-    parts = urlsplit(git.url)
-    if parts.scheme != "https" or not parts.hostname or "@" in parts.netloc:
-        raise FormatError(f"source_repository {git.url!r:.200} is no https address without a user")
+    if not _GIT_ADDRESS.match(git.url):
+        raise FormatError(
+            f"source_repository {git.url!r:.200} is not https://HOST[:PORT]/PATH, without a user"
+        )
     return parse_trial(
         {
             "job": "pipeline",
@@ -339,12 +340,13 @@ async def _send_file(request: web.Request, path: Path) -> web.StreamResponse:
     return answer
 
 
-def _is_number(host: str) -> bool:
+def _is_local_or_number(host: str) -> bool:
+    """Tell whether a Host header names this machine, or an address by its number."""
     try:
-        ipaddress.ip_address(host)
+        name = urlsplit(f"//{host}").hostname or ""
+        return name == "localhost" or bool(ipaddress.ip_address(name))
     except ValueError:
         return False
-    return True
 
 
 def _line(status: int, text: str) -> web.Response:
