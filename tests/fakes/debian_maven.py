@@ -154,6 +154,13 @@ def pom_of(gav: str, inner: str = "") -> bytes:
     return text.encode()
 
 
+def managed_pom(gav: str, managed: Sequence[str]) -> bytes:
+    """Return a pom that fixes versions for who imports it."""
+    entries = "".join(f"<dependency>{_coordinates(each)}</dependency>" for each in managed)
+    inner = f"<dependencyManagement><dependencies>{entries}</dependencies></dependencyManagement>"
+    return pom_of(gav, f"<packaging>pom</packaging>{inner}")
+
+
 def empty_jar() -> bytes:
     """Return a jar that holds a manifest and nothing else; the same bytes each time."""
     buffer = io.BytesIO()
