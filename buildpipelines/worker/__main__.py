@@ -19,9 +19,13 @@ from buildpipelines.errors import BuildFailure, FormatError
 from buildpipelines.inputs.pipconf import index_settings
 from buildpipelines.inputs.registries import parse_registry
 from buildpipelines.sandbox.limits import MIB, SandboxLimits
+from buildpipelines.spec.messages import SECONDS_MAX
+from buildpipelines.worker.contract_client import PipelineAddress, parse_pipeline_address
+from buildpipelines.worker.contract_server import ContractServer, parse_address
+from buildpipelines.worker.contract_store import ContractStore
 from buildpipelines.worker.parent import parent_gone
 from buildpipelines.worker.server import BuildLink
-from buildpipelines.worker.service import DEFAULT_BUILD_UID, Options, running
+from buildpipelines.worker.service import DEFAULT_BUILD_UID, Options, Service, running
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -49,6 +53,7 @@ def parser() -> argparse.ArgumentParser:
         "--allow-uid", type=int, action="append", default=[], help="user who may connect"
     )
     add_build_options(result)
+    add_contract_options(result)
     return result
 
 
@@ -72,6 +77,16 @@ def add_build_options(result: argparse.ArgumentParser) -> None:
         help="the same, at a private address",
     )
     add("--log-mib", type=int, default=defaults.log_bytes // MIB, help="log of one build")
+    asked = result.add_mutually_exclusive_group()
+    asked.add_argument("--external-pipeline", metavar="URL", help="another's pipeline to ask")
+    asked.add_argument("--private-external-pipeline", metavar="URL", help="at a private address")
+
+
+def add_contract_options(result: argparse.ArgumentParser) -> None:
+    """Add the options that say where the pipeline contract is served."""
+    add = result.add_argument
+    add("--contract-socket", type=Path, help="where the pipeline contract is served")
+    add("--contract-listen", metavar="ADDRESS:PORT", help="and where else; a near address")
 
 
 def build_options(arguments: argparse.Namespace) -> Options:
@@ -89,11 +104,20 @@ def build_options(arguments: argparse.Namespace) -> Options:
         ),
         uid=arguments.uid,
         parallel=arguments.parallel,
+        external=_external(arguments),
         registries=(
             *(parse_registry(text) for text in arguments.registry),
             *(parse_registry(text, is_private=True) for text in arguments.private_registry),
         ),
     )
+
+
+def _external(arguments: argparse.Namespace) -> PipelineAddress | None:
+    if arguments.private_external_pipeline is not None:
+        return parse_pipeline_address(arguments.private_external_pipeline, is_private=True)
+    if arguments.external_pipeline is not None:
+        return parse_pipeline_address(arguments.external_pipeline)
+    return None
 
 
 async def serve(arguments: argparse.Namespace) -> None:
@@ -107,10 +131,29 @@ async def serve(arguments: argparse.Namespace) -> None:
     allowed = frozenset({0, os.getuid(), *arguments.allow_uid})
     async with contextlib.AsyncExitStack() as stack:
         service = await stack.enter_async_context(running(build_options(arguments)))
+        await _serve_contract(stack, service, arguments, allowed)
+        # Last: whoever sees this socket finds everything else ready.
         link = BuildLink(service, allowed_uids=allowed)
         await stack.enter_async_context(link.listening(arguments.socket))
         await told.wait()
     gone.cancel()
+
+
+async def _serve_contract(
+    stack: contextlib.AsyncExitStack,
+    service: Service,
+    arguments: argparse.Namespace,
+    allowed: frozenset[int],
+) -> None:
+    """Serve the pipeline contract as well, where that is wanted."""
+    listen = arguments.contract_listen
+    if arguments.contract_socket is None and listen is None:
+        return
+    store = await asyncio.to_thread(ContractStore, arguments.work.absolute() / "contract")
+    seconds_max = max(1, min(int(arguments.seconds), SECONDS_MAX))
+    server = ContractServer(service, store, seconds_max=seconds_max, allowed_uids=allowed)
+    address = None if listen is None else parse_address(listen)
+    await stack.enter_async_context(server.listening(arguments.contract_socket, address))
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from buildpipelines.sandbox.limits import SandboxLimits
 from buildpipelines.sandbox.precompiled import CompiledPip
 from buildpipelines.sandbox.run import Progress
 from buildpipelines.sandbox.toolchain import ImageToolchain, Toolchain
+from buildpipelines.worker.contract_client import ContractClient
 
 NPROC_MARGIN: Final = 32
 
@@ -55,6 +56,9 @@ class Machine:
     environment: dict[str, str | int]
     images: ImageTools | None = None
     """What builds of images need; None where this machine cannot build any."""
+
+    external: ContractClient | None = None
+    """Another's pipeline, asked for claims ``external`` alone; None where there is none."""
 
     def guest_limits(self) -> dict[str, int]:
         """Return the resource limits that a guest sets on itself; 0 means none."""

@@ -24,6 +24,7 @@ from buildpipelines.sandbox.precompiled import CompiledPip
 from buildpipelines.sandbox.toolchain import Toolchain, read_image_toolchain, read_toolchain
 from buildpipelines.spec.messages import RebuildParams, TrialParams
 from buildpipelines.worker import images
+from buildpipelines.worker.contract_client import ContractClient, PipelineAddress
 from buildpipelines.worker.images import ImageJob
 from buildpipelines.worker.jobs import Jobs
 from buildpipelines.worker.machine import ImageTools, Machine
@@ -46,6 +47,7 @@ class Options:
     uid: int = DEFAULT_BUILD_UID
     parallel: int = 1
     registries: tuple[Registry, ...] = ()
+    external: PipelineAddress | None = None
 
 
 class Service:
@@ -121,6 +123,9 @@ async def running(options: Options) -> AsyncIterator[Service]:
         stack.callback(pip.close)
         upstream = await stack.enter_async_context(Upstream(options.index, cache))
         registries = await stack.enter_async_context(Registries(options.registries, cache))
+        external = None
+        if options.external is not None:
+            external = await stack.enter_async_context(ContractClient(options.external))
         machine = Machine(
             upstream=upstream,
             toolchain=toolchain,
@@ -130,6 +135,7 @@ async def running(options: Options) -> AsyncIterator[Service]:
             uid=uid,
             environment=_environment(toolchain, confiner, options.limits),
             images=_image_tools(stack, registries, uid),
+            external=external,
         )
         jobs = Jobs(workspace, parallel=options.parallel)
         try:
