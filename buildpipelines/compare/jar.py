@@ -6,12 +6,13 @@ normal forms alone; differences are for people and never enter it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
+from buildpipelines.compare.classfile import ClassDifference, class_differences
 from buildpipelines.compare.manifest import manifest_differences
-from buildpipelines.compare.text import text_differences
+from buildpipelines.compare.text import TextDifference, text_differences
 from buildpipelines.compare.zip import AttributeDifference, attribute_differences
 from buildpipelines.extract.jar import MANIFEST, Jar
 from buildpipelines.extract.zip import ZipEntry
@@ -53,12 +54,25 @@ def compare(built: Jar, published: Jar, *, is_identical: bool) -> JarComparison:
     classes = _counts(built, published, _CLASS)
     if is_identical:
         return JarComparison(0, entries=counts, classes=classes)
+    ours, theirs = _Side(built), _Side(published)
     found = _Found()
-    _explain(found, built, published, "")
+    _explain(found, ours, theirs, "")
     ordered = sorted(found.differences, key=lambda d: -d.level)
-    return JarComparison(
-        _level(built, published), tuple(ordered), found.more, entries=counts, classes=classes
-    )
+    level = 1 if ours.level1 == theirs.level1 else 2 if ours.level2 == theirs.level2 else 3
+    return JarComparison(level, tuple(ordered), found.more, entries=counts, classes=classes)
+
+
+class _Side:
+    """One of the two archives, with everything that is worth finding out once."""
+
+    def __init__(self, jar: Jar) -> None:
+        self.jar = jar
+        self.level1 = rules.level1(jar)
+        self.level2 = rules.level2(jar)
+        self.signatures = signature_files(jar)
+        self.by_name = {entry.name: entry for entry in jar.archive.entries}
+        implied = implied_folders(jar.archive)
+        self.implied = {n for n, e in self.by_name.items() if e.is_dir and e.path in implied}
 
 
 @dataclass(slots=True)
@@ -80,12 +94,6 @@ class _Found:
                 self.differences.append(difference)
 
 
-def _level(built: Jar, published: Jar) -> int:
-    if rules.level1(built) == rules.level1(published):
-        return 1
-    return 2 if rules.level2(built) == rules.level2(published) else 3
-
-
 def _counts(built: Jar, published: Jar, suffix: str) -> Counts:
     ours, theirs = (
         {name: digest for name, digest in jar.digests.items() if name.endswith(suffix)}
@@ -96,14 +104,14 @@ def _counts(built: Jar, published: Jar, suffix: str) -> Counts:
     return Counts(equal, len(both) - equal, len(ours) - len(both), len(theirs) - len(both))
 
 
-def _explain(found: _Found, built: Jar, published: Jar, prefix: str) -> None:
+def _explain(found: _Found, built: _Side, published: _Side, prefix: str) -> None:
     """Add what differs between two archives; those entries first that matter at level 2."""
-    one1, other1 = rules.level1(built).entries, rules.level1(published).entries
-    one2, other2 = rules.level2(built).entries, rules.level2(published).entries
+    one1, other1 = built.level1.entries, published.level1.entries
+    one2, other2 = built.level2.entries, published.level2.entries
     names = sorted(one1.keys() | other1.keys())
     differing = [name for name in names if one1.get(name) != other1.get(name)]
     deep = [name for name in differing if one2.get(name) != other2.get(name)]
-    if built.has_manifest_first != published.has_manifest_first:
+    if built.jar.has_manifest_first != published.jar.has_manifest_first:
         found.add([_manifest_place(prefix, built, published)])
     for name in deep:
         _explain_entry(found, built, published, prefix, name)
@@ -112,11 +120,11 @@ def _explain(found: _Found, built: Jar, published: Jar, prefix: str) -> None:
     found.add(_container(built, published, prefix))
 
 
-def _explain_entry(found: _Found, built: Jar, published: Jar, prefix: str, name: str) -> None:
+def _explain_entry(found: _Found, built: _Side, published: _Side, prefix: str, name: str) -> None:
     if found.is_full:
         found.more += 1
         return
-    ours, theirs = built.archive.find(name), published.archive.find(name)
+    ours, theirs = built.by_name.get(name), published.by_name.get(name)
     path = f"{prefix}{name}"
     if ours is None or theirs is None:
         found.add([_presence(built, published, path, name)])
@@ -124,17 +132,18 @@ def _explain_entry(found: _Found, built: Jar, published: Jar, prefix: str, name:
     if normal_mode(ours) != normal_mode(theirs):
         one, other = f"{ours.attributes & 0o7777:04o}", f"{theirs.attributes & 0o7777:04o}"
         found.add([make_difference(path, "mode", built=one, published=other, level=3)])
-    if ours.is_dir or built.digests[name] == published.digests[name]:
+    if ours.is_dir or built.jar.digests[name] == published.jar.digests[name]:
         return
-    if name in built.nested and name in published.nested:
-        _explain(found, built.nested[name], published.nested[name], f"{path}!/")
+    if name in built.jar.nested and name in published.jar.nested:
+        inner = _Side(built.jar.nested[name]), _Side(published.jar.nested[name])
+        _explain(found, *inner, f"{path}!/")
     else:
         found.add(_content(built, published, path, name))
 
 
-def _presence(built: Jar, published: Jar, path: str, name: str) -> Difference:
-    is_ours = built.archive.find(name) is not None
-    is_signature = name in signature_files(built if is_ours else published)
+def _presence(built: _Side, published: _Side, path: str, name: str) -> Difference:
+    is_ours = name in built.by_name
+    is_signature = name in (built if is_ours else published).signatures
     return make_difference(
         path,
         "presence",
@@ -145,40 +154,44 @@ def _presence(built: Jar, published: Jar, path: str, name: str) -> Difference:
     )
 
 
-def _content(built: Jar, published: Jar, path: str, name: str) -> list[Difference]:
+def _content(built: _Side, published: _Side, path: str, name: str) -> list[Difference]:
     """Return what differs between two files of one name."""
     if name == MANIFEST:
-        found = manifest_differences(path, built, published)
+        found = manifest_differences(path, built.jar, published.jar)
         if found is not None:
             return found
-    ours, theirs = built.small_file(name), published.small_file(name)
-    is_stable = rules.stable_digest(built, name) == rules.stable_digest(published, name)
-    rule = rules.content_rule(built.file_name, name)
-    if name in signature_files(built) and name in signature_files(published):
-        is_stable, rule, ours = True, "jar-signature", None
+    is_signature = name in built.signatures and name in published.signatures
+    rule = "jar-signature" if is_signature else rules.content_rule(built.jar.file_name, name)
+    is_stable = is_signature or built.level2.entries[name][1] == published.level2.entries[name][1]
+    lines: Sequence[TextDifference | ClassDifference] = ()
+    ours, theirs = built.jar.small_file(name), published.jar.small_file(name)
+    if ours is not None and theirs is not None and not is_signature:
+        lines = _in_words(name, ours, theirs, "" if is_stable else rule)
+    if not lines:
+        one, other = (_bytes_text(side.jar, name) for side in (built, published))
+        lines = [TextDifference("content", one, other)]
     level, ended_by = (2, rule) if is_stable else (3, "")
-    if ours is not None and theirs is not None:
-        if rule and not is_stable:
-            # What the rule takes out is not shown: something else is why the files differ.
-            ours = rules.stable_content(rule, name, ours) or ours
-            theirs = rules.stable_content(rule, name, theirs) or theirs
-        lines = text_differences(ours, theirs)
-        if lines is not None:
-            return [
-                make_difference(
-                    path,
-                    line.attribute,
-                    built=line.built,
-                    published=line.published,
-                    level=level,
-                    rule=ended_by,
-                )
-                for line in lines
-            ]
-    one, other = (_bytes_text(jar, name) for jar in (built, published))
     return [
-        make_difference(path, "content", built=one, published=other, level=level, rule=ended_by)
+        make_difference(
+            path, d.attribute, built=d.built, published=d.published, level=level, rule=ended_by
+        )
+        for d in lines
     ]
+
+
+def _in_words(
+    name: str, ours: bytes, theirs: bytes, rule: str
+) -> Sequence[TextDifference | ClassDifference]:
+    """Return what differs between two contents, as far as they can be read.
+
+    What ``rule`` takes out is not told: something else is why the files differ.
+    """
+    if name.endswith(_CLASS):
+        return class_differences(ours, theirs) or ()
+    if rule:
+        ours = rules.stable_content(rule, name, ours) or ours
+        theirs = rules.stable_content(rule, name, theirs) or theirs
+    return text_differences(ours, theirs) or ()
 
 
 def _bytes_text(jar: Jar, name: str) -> str:
@@ -188,19 +201,19 @@ def _bytes_text(jar: Jar, name: str) -> str:
     return f"{size} bytes, SHA-256 {jar.digests[name][:16]}…{why}"
 
 
-def _manifest_place(prefix: str, built: Jar, published: Jar) -> Difference:
+def _manifest_place(prefix: str, built: _Side, published: _Side) -> Difference:
     one, other = (
         "first" if jar.has_manifest_first else "where readers from the front miss it"
-        for jar in (built, published)
+        for jar in (built.jar, published.jar)
     )
     return make_difference(f"{prefix}{MANIFEST}", "order", built=one, published=other, level=3)
 
 
-def _container(built: Jar, published: Jar, prefix: str) -> Iterator[Difference]:
+def _container(built: _Side, published: _Side, prefix: str) -> Iterator[Difference]:
     """Yield what differs between the containers and is gone at level 1."""
     archive = prefix.removesuffix("!/")
-    ours, theirs = built.archive.entries, published.archive.entries
-    by_name = {e.name: e for e in theirs}
+    ours, theirs = built.jar.archive.entries, published.jar.archive.entries
+    by_name = published.by_name
     pairs = [(e, by_name[e.name]) for e in ours if e.name in by_name]
     shared = {e.name for e, _ in pairs}
     one, other = ([e.name for e in found if e.name in shared] for found in (ours, theirs))
@@ -220,11 +233,8 @@ def _container(built: Jar, published: Jar, prefix: str) -> Iterator[Difference]:
         yield _attribute(difference, archive, same_mode)
 
 
-def _folders(built: Jar, published: Jar, archive: str) -> Iterator[Difference]:
-    one, other = (
-        {e.name for e in jar.archive.entries if e.is_dir and e.path in implied_folders(jar.archive)}
-        for jar in (built, published)
-    )
+def _folders(built: _Side, published: _Side, archive: str) -> Iterator[Difference]:
+    one, other = built.implied, published.implied
     for only, is_ours in ((one - other, True), (other - one, False)):
         if only:
             text = f"{len(only)} folder entries, first {min(only)}"

@@ -54,5 +54,9 @@ def _show(attribute: str, value: object) -> str:
             )
         case "mode", (int(system), int(mode)):
             return f"{mode:o} by system {system}"
+        case "compression", (int(method), int(packed), int(flags)):
+            return f"{'deflated' if method else 'stored'} to {packed} bytes, flags {flags:#06x}"
+        case _, bytes(data):
+            return data.hex()[:_VALUE_CHARACTERS] or "none"
         case _:
-            return str(value)[:_VALUE_CHARACTERS]
+            raise AssertionError(attribute)

@@ -25,7 +25,7 @@ from buildpipelines.stabilize.manifest import Attributes, Manifest, parse_manife
 
 _BLOCK_BYTES_MAX: Final = 64 * 1024
 _FILE = re.compile(r"META-INF/([A-Za-z0-9_-]{1,64})\.SF\Z", re.IGNORECASE)
-_BLOCK_SUFFIXES = (".RSA", ".DSA", ".EC")
+_BLOCK = re.compile(r"META-INF/([A-Za-z0-9_-]{1,64})\.(?:RSA|DSA|EC)\Z", re.IGNORECASE)
 _SIGNED_DATA: Final = bytes.fromhex("06092a864886f70d010702")
 _ALGORITHMS: Final = {
     "MD5": "md5",
@@ -42,15 +42,16 @@ _MANIFEST_DIGEST = re.compile(rf"({'|'.join(_ALGORITHMS)})-Digest-Manifest(-Main
 
 def signature_files(jar: Jar) -> frozenset[str]:
     """Return the names of the files that are a signature and nothing else."""
+    blocks: dict[str, list[str]] = {}
+    for entry in jar.archive.entries:
+        if match := _BLOCK.match(entry.name):
+            blocks.setdefault(match[1].upper(), []).append(entry.name)
     found: set[str] = set()
     for entry in jar.archive.entries:
         match = _FILE.match(entry.name)
-        if match is None or entry.is_dir:
-            continue
-        wanted = {f"META-INF/{match[1]}{suffix}".upper() for suffix in _BLOCK_SUFFIXES}
-        blocks = [e.name for e in jar.archive.entries if e.name.upper() in wanted]
-        if len(blocks) == 1 and _is_signature(jar, entry.name) and _is_block(jar, blocks[0]):
-            found.update((entry.name, blocks[0]))
+        mine = blocks.get(match[1].upper(), []) if match else []
+        if len(mine) == 1 and _is_signature(jar, entry.name) and _is_block(jar, mine[0]):
+            found.update((entry.name, mine[0]))
     return frozenset(found)
 
 
