@@ -105,6 +105,7 @@ def worker_spec(
     worker += ["--work", str(layout.build_jobs), "--parallel", str(build.parallel)]
     worker += ["--memory-mib", str(build.memory_bytes_max // _MIB)]
     worker += ["--seconds", str(build.seconds_max)]
+    worker += _contract_arguments(layout, build)
     for upstream in upstreams:
         if upstream.url:
             option = "--private-registry" if upstream.allow_private else "--registry"
@@ -132,6 +133,18 @@ def _maven_arguments(build: BuildSection, repositories: tuple[MavenUpstream, ...
             arguments += [option, f"{repository.id}={repository.url}"]
     for host in build.private_sources:
         arguments += ["--private-source", host]
+    return arguments
+
+
+def _contract_arguments(layout: Layout, build: BuildSection) -> list[str]:
+    """Return where the worker answers the pipeline contract, and whom it asks by it."""
+    arguments = ["--contract-socket", str(layout.contract_socket)]
+    if build.contract_listen:
+        arguments += ["--contract-listen", build.contract_listen]
+    if build.external:
+        is_private = build.external_private
+        option = "--private-external-pipeline" if is_private else "--external-pipeline"
+        arguments += [option, build.external]
     return arguments
 
 

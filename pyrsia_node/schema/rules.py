@@ -92,6 +92,26 @@ def url(*schemes: str, may_be_empty: bool = True) -> Rule:
     return _text(words, lambda v: is_url(v, schemes))
 
 
+def pipeline_url() -> Rule:
+    """Return the rule of another's build pipeline; credentials would reach its every log."""
+    return _text(
+        '"" or http(s)://HOST[:PORT][/PATH] without a user, or unix:///PATH',
+        lambda v: (
+            v == ""
+            or (v.startswith("unix:///") and v.isprintable() and len(v) > len("unix:///"))
+            or (is_url(v, ("http", "https")) and "@" not in v)
+        ),
+    )
+
+
+def near_address() -> Rule:
+    """Return the rule of a numeric address and a port that only near machines reach."""
+    return _text(
+        '"" or ADDRESS:PORT, a loopback or private address by its number',
+        lambda v: v == "" or is_near_address(v),
+    )
+
+
 def user() -> Rule:
     """Return the rule of a system account, "" meaning the product's own choice."""
     return _text('"", a user name or a numeric user id', lambda v: v == "" or bool(_USER.match(v)))
@@ -173,6 +193,19 @@ def is_ip(value: str) -> bool:
     except ValueError:
         return False
     return "%" not in value
+
+
+def is_near_address(value: str) -> bool:
+    """Tell whether ``value`` is ADDRESS:PORT with a loopback or private address; IPv6 in []."""
+    host, _, port = value.rpartition(":")
+    is_v6 = host.startswith("[") and host.endswith("]")
+    try:
+        address = ipaddress.ip_address(host[1:-1] if is_v6 else host)
+    except ValueError:
+        return False
+    if not re.fullmatch(r"[1-9][0-9]{0,4}", port) or int(port) > 65535 or "%" in host:
+        return False
+    return (address.version == 6) == is_v6 and address.is_private and not address.is_unspecified
 
 
 def is_url(value: str, schemes: tuple[str, ...]) -> bool:

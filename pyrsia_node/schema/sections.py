@@ -350,6 +350,21 @@ class BuildSection:
         rules.hosts(),
         "Machines at loopback, link-local or private addresses that sources may come from.",
     )
+    external: str = _key(
+        "",
+        rules.pipeline_url(),
+        'Another\'s build pipeline, asked for entries of claim external alone; "" is none.',
+    )
+    external_private: bool = _key(
+        default=False,
+        rule=rules.boolean(),
+        about="That pipeline may live at a loopback, link-local or private address.",
+    )
+    contract_listen: str = _key(
+        "",
+        rules.near_address(),
+        'Where this node\'s pipeline answers others, beside its socket; "" is nowhere.',
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -181,6 +181,7 @@ def test_worker_is_told_its_folder_and_its_limits(tmp_path: Path) -> None:
         *("-m", "buildpipelines.worker"),
         *("--socket", f"{tmp_path}/build/worker.sock", "--work", f"{tmp_path}/build/jobs"),
         *("--parallel", "3", "--memory-mib", "256", "--seconds", "60"),
+        *("--contract-socket", f"{tmp_path}/build/pipeline.sock"),
     ]
 
 
@@ -214,6 +215,21 @@ def test_worker_is_told_the_repositories_that_builds_may_use_and_no_password(
         *("--private-maven-repository", "team=http://10.0.0.1/maven"),
         *("--private-source", "127.0.0.1:8443"),
     ]
+
+
+def test_worker_is_told_where_the_pipeline_contract_is_spoken_and_to_whom(tmp_path: Path) -> None:
+    layout = Layout(tmp_path)
+    quiet = worker_spec(layout, BuildSection(), {}, uid=None).command
+    first = quiet.index("--contract-socket")
+    assert quiet[first:] == ["--contract-socket", str(tmp_path / "build/pipeline.sock")]
+    build = BuildSection(contract_listen="127.0.0.1:8080", external="https://pipeline.example")
+    near = replace(build, external="http://10.0.0.1", external_private=True)
+    for each, option in ((build, "--external-pipeline"), (near, "--private-external-pipeline")):
+        command = worker_spec(layout, each, {}, uid=None).command
+        assert command[first + 2 :] == [
+            *("--contract-listen", "127.0.0.1:8080"),
+            *(option, each.external),
+        ]
 
 
 def test_worker_of_root_inherits_user_ids_for_images_and_no_right(tmp_path: Path) -> None:

@@ -137,3 +137,45 @@ def test_faults_are_for_development_networks_alone() -> None:
     check_network(Config(node=NodeSection("a", "regular")), "public")
     with pytest.raises(InvalidInputError, match=r"fault\.enabled = true.*'public'"):
         check_network(faulty, "public")
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        'external = "ftp://pipeline.example"',
+        'external = "https://user:word@pipeline.example"',
+        'external = "https://pipeline.example?x=1"',
+        'external = "unix:///"',
+        'external = "unix://run/pipeline.sock"',
+        'contract_listen = "0.0.0.0:8080"',
+        'contract_listen = "[::]:8080"',
+        'contract_listen = "8.8.8.8:8080"',
+        'contract_listen = "localhost:8080"',
+        'contract_listen = "127.0.0.1"',
+        'contract_listen = "127.0.0.1:0"',
+        'contract_listen = "127.0.0.1:65536"',
+        'contract_listen = "::1:8080"',
+    ],
+)
+def test_pipeline_of_another_has_no_credentials_and_ours_answers_near_machines_alone(
+    line: str,
+) -> None:
+    (problem,) = problems(f"{MINIMAL}[build]\n{line}\n")
+    assert problem.startswith(f"build.{line}; allowed: ")
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        'external = "https://pipeline.example/java"',
+        'external = "http://127.0.0.1:8080"',
+        'external = "unix:///srv/pipeline.sock"',
+        'contract_listen = "127.0.0.1:8080"',
+        'contract_listen = "10.0.0.1:80"',
+        'contract_listen = "[fd00::1]:80"',
+    ],
+)
+def test_pipelines_may_be_named_by_address_or_socket(line: str) -> None:
+    build = parse_config(f"{MINIMAL}[build]\n{line}\n").build
+    key, _, value = line.partition(" = ")
+    assert getattr(build, key) == value.strip('"')
