@@ -9,7 +9,7 @@ decide (profiles, imported lists of versions) is left out rather than guessed.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -80,23 +80,6 @@ def _parent(root: Element) -> Parent | None:
         return Parent(parse_coordinates(f"{group}:{artifact}", root.value("parent", "version")))
     except FormatError:
         return None
-
-
-def with_parents(pom: Pom, find: Callable[[Parent], bytes | None]) -> tuple[Pom, ...]:
-    """Return a pom and its parents as far as ``find`` has them, the nearest first.
-
-    Raises:
-        FormatError: a parent that cannot be read, or more than :data:`PARENTS_MAX` of them.
-    """
-    line = [pom]
-    while (parent := line[-1].parent) is not None:
-        data = find(parent)
-        if data is None:
-            break
-        if len(line) > PARENTS_MAX:
-            raise FormatError(f"a pom with more than {PARENTS_MAX} parents")
-        line.append(read_pom(data))
-    return tuple(line)
 
 
 def extract_metadata(line: Sequence[Pom], coordinates: Coordinates) -> Metadata:

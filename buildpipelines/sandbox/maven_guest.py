@@ -140,8 +140,12 @@ def jvm_options(job: dict[str, Any]) -> list[str]:
         for scheme in ("http", "https")
         for key, value in (("proxyHost", "127.0.0.1"), ("proxyPort", str(PROXY_PORT)))
     }
+    language, _, country = job["locale"].removesuffix(".UTF-8").partition("_")
     given = {
         **proxies,
+        "user.language": "en" if language == "C" else language,
+        "user.country": country,
+        "file.encoding": "UTF-8",
         "http.nonProxyHosts": "127.0.0.1|localhost",
         "classworlds.conf": str(CLASSWORLDS),
         "maven.home": str(MAVEN),
@@ -179,8 +183,9 @@ def environment(job: dict[str, Any]) -> dict[str, str]:
         "HOME": str(HOME),
         "USER": "build",
         "LOGNAME": "build",
-        "LANG": job["locale"],
-        "LC_ALL": job["locale"],
+        # Any other might not be installed here; Java is told the one that is wanted.
+        "LANG": "C.UTF-8",
+        "LC_ALL": "C.UTF-8",
         "TZ": job["timezone"],
         "SOURCE_DATE_EPOCH": str(job["epoch"]),
         # What goes elsewhere than to our proxy as a mirror reaches it as a proxy, is refused there

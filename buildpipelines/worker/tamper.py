@@ -1,8 +1,8 @@
-"""Spoil a built wheel on purpose: the fault that development networks use to show divergence.
+"""Spoil a build on purpose: the fault that development networks use to show divergence.
 
-The core sends it only where faults are enabled. The wheel stays well-formed (RECORD is written
-anew), so nothing but the comparison between nodes can notice. Different texts give different
-bytes.
+The core sends it only where faults are enabled. A wheel or jar stays well-formed (RECORD is
+written anew), so nothing but the comparison between nodes can notice. Different texts give
+different bytes.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import zipfile
 
 from buildpipelines.errors import BuildFailure
 from buildpipelines.extract.wheel import Wheel
+from buildpipelines.extract.zip import ZipArchive, ZipEntry
 
 
 def tamper_with(wheel: Wheel, text: str) -> bytes:
@@ -24,10 +25,7 @@ def tamper_with(wheel: Wheel, text: str) -> bytes:
     """
     record_name = f"{wheel.dist_info}/RECORD"
     files = [e for e in wheel.archive.entries if not e.is_dir]
-    candidates = [e for e in files if not e.name.startswith(wheel.dist_info) and e.size]
-    if not candidates:
-        raise BuildFailure("BUILD_FAILED", "nothing to tamper with", wheel.file_name)
-    victim = max(candidates, key=lambda e: (e.size, e.name))
+    victim = _victim([e for e in files if not e.name.startswith(wheel.dist_info)])
     out = io.BytesIO()
     rows = []
     with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as target:
@@ -42,6 +40,27 @@ def tamper_with(wheel: Wheel, text: str) -> bytes:
             _write(target, entry.name, content, entry.attributes)
         _write(target, record_name, "".join([*rows, f"{record_name},,\n"]).encode(), 0o100644)
     return out.getvalue()
+
+
+def tamper_with_archive(archive: ZipArchive, text: str) -> bytes:
+    """Return the bytes of a jar or the like, spoilt in the same way; raises BuildFailure."""
+    files = [e for e in archive.entries if not e.is_dir]
+    victim = _victim([e for e in files if not e.name.startswith("META-INF/")])
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as target:
+        for entry in files:
+            content = archive.read(entry)
+            spoilt = _spoil(content, text) if entry is victim else content
+            _write(target, entry.name, spoilt, entry.attributes)
+    return out.getvalue()
+
+
+def _victim(candidates: list[ZipEntry]) -> ZipEntry:
+    """Return the largest entry, or complain that there is nothing to spoil."""
+    found = max(candidates, key=lambda e: (e.size, e.name), default=None)
+    if found is None or not found.size:
+        raise BuildFailure("BUILD_FAILED", "nothing to tamper with", "it holds no file")
+    return found
 
 
 def _spoil(content: bytes, text: str) -> bytes:
