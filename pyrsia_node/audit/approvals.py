@@ -19,7 +19,7 @@ from pyrsia_node.model.digest import sha256_of
 from pyrsia_node.model.signing import MEMBER_TAG, OPERATION_TAG
 
 SET_OPERATIONS: Final = frozenset({"add_node", "remove_node", "rotate_key"})
-APPROVED: Final = SET_OPERATIONS | {"set_param", "withdraw", "revoke"}
+APPROVED: Final = SET_OPERATIONS | {"set_param", "withdraw", "revoke", "add_source"}
 _SUBMISSION: Final = frozenset({"t", "v", "by", "nonce", "sigs"})
 """Members that say who submitted an operation and how: not what was approved."""
 

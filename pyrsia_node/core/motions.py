@@ -16,6 +16,7 @@ from pyrsia_node.model import canonical
 from pyrsia_node.model.canonical import INTEGER_MAX, JsonObject
 from pyrsia_node.model.digest import ZERO_SHA256, Sha256
 from pyrsia_node.model.errors import CorruptStateError, InvalidInputError
+from pyrsia_node.model.mappings import AddSource
 from pyrsia_node.model.members import SignedMember
 from pyrsia_node.model.membership import AddNode, JoinProof, RemoveNode, RotateKey, SetParam
 from pyrsia_node.model.signing import SIGNATURE_BYTES
@@ -32,7 +33,7 @@ _PROOF_TO_COME: Final = JoinProof(INTEGER_MAX, 2, ZERO_SHA256, bytes(SIGNATURE_B
 
 _NO_NONCE: Final = "00" * 16
 
-Operation = AddNode | RemoveNode | RotateKey | SetParam | Withdraw | Revoke
+Operation = AddNode | RemoveNode | RotateKey | SetParam | Withdraw | Revoke | AddSource
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +93,8 @@ class Motion:
                 return f"set {content.get('name')} = {content.get('value')}"
             case "withdraw":
                 return f"withdraw entry {content.get('entry')} of {content.get('purl')}"
+            case "add_source":
+                return _title_of_source(content)
             case _:
                 return f"revoke {content.get('purl')} sha256:{str(content.get('sha256'))[:16]}…"
 
@@ -161,6 +164,13 @@ class MotionStore:
             self._store.write([(_PREFIX + subject.encode(), None)], sync=False)
 
 
+def _title_of_source(content: JsonObject) -> str:
+    if not content.get("repository"):
+        return f"take back the source of {content.get('pattern')}"
+    tag = f", tag {content['tag']}" if content.get("tag") else ""
+    return f"source of {content.get('pattern')}: {content.get('repository')}{tag}"
+
+
 def motion_of(op: str, content: Mapping[str, object]) -> Motion:
     """Return a motion from what a client sent, in canonical form.
 
@@ -198,6 +208,7 @@ _WITH_PROOF: Final[Mapping[str, Callable[[JsonObject], Operation]]] = {
     "rotate_key": RotateKey.from_json,
 }
 _WITH_NONCE: Final[Mapping[str, Callable[[JsonObject], Operation]]] = {
+    "add_source": AddSource.from_json,
     "remove_node": RemoveNode.from_json,
     "revoke": Revoke.from_json,
     "set_param": SetParam.from_json,

@@ -44,7 +44,7 @@ _URGENT_BYTES_MAX: Final = 64 * 1024
 
 _URGENT_KINDS: Final = (
     *("evidence", "approve", "remove_node", "rotate_key", "add_node", "set_param"),
-    *("revoke", "withdraw", "vulnerable", "deprecate"),
+    *("revoke", "withdraw", "add_source", "vulnerable", "deprecate"),
 )
 _BUILD_KINDS: Final = ("build_request", "attest_commit", "attest_batch", "result")
 _PLACES: Final = {kind: place for place, kind in enumerate((*_URGENT_KINDS, *_BUILD_KINDS))}

@@ -10,12 +10,13 @@ from __future__ import annotations
 from pyrsia_node.ledger.machine.context import NotYetValidError
 from pyrsia_node.ledger.machine.execute import Machine
 from pyrsia_node.model.errors import InvalidInputError, VerificationError
+from pyrsia_node.model.mappings import AddSource
 from pyrsia_node.model.membership import AddNode, MembershipOperation, RotateKey
 from pyrsia_node.model.signing import SIGNATURE_BYTES, Verify
 from pyrsia_node.model.statements import Revoke, Withdraw
 from pyrsia_node.model.transactions import sign_transaction
 
-Approvable = MembershipOperation | Withdraw | Revoke
+Approvable = MembershipOperation | Withdraw | Revoke | AddSource
 """What needs the approvals of a quorum."""
 
 

@@ -14,12 +14,15 @@ from pyrsia_node.ledger.durable import read_tip
 from pyrsia_node.ledger.machine import records
 from pyrsia_node.ledger.machine.attestations import last_sequence
 from pyrsia_node.ledger.machine.context import BlockState
+from pyrsia_node.ledger.machine.sources import SourceRecord, all_sources, source_for
 from pyrsia_node.ledger.machine.view import StateView
 from pyrsia_node.ledger.request_view import RequestView, read_request
 from pyrsia_node.ledger.storage import BlockRecord, ChainReader, StateReader, parent_key
 from pyrsia_node.model.digest import Sha256
 from pyrsia_node.model.errors import CorruptStateError, NotFoundError
+from pyrsia_node.model.mappings import SourceMapping
 from pyrsia_node.model.members import SetLeaf
+from pyrsia_node.model.purl import Purl
 from pyrsia_node.model.transactions import BuildRequest, decode_transaction
 from pyrsia_node.ports import KeyValueStore
 
@@ -192,6 +195,22 @@ class CommittedChain:
     def approvals(self) -> list[Approval]:
         """Return the approvals that may count in the next block, by operation and subject."""
         return list(read_approvals(self._state, height=self._tip.height + 1))
+
+    def source_for(self, purl: Purl) -> SourceMapping | None:
+        """Return where the log says that the source of a package is; None where it says nothing.
+
+        The longest pattern that fits counts, of equal ones the newest mapping. A look or two.
+        """
+        found = source_for(self._state, purl)
+        return None if found is None else found.mapping
+
+    def source_record(self, purl: Purl) -> SourceRecord | None:
+        """Return the mapping of ``source_for`` with its leaf and who approved it."""
+        return source_for(self._state, purl)
+
+    def sources(self) -> list[SourceRecord]:
+        """Return every mapping that counts, by pattern."""
+        return sorted(all_sources(self._state), key=lambda each: each.mapping.pattern)
 
     def transaction_status(self, transaction_id: Sha256) -> TransactionStatus | None:
         """Return where a transaction was committed, or None."""

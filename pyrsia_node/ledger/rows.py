@@ -42,6 +42,8 @@ _ADDRESS: Final = re.compile(
     r"([a-z0-9-]+(?:\.[a-z0-9-]+)+)(?::[0-9]+)?[:/]?([^?#]*)(?:[?#](?s:.*))?"
 )
 _ADDRESS_LENGTH_MAX: Final = 300
+_STATED: Final = frozenset({*STATEMENTS, "add_source"})
+"""What members say of packages rather than of a request."""
 
 
 _DECODER: Final = json.JSONDecoder()
@@ -181,8 +183,8 @@ def _rows(data: bytes, leaf: Leaf, position: int, block: Block, network_id: byte
             yield from _outcome_rows(leaf, position)
         case "attest_commit" | "result" | "unsealed" | "level" | "late_divergence" as kind:
             yield from _later_rows(data, leaf, kind, position)
-        case kind if kind in STATEMENTS:
-            yield from _statement_rows(leaf, kind, position)
+        case kind if kind in _STATED:
+            yield from _stated_rows(leaf, kind, position)
         case kind:
             yield ("entry", (position, kind, None))
             if kind in UNIT_TYPES:
@@ -244,6 +246,13 @@ def _later_rows(data: bytes, leaf: Leaf, kind: str, position: int) -> Iterator[R
         yield ("unit", (position, kind, None, None, request))
 
 
+def _stated_rows(leaf: Leaf, kind: str, position: int) -> Iterator[Row]:
+    if kind == "add_source":
+        yield from _source_rows(leaf, position)
+    else:
+        yield from _statement_rows(leaf, kind, position)
+
+
 def _statement_rows(leaf: Leaf, kind: str, position: int) -> Iterator[Row]:
     purl = leaf["purl"]
     digest = bytes.fromhex(leaf["sha256"]) if "sha256" in leaf else None
@@ -253,6 +262,18 @@ def _statement_rows(leaf: Leaf, kind: str, position: int) -> Iterator[Row]:
     if digest is not None:
         yield ("tag", (position, "sha256", digest, position))
     yield _description(position, _title(purl), f"{leaf.get('advisory', '')} {leaf['reason']}")
+
+
+def _source_rows(leaf: Leaf, position: int) -> Iterator[Row]:
+    """Return the rows of a mapping: it is found by its pattern as a package is by its name."""
+    pattern, repository = leaf["pattern"], leaf["repository"]
+    yield ("entry", (position, "add_source", None))
+    yield ("unit", (position, "add_source", pattern, pattern, None))
+    address = repository_key(repository)
+    if address is not None:
+        yield ("tag", (position, "repo", address, position))
+    words = f"{leaf['tag']} {leaf['reason']}".strip()
+    yield _description(position, _title(pattern), words, "", "", repository)
 
 
 def _document_rows(document: Leaf, position: int) -> Iterator[Row]:

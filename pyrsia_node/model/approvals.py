@@ -20,6 +20,7 @@ from pyrsia_node.model.signing import OPERATION_TAG
 
 APPROVED_OPERATIONS: Final = (
     "add_node",
+    "add_source",
     "remove_node",
     "revoke",
     "rotate_key",

@@ -85,16 +85,12 @@ class BuildRequest:
 
     def uniqueness(self) -> JsonObject:
         """Return what two open requests must not share: everything a build depends on."""
-        recipe: JsonObject = {
-            key: list(value) if isinstance(value, tuple) else value
-            for key, value in self.recipe.items()
-        }
         return {
             "claim": self.claim,
             "lock": self.lock,
             "pipeline": self.pipeline.to_json(),
             "purl": str(self.purl),
-            "recipe": recipe,
+            "recipe": recipe_object(self.recipe),
             "source": self.source.to_json(),
             "toolchain": self.toolchain,
         }
@@ -134,7 +130,7 @@ class BuildRequest:
             pipeline=Pipeline.from_json(got.value("pipeline")),
             toolchain=got.sha256("toolchain"),
             lock=got.sha256("lock"),
-            recipe=_recipe(got),
+            recipe=parse_recipe(got),
             time_class=got.one_of("class", CLASSES),
             until=got.integer("until", low=0, high=INTEGER_MAX),
             nonce=got.hex("nonce", size=16),
@@ -275,7 +271,19 @@ class AttestCommit:
         )
 
 
-def _recipe(got: Fields) -> dict[str, RecipeValue]:
+def recipe_object(recipe: Mapping[str, RecipeValue]) -> JsonObject:
+    """Return the ``recipe`` object."""
+    return {
+        key: list(value) if isinstance(value, tuple) else value for key, value in recipe.items()
+    }
+
+
+def parse_recipe(got: Fields) -> dict[str, RecipeValue]:
+    """Return the fields of member ``recipe``.
+
+    Raises:
+        InvalidInputError: Not an object of texts, integers, booleans and lists of texts.
+    """
     recipe: dict[str, RecipeValue] = {}
     for key, value in got.mapping("recipe", count_max=_FIELDS_MAX).items():
         if not _KEY.fullmatch(key):

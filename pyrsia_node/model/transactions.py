@@ -1,8 +1,8 @@
 """Transactions of rules 1: the union of all families, what is signed, and the one decoder.
 
 This module says which schemas there are and who must sign; the families are beside it (``builds``,
-``approvals``, ``membership``, ``statements``, ``evidence``). What makes a transaction *valid*
-depends on the state and is in ``pyrsia_node.ledger.machine``.
+``approvals``, ``membership``, ``statements``, ``mappings``, ``evidence``). What makes a transaction
+*valid* depends on the state and is in ``pyrsia_node.ledger.machine``.
 Specification: docs/spec/leaves.md, "Transactions".
 """
 
@@ -38,6 +38,7 @@ from pyrsia_node.model.items import (
     parse_item,
 )
 from pyrsia_node.model.limits import LEAF_BYTES_MAX, REQUEST_BYTES_MAX
+from pyrsia_node.model.mappings import AddSource
 from pyrsia_node.model.members import parse_member_id
 from pyrsia_node.model.membership import AddNode, RemoveNode, RotateKey, SetParam
 from pyrsia_node.model.signing import SIGNATURE_BYTES, TRANSACTION_TAG, Sign, Verify
@@ -50,6 +51,7 @@ __all__ = [
     "LEVELS",
     "TRANSACTION_KINDS",
     "AddNode",
+    "AddSource",
     "Approve",
     "AttestBatch",
     "AttestCommit",
@@ -91,6 +93,7 @@ Transaction = (
     | Revoke
     | Deprecate
     | Vulnerable
+    | AddSource
 )
 
 _READERS: Final[Mapping[str, Callable[[JsonObject], Transaction]]] = MappingProxyType(
@@ -99,6 +102,7 @@ _READERS: Final[Mapping[str, Callable[[JsonObject], Transaction]]] = MappingProx
         for each in (
             *(BuildRequest, AttestCommit, AttestBatch, Result, Approve, AddNode, RemoveNode),
             *(RotateKey, SetParam, Evidence, Withdraw, Revoke, Deprecate, Vulnerable),
+            AddSource,
         )
     }
 )

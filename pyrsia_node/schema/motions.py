@@ -18,7 +18,7 @@ HEIGHTS_DEFAULT = 10_000
 """Heights after which an approval lapses if nothing else is said."""
 
 MotionOperation = Literal[
-    "add_node", "remove_node", "rotate_key", "set_param", "withdraw", "revoke"
+    "add_node", "remove_node", "rotate_key", "set_param", "withdraw", "revoke", "add_source"
 ]
 AdviceOperation = Literal["deprecate", "vulnerable"]
 Heights = Annotated[int, Field(ge=1, le=10_000_000)]

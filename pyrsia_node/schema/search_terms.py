@@ -26,7 +26,7 @@ UNIT_TYPES: Final = frozenset(
         *OUTCOMES,
         *STATEMENTS,
         *("add_node", "approve", "evidence", "remove_node", "rotate_key", "set_param"),
-        *("build_request", "late_divergence", "set"),
+        *("add_source", "build_request", "late_divergence", "set"),
     }
 )
 """Types of the leaves that a search finds."""

@@ -6,11 +6,11 @@ from consensus.types import NodeId
 from pyrsia_node.ledger.machine.context import BlockContext, Head, RecordCache
 from pyrsia_node.ledger.machine.execute import Execution, execute
 from pyrsia_node.ledger.machine.params import ParamsInForce, read_params
+from pyrsia_node.ledger.motions import Approvable
 from pyrsia_node.ledger.request_view import RequestView, read_request
 from pyrsia_node.model.digest import ZERO_SHA256, Sha256, sha256_of
 from pyrsia_node.model.genesis import DEFAULT_PARAMS, Params
 from pyrsia_node.model.members import SetLeaf
-from pyrsia_node.model.membership import MembershipOperation
 from pyrsia_node.model.transactions import (
     BuildRequest,
     SignedTransaction,
@@ -111,7 +111,7 @@ class BlockRunner:
         self.run(body, after_ms=after_ms)
         return unsigned(body).id
 
-    def approved(self, operation: MembershipOperation) -> list[Transaction]:
+    def approved(self, operation: Approvable) -> list[Transaction]:
         """Return everybody's approval of an operation, then the operation."""
         yes = [
             change.approve(member, operation, NETWORK, since=self.height, expiry=self.height + 10)

@@ -11,10 +11,9 @@ from consensus import wire
 from consensus.types import Certificate, Digest, Height, NodeId, View, VoteKind
 from pyrsia_node.ledger.chain import Chain, Committed
 from pyrsia_node.ledger.machine.context import Head
+from pyrsia_node.ledger.motions import Approvable
 from pyrsia_node.model.digest import Sha256
 from pyrsia_node.model.genesis import DEFAULT_PARAMS, Params
-from pyrsia_node.model.membership import MembershipOperation
-from pyrsia_node.model.statements import Revoke, Withdraw
 from pyrsia_node.model.transactions import SignedTransaction, Transaction, sign_transaction
 from pyrsia_node.ports import KeyValueStore
 from tests.fakes.memory_store import MemoryKeyValueStore
@@ -125,9 +124,7 @@ class LocalChain:
 
     # ------------------------------------------------------------ changes of the set
 
-    def approved(
-        self, operation: MembershipOperation | Withdraw | Revoke, *, heights: int = 10
-    ) -> list[Transaction]:
+    def approved(self, operation: Approvable, *, heights: int = 10) -> list[Transaction]:
         """Return everybody's approval of an operation, then the operation."""
         since = self.chain.tip.height
         yes = [

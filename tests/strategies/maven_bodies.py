@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from consensus.types import NodeId
 from pyrsia_node.model.digest import Sha256
 from pyrsia_node.model.documents import Document, FileEntry, Metadata
+from pyrsia_node.model.mappings import AddSource, SourceMapping
 from pyrsia_node.model.purl import Purl
 from pyrsia_node.model.sources import ARCHIVE, ARCHIVE_ENDINGS, MAPPING, TREE, source_names
 from pyrsia_node.model.transactions import BuildRequest, Pipeline, Source
@@ -100,3 +101,45 @@ endings = st.sampled_from(ARCHIVE_ENDINGS)
 digests: st.SearchStrategy[Sha256] = st.text("0123456789abcdef", min_size=64, max_size=64).map(
     Sha256
 )
+
+versions = st.from_regex(r"[0-9]{1,3}(\.[0-9]{1,3}){0,3}(-[a-z]{1,5})?", fullmatch=True)
+
+
+def mapping(pattern: str = "pkg:maven/commons-codec/commons-codec") -> SourceMapping:
+    """Return where the imaginary artifact's source is."""
+    return SourceMapping(
+        pattern,
+        "git+https://git.example/commons/codec.git",
+        "rel/commons-codec-{version}",
+        {"jdk": 17, "goals": ("install",)},
+    )
+
+
+mappings = st.builds(
+    SourceMapping,
+    pattern=st.sampled_from(["pkg:maven/org.example/thing", "pkg:maven/org.example/*"]),
+    repository=st.from_regex(r"git\+https://[a-z]{1,9}\.example(/[a-z]{1,9}){1,3}", fullmatch=True),
+    tag=st.from_regex(r"([a-z]{1,5}[/-])?v?\{version\}", fullmatch=True),
+    recipe=st.fixed_dictionaries(
+        {},
+        optional={
+            "jdk": st.integers(0, 99),
+            "newline": st.sampled_from(["lf", "crlf"]),
+            "goals": st.lists(st.sampled_from(["clean", "install"]), max_size=3).map(tuple),
+        },
+    ),
+) | st.builds(
+    SourceMapping,
+    pattern=st.just("pkg:maven/org.example/*"),
+    repository=endings.map(lambda each: "https://a.example/{artifact}-{version}" + each),
+)
+
+
+def add_source(
+    by: NodeId,
+    found: SourceMapping | None = None,
+    *,
+    reason: str = "kept by its project",
+    nonce: int = 0,
+) -> AddSource:
+    return AddSource(by, found or mapping(), reason, f"{nonce:032x}")

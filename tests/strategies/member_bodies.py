@@ -4,24 +4,23 @@ from __future__ import annotations
 
 from consensus.types import NodeId
 from pyrsia_node.ledger.machine.context import Head
+from pyrsia_node.ledger.motions import Approvable
 from pyrsia_node.model.approvals import Approve
 from pyrsia_node.model.members import MemberKeys, MemberRecord, SignedMember
 from pyrsia_node.model.membership import (
     AddNode,
     JoinProof,
-    MembershipOperation,
     RemoveNode,
     RotateKey,
     SetParam,
     sign_join,
 )
-from pyrsia_node.model.statements import Revoke, Withdraw
 from tests.strategies.identities import Identity
 
 
 def approve(
     by: NodeId,
-    operation: MembershipOperation | Withdraw | Revoke,
+    operation: Approvable,
     network_id: bytes,
     *,
     expiry: int,

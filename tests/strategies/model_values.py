@@ -15,6 +15,7 @@ from pyrsia_node.model.digest import Sha256
 from pyrsia_node.model.documents import Contradiction, Document, FileEntry, Metadata
 from pyrsia_node.model.evidence import STATEMENTS, SignedStatement
 from pyrsia_node.model.items import MOVED
+from pyrsia_node.model.mappings import AddSource, SourceMapping
 from pyrsia_node.model.purl import Purl
 from pyrsia_node.model.statements import ADVISORY
 from pyrsia_node.model.transactions import (
@@ -239,6 +240,13 @@ statements = st.one_of(
         purl=purls | purls.map(Purl.without_version),
         reason=reasons,
         instead=st.none() | purls,
+        nonce=nonces,
+    ),
+    st.builds(
+        AddSource,
+        by=member_ids,
+        mapping=maven.mappings | maven.mappings.map(lambda each: SourceMapping(each.pattern, "")),
+        reason=reasons,
         nonce=nonces,
     ),
     st.builds(

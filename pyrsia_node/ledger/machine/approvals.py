@@ -85,8 +85,10 @@ def approvers(
     return found
 
 
-def check_approved(state: BlockState, context: BlockContext, *, op: str, subject: Sha256) -> None:
-    """Check that a quorum of the current members approves.
+def check_approved(
+    state: BlockState, context: BlockContext, *, op: str, subject: Sha256
+) -> list[NodeId]:
+    """Check that a quorum of the current members approves; return who does, sorted.
 
     Raises:
         NotYetValidError: Approvals are missing; the text names the members that have not.
@@ -100,6 +102,7 @@ def check_approved(state: BlockState, context: BlockContext, *, op: str, subject
             f"{op} {subject} has {len(given)} of {needed} approvals; not yet by "
             f"{', '.join(missing)}"
         )
+    return given
 
 
 def spend(state: BlockState, context: BlockContext, *, op: str, subject: Sha256) -> None:

@@ -22,6 +22,7 @@ from pyrsia_node.ledger.machine import (
     records,
     requests,
     sealing,
+    sources,
     statements,
 )
 from pyrsia_node.ledger.machine.context import (
@@ -59,6 +60,7 @@ from pyrsia_node.model.leaves import (
     encode_outcome,
 )
 from pyrsia_node.model.limits import LEAF_BYTES_MAX
+from pyrsia_node.model.mappings import AddSource
 from pyrsia_node.model.members import SetLeaf
 from pyrsia_node.model.membership import MembershipOperation
 from pyrsia_node.model.purl import Purl
@@ -209,7 +211,7 @@ class Machine:
                 assert_never(body)
 
     def _apply_word(
-        self, body: Approve | Evidence | Statement, transaction_id: Sha256, *, leaf: int
+        self, body: Approve | Evidence | Statement | AddSource, transaction_id: Sha256, *, leaf: int
     ) -> None:
         match body:
             case Approve():
@@ -231,6 +233,10 @@ class Machine:
                     body,
                     transaction_id=transaction_id,
                     leaf=leaf,
+                )
+            case AddSource():
+                sources.apply_source(
+                    self._state, self._context, body, transaction_id=transaction_id, leaf=leaf
                 )
             case _:
                 assert_never(body)

@@ -28,6 +28,7 @@ key                                value
 ``withdrawn/<leaf>``               leaf index of the statement that withdrew the entry at a leaf
 ``revoked/<sha256>``               leaf index of the statement that revoked these bytes
 ``advice/<member>``                ``{"count": pieces of advice, "day": the day that they are of}``
+``source/<pattern digest>``        ``SourceRecord``: the mapping of a pattern that counts
 =================================  =====================================================
 """
 
@@ -65,6 +66,9 @@ RETIRED: Final = ""
 
 APPROVAL_PREFIX: Final = "approval/"
 """Prefix of the keys of approvals."""
+
+SOURCE_PREFIX: Final = "source/"
+"""Prefix of the keys of mappings."""
 
 _TIME_DIGITS: Final = 16
 
@@ -216,6 +220,11 @@ def revoked_key(sha256: str) -> str:
 def advice_key(member: str) -> str:
     """Return the key of a member's count of advice."""
     return f"advice/{member}"
+
+
+def source_key(pattern: str) -> str:
+    """Return the key of the mapping of a pattern, by SHA-256 of the pattern."""
+    return f"{SOURCE_PREFIX}{sha256_of(pattern.encode('ascii'))}"
 
 
 def param_key(name: str) -> str:

@@ -21,11 +21,13 @@ from pyrsia_node.ledger.machine.approvals import APPROVAL_HEIGHTS_MAX, APPROVALS
 from pyrsia_node.ledger.machine.context import Head, NotYetValidError
 from pyrsia_node.ledger.machine.evidence import EVIDENCE_PER_BLOCK_MAX, evidence_of
 from pyrsia_node.ledger.machine.statements import ADVICE_PER_DAY_MAX
+from pyrsia_node.ledger.motions import Approvable
 from pyrsia_node.model.approvals import APPROVED_OPERATIONS, Approve
 from pyrsia_node.model.digest import ZERO_SHA256, Sha256, sha256_of
 from pyrsia_node.model.errors import InvalidInputError
 from pyrsia_node.model.evidence import Evidence
 from pyrsia_node.model.genesis import DEFAULT_PARAMS, ECOSYSTEMS_MAX, Params
+from pyrsia_node.model.mappings import SourceMapping
 from pyrsia_node.model.membership import MembershipOperation
 from pyrsia_node.model.purl import Purl
 from pyrsia_node.model.statements import Revoke, Vulnerable, Withdraw
@@ -33,6 +35,7 @@ from pyrsia_node.model.transactions import AttestCommit, Item, Transaction
 from tests.fakes.block_runner import NETWORK, BlockRunner, unsigned
 from tests.strategies import build_bodies as make
 from tests.strategies import image_bodies as image
+from tests.strategies import maven_bodies as maven
 from tests.strategies import member_bodies as change
 from tests.strategies.crimes import PAIRS, crime
 from tests.strategies.identities import Identity, identities, identity
@@ -80,7 +83,7 @@ class Scene:
     def one_joins(self) -> None:
         self.runner.run(*self.runner.add(NEW))
 
-    def done(self, operation: MembershipOperation) -> None:
+    def done(self, operation: Approvable) -> None:
         self.runner.run(*self.runner.approved(operation))
 
     def adding(self, one: Identity = NEW, *, by: str = ME, **at: int) -> MembershipOperation:
@@ -204,10 +207,14 @@ def revoked(scene: Scene) -> list[Transaction]:
     return [dataclasses.replace(statement, by=YOU)]
 
 
+def mapped(scene: Scene) -> None:
+    scene.done(maven.add_source(ME))
+
+
 def approvals(scene: Scene) -> list[Transaction]:
-    kinds = APPROVED_OPERATIONS
+    kinds, expiry = APPROVED_OPERATIONS, scene.runner.height + 5
     return [
-        Approve(ME, kinds[n % 6], sha256_of(bytes([n])), since=0, expiry=scene.runner.height + 5)
+        Approve(ME, kinds[n % len(kinds)], sha256_of(bytes([n])), since=0, expiry=expiry)
         for n in range(APPROVALS_MAX + 1)
     ]
 
@@ -411,6 +418,15 @@ FINAL: dict[str, Make] = {
     "entry 0 is no accepted build": withdrawing(0),
     "entry .* is of pkg:pypi/six@1.17.0, not of": withdrawing(None, Purl.pypi("six", "1")),
     "leaf .* says revoke already": revoked,
+    # mappings
+    "no authorized node, so it maps no source": lambda _: [maven.add_source(STRANGER.id)],
+    "mapping .* is in the log already": after(mapped, bodies=lambda _: [maven.add_source(ME)]),
+    "leaf .* maps pkg:maven/.* so already": after(
+        mapped, bodies=lambda _: [maven.add_source(YOU, nonce=1)]
+    ),
+    "no source is mapped for pkg:maven/": lambda _: [
+        maven.add_source(ME, SourceMapping(maven.mapping().pattern, ""))
+    ],
 }
 
 WAITING: dict[str, Make] = {

@@ -30,6 +30,7 @@ from pyrsia_node.model.leaves import (
     Unsealed,
     encode_outcome,
 )
+from pyrsia_node.model.mappings import SourceMapping
 from pyrsia_node.model.purl import Purl
 from pyrsia_node.model.transactions import (
     TRANSACTION_KINDS,
@@ -43,6 +44,7 @@ from pyrsia_node.model.transactions import (
 from tests.fakes.local_chain import LocalChain
 from tests.strategies import build_bodies as make
 from tests.strategies import image_bodies as image
+from tests.strategies import maven_bodies as maven
 from tests.strategies import member_bodies as change
 from tests.strategies.identities import genesis_of, identities, identity
 
@@ -79,6 +81,8 @@ def leaves() -> dict[str, bytes]:
         "unsealed": Unsealed(D[0], (one, three)),
         "late_divergence": LateDivergence(D[0], four, D[8]),
     }
+    explained = dataclasses.replace(make.built(D[0]), explained=D[1])
+    external = maven.document(claim="external")
     sightings = (image.seen(D[0]), image.moved(D[1]))
     moved = Cause(two, "MOVED", "tag moved", moved=f"sha256:{D[2]}", seen_ms=image.SEEN_MS)
     genesis = genesis_of(identities(4), PARAMS)
@@ -101,6 +105,7 @@ def leaves() -> dict[str, bytes]:
         Revoke(two, make.PURL, D[3], "steals tokens \u2014 see PYSEC", nonce),
         Deprecate(three, make.PURL.without_version(), "no longer kept", make.PURL, nonce),
         Vulnerable(four, make.PURL, "PYSEC-2023-100", "remote code execution", nonce),
+        maven.add_source(one),
     ]  # fmt: skip
     return {
         **{body.kind: local.sign(body).encoded for body in bodies},
@@ -111,6 +116,10 @@ def leaves() -> dict[str, bytes]:
         "attest_batch": local.sign(batch).encoded,
         "attest_batch_sealed": local.sign(opening).encoded,
         "attest_batch_image": local.sign(make.batch(one, 2, *sightings)).encoded,
+        "build_request_maven": local.sign(maven.request(one)).encoded,
+        "build_request_external": local.sign(maven.request(one, claim="external")).encoded,
+        "result_external": local.sign(make.result(one, D[0], external)).encoded,
+        "attest_batch_explained": local.sign(make.batch(one, 3, explained)).encoded,
         "build_request_image": local.sign(image.request(one)).encoded,
         "result_image": local.sign(make.result(one, D[0], image.document())).encoded,
         "failed_moved": encode_outcome(Failed(D[0], image.PURL, (moved,))),
@@ -224,7 +233,31 @@ def images() -> dict[str, str]:
     }
 
 
-STORIES = {"story": story, "changes": changes, "sealed": sealed, "images": images}
+def mappings() -> dict[str, str]:
+    """Map a group and an artifact of it, take the artifact's back; return what it comes to."""
+    local = LocalChain(params=dataclasses.replace(PARAMS, k={**PARAMS.k, "maven": 0}))
+    by = local.members[0].id
+    artifact, group = maven.mapping(), maven.mapping("pkg:maven/commons-codec/*")
+    for nonce, each in enumerate((group, artifact, SourceMapping(artifact.pattern, ""))):
+        local.commit(*local.approved(maven.add_source(by, each, nonce=nonce)))
+    chain = local.chain
+    assert chain.source_for(maven.PURL) == group
+    kinds = [json.loads(leaf)["t"] for leaf in chain.leaves(2, chain.tip.size)]
+    return {
+        "kinds": " ".join(kind for kind in kinds if kind not in {"approve", "block"}),
+        "block": chain.tip.block_hash.hex(),
+        "state_root": chain.tip.state_root.hex(),
+        "tree_root": chain.tip.root.hex(),
+    }
+
+
+STORIES = {
+    "story": story,
+    "changes": changes,
+    "sealed": sealed,
+    "images": images,
+    "mappings": mappings,
+}
 
 
 @pytest.fixture(scope="module")

@@ -160,7 +160,7 @@ def test_member_has_a_bounded_number_of_approvals(runner: BlockRunner) -> None:
     many = [
         Approve(
             by,
-            APPROVED_OPERATIONS[n % 6],
+            APPROVED_OPERATIONS[n % len(APPROVED_OPERATIONS)],
             sha256_of(bytes([n])),
             since=runner.height,
             expiry=runner.height + 1 + 5 * (n % 2),

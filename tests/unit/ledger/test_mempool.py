@@ -64,11 +64,13 @@ def test_requests_stand_before_batches_before_results() -> None:
 
 def test_what_guards_the_network_stands_before_requests() -> None:
     pool = Mempool()
-    kinds = ["result", "build_request", "deprecate", "withdraw", "add_node", "approve", "evidence"]
+    kinds = ["result", "build_request", "deprecate", "add_source", "withdraw", "add_node"]
+    kinds += ["approve", "evidence"]
     for kind in kinds:
         put(pool, kind, kind=kind)
     assert [word.decode() for word in pool.for_block()] == [
-        *("evidence", "approve", "add_node", "withdraw", "deprecate", "build_request", "result")
+        *("evidence", "approve", "add_node", "withdraw", "add_source", "deprecate"),
+        *("build_request", "result"),
     ]
 
 

@@ -12,6 +12,7 @@ from pyrsia_node.model.canonical import INTEGER_MAX
 from pyrsia_node.model.digest import ZERO_SHA256, sha256_of
 from pyrsia_node.model.errors import InvalidInputError
 from pyrsia_node.model.leaves import Accepted
+from pyrsia_node.model.mappings import SourceMapping
 from pyrsia_node.model.members import SignedMember
 from pyrsia_node.model.membership import AddNode, JoinProof, RotateKey
 from pyrsia_node.model.purl import Purl
@@ -20,6 +21,7 @@ from pyrsia_node.model.statements import Revoke, Withdraw
 from pyrsia_node.model.transactions import Transaction
 from tests.fakes.local_chain import LocalChain
 from tests.strategies import build_bodies as make
+from tests.strategies import maven_bodies as maven
 from tests.strategies import member_bodies as change
 from tests.strategies.identities import identity
 
@@ -141,6 +143,14 @@ def test_a_second_withdrawal_is_refused(local: LocalChain) -> None:
     refused(local, Withdraw(by, SIX, entry, "wrong twice", NONCE), "says withdraw already")
 
 
+def test_a_mapping_that_says_nothing_new_is_refused(local: LocalChain) -> None:
+    by = local.members[0].id
+    taken_back = maven.add_source(by, SourceMapping(maven.mapping().pattern, ""))
+    refused(local, taken_back, "no source is mapped for pkg:maven/commons-codec/commons-codec")
+    local.commit(*local.approved(maven.add_source(by)))
+    refused(local, maven.add_source(by, nonce=1), "leaf [0-9]+ maps .* so already")
+
+
 def test_a_motion_by_who_is_no_member_is_refused(local: LocalChain) -> None:
     refused(local, change.set_param(NodeId(NEW.id), "burst", 5), "is no authorized node")
 
@@ -155,10 +165,11 @@ def operations(local: LocalChain, entry: int) -> list[Approvable]:
         RotateKey(change.renewed(by.member.record, FRESH).member, TO_COME),
         Withdraw(by.id, SIX, entry, "wrong", NONCE),
         Revoke(by.id, SIX, sha256_of(b"wheel"), "malware", NONCE),
+        maven.add_source(by.id),
     ]
 
 
-@pytest.mark.parametrize("number", range(7))
+@pytest.mark.parametrize("number", range(8))
 def test_a_motion_that_lacks_only_approvals_is_open(local: LocalChain, number: int) -> None:
     operation = operations(local, accept(local))[number]
     before = dict(local.store.scan(b""))
