@@ -25,7 +25,7 @@ _LOG_CAUSES: Final = (
     (
         re.compile(
             rb"Temporary failure in name resolution|Name or service not known"
-            rb"|Network is unreachable|Could not resolve host"
+            rb"|Network is unreachable|Could not resolve host|UnknownHostException"
         ),
         "network",
     ),
@@ -36,6 +36,30 @@ _NAMES: Final = {
     "process": "process limit",
     "network": "network attempt",
 }
+_MAVEN_CAUSES: Final = (
+    (re.compile(rb"COMPILATION ERROR|Compilation failure"), "build: compiler"),
+    (re.compile(rb"There are test failures"), "build: tests"),
+    (
+        re.compile(
+            rb"Could not (?:find|transfer) artifact|could not be resolved"
+            rb"|Could not resolve dependencies|Unresolveable build extension"
+            rb"|No plugin found for prefix"
+        ),
+        "build: dependencies",
+    ),
+    (
+        re.compile(rb"Some problems were encountered while processing the POMs|Non-parseable POM"),
+        "build: pom",
+    ),
+    (
+        re.compile(rb"Could not find the selected project in the reactor"),
+        "build: no such module",
+    ),
+    (re.compile(rb"Unknown lifecycle phase"), "build: goals"),
+    (re.compile(rb"Failed to execute goal"), "build: goal failed"),
+)
+"""How Maven says what went wrong; the first that it said is taken."""
+
 _EXCEPTION: Final = re.compile(
     rb"^(?:[a-z_]\w{0,40}\.){0,4}([A-Z]\w*[a-z]\w{0,40})(?::|$)", re.MULTILINE
 )
@@ -86,6 +110,10 @@ def _cause(
             return _NAMES[name]
     if step == "requires":
         return "build requirements"
+    if step == "no pom":
+        return step
+    if step == "maven":
+        return next((name for said, name in _MAVEN_CAUSES if said.search(tail)), "build failed")
     exceptions = _EXCEPTION.findall(tail)
     if exceptions:
         return f"build: {exceptions[-1].decode()}"

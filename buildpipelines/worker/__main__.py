@@ -16,6 +16,7 @@ import sys
 from pathlib import Path
 
 from buildpipelines.errors import BuildFailure, FormatError
+from buildpipelines.inputs.maven_upstream import parse_maven_repository
 from buildpipelines.inputs.pipconf import index_settings
 from buildpipelines.inputs.registries import parse_registry
 from buildpipelines.sandbox.limits import MIB, SandboxLimits
@@ -76,6 +77,15 @@ def add_build_options(result: argparse.ArgumentParser) -> None:
         metavar="HOST=URL",
         help="the same, at a private address",
     )
+    for name, what in (("maven-repository", "of artifacts"), ("private-maven-repository", "near")):
+        add(f"--{name}", action="append", default=[], metavar="ID=URL", help=f"repository {what}")
+    add(
+        "--private-source",
+        action="append",
+        default=[],
+        metavar="HOST[:PORT]",
+        help="machine at a private address that sources may come from",
+    )
     add("--log-mib", type=int, default=defaults.log_bytes // MIB, help="log of one build")
     asked = result.add_mutually_exclusive_group()
     asked.add_argument("--external-pipeline", metavar="URL", help="another's pipeline to ask")
@@ -105,6 +115,15 @@ def build_options(arguments: argparse.Namespace) -> Options:
         uid=arguments.uid,
         parallel=arguments.parallel,
         external=_external(arguments),
+        maven_repositories=(
+            *(parse_maven_repository(text) for text in arguments.maven_repository),
+            *(
+                parse_maven_repository(text, is_private=True)
+                for text in arguments.private_maven_repository
+            ),
+        ),
+        private_sources=tuple(arguments.private_source),
+        certificates=Path(path) if (path := os.environ.get("SSL_CERT_FILE")) else None,
         registries=(
             *(parse_registry(text) for text in arguments.registry),
             *(parse_registry(text, is_private=True) for text in arguments.private_registry),

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Final
 
+from buildpipelines.inputs.maven_upstream import MavenUpstream
 from buildpipelines.inputs.registries import Registries
+from buildpipelines.inputs.sources import SourceFetcher
 from buildpipelines.inputs.upstream import Upstream
 from buildpipelines.sandbox.confine import Confiner
 from buildpipelines.sandbox.limits import SandboxLimits
+from buildpipelines.sandbox.maven_toolchain import MavenToolchain
 from buildpipelines.sandbox.precompiled import CompiledPip
 from buildpipelines.sandbox.run import Progress
 from buildpipelines.sandbox.toolchain import ImageToolchain, Toolchain
@@ -44,6 +48,20 @@ class ImageTools:
 
 
 @dataclass(frozen=True, slots=True)
+class MavenTools:
+    """Repositories and sources to fetch from, and the toolchains, the machine's default first.
+
+    ``variation`` are variables that every build's environment is given besides: an experiment
+    with what should make no difference. No option sets them.
+    """
+
+    upstream: MavenUpstream
+    sources: SourceFetcher
+    toolchains: tuple[MavenToolchain, ...]
+    variation: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class Machine:
     """What all jobs of a worker share."""
 
@@ -56,6 +74,9 @@ class Machine:
     environment: dict[str, str | int]
     images: ImageTools | None = None
     """What builds of images need; None where this machine cannot build any."""
+
+    maven: MavenTools | None = None
+    """What builds of Maven artifacts need; None where there is no JDK or no Maven."""
 
     external: ContractClient | None = None
     """Another's pipeline, asked for claims ``external`` alone; None where there is none."""

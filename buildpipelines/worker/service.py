@@ -7,27 +7,31 @@ import contextlib
 import logging
 import os
 import platform
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from buildpipelines.errors import BuildFailure, FormatError
 from buildpipelines.inputs.cache import InputsCache
+from buildpipelines.inputs.maven_upstream import MavenRepository, MavenUpstream
 from buildpipelines.inputs.pipconf import IndexSettings
 from buildpipelines.inputs.registries import Registries, Registry
+from buildpipelines.inputs.sources import SourceFetcher
 from buildpipelines.inputs.upstream import Upstream
 from buildpipelines.sandbox import ids, seccomp
 from buildpipelines.sandbox.confine import Confiner
 from buildpipelines.sandbox.limits import SandboxLimits
+from buildpipelines.sandbox.maven_toolchain import read_maven_toolchains
 from buildpipelines.sandbox.precompiled import CompiledPip
 from buildpipelines.sandbox.toolchain import Toolchain, read_image_toolchain, read_toolchain
 from buildpipelines.spec.messages import RebuildParams, TrialParams
-from buildpipelines.worker import images
+from buildpipelines.worker import images, maven
 from buildpipelines.worker.contract_client import ContractClient, PipelineAddress
 from buildpipelines.worker.images import ImageJob
 from buildpipelines.worker.jobs import Jobs
-from buildpipelines.worker.machine import ImageTools, Machine
+from buildpipelines.worker.machine import ImageTools, Machine, MavenTools
+from buildpipelines.worker.maven import MavenJob
 from buildpipelines.worker.pypi import PypiJob, pipeline
 from buildpipelines.worker.workspace import Workspace
 
@@ -35,6 +39,13 @@ _log = logging.getLogger(__name__)
 
 DEFAULT_BUILD_UID: Final = 64990
 """Whom builds run as when the worker is root: a number that no account is given."""
+
+
+_JOBS: Final[Mapping[str, type[PypiJob | ImageJob | MavenJob]]] = {
+    "pypi": PypiJob,
+    "docker": ImageJob,
+    "maven": MavenJob,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +58,13 @@ class Options:
     uid: int = DEFAULT_BUILD_UID
     parallel: int = 1
     registries: tuple[Registry, ...] = ()
+    maven_repositories: tuple[MavenRepository, ...] = ()
+    private_sources: tuple[str, ...] = ()
+    """HOST[:PORT] of machines at private addresses that sources may come from."""
+
+    certificates: Path | None = None
+    """Authorities to trust for sources and repositories; the machine's own where None."""
+
     external: PipelineAddress | None = None
 
 
@@ -60,31 +78,33 @@ class Service:
 
     def describe(self) -> dict[str, object]:
         """Return what this worker can build, and with what."""
+        pipelines = [pipeline()]
         described: dict[str, object] = {
-            "pipelines": [pipeline()],
+            "pipelines": pipelines,
             "toolchain": self._machine.toolchain.digest,
             "toolchain_doc": dict(self._machine.toolchain.document),
             "environment": dict(self._machine.environment),
         }
         if self._machine.images is not None:
-            described["pipelines"] = [images.pipeline(), pipeline()]
+            pipelines.append(images.pipeline())
             described["image_toolchain"] = self._machine.images.toolchain.digest
             described["image_toolchain_doc"] = dict(self._machine.images.toolchain.document)
+        if self._machine.maven is not None:
+            pipelines.append(maven.pipeline())
+            described["maven_toolchains"] = [
+                {"digest": each.digest, "document": dict(each.document)}
+                for each in self._machine.maven.toolchains
+            ]
         return described
 
     def trial(self, params: TrialParams) -> None:
         """Queue a recording run; raises FormatError, JobExistsError, TooManyJobsError."""
-        job: type[PypiJob | ImageJob]
-        match params.ecosystem:
-            case "pypi" if not params.options:
-                job = PypiJob
-            case "docker":
-                job = ImageJob
-            case _:
-                raise FormatError(
-                    f"ecosystem {params.ecosystem!r} with these options has no pipeline here;"
-                    " pypi (without options) and docker have"
-                )
+        job = _JOBS.get(params.ecosystem)
+        if job is None or (job is PypiJob and params.options):
+            raise FormatError(
+                f"ecosystem {params.ecosystem!r} with these options has no pipeline here;"
+                " pypi (without options), docker and maven have"
+            )
         self.jobs.start(
             params.job,
             lambda folder, report: job(self._machine, folder, report).trial(params),
@@ -93,13 +113,13 @@ class Service:
 
     def rebuild(self, params: RebuildParams) -> None:
         """Queue a replay run; raises FormatError, JobExistsError, TooManyJobsError."""
-        kind = params.purl.partition("/")[0]
-        jobs: dict[str, type[PypiJob | ImageJob]] = {"pkg:pypi": PypiJob, "pkg:docker": ImageJob}
-        if kind not in jobs:
-            raise FormatError(f"{params.purl!r:.100} has no pipeline here; pypi and docker have")
+        kind = params.purl.partition("/")[0].removeprefix("pkg:")
+        if kind not in _JOBS:
+            text = f"{params.purl!r:.100} has no pipeline here; {', '.join(_JOBS)} have"
+            raise FormatError(text)
         self.jobs.start(
             params.job,
-            lambda folder, report: jobs[kind](self._machine, folder, report).rebuild(params),
+            lambda folder, report: _JOBS[kind](self._machine, folder, report).rebuild(params),
             seconds_max=params.seconds_max,
         )
 
@@ -135,6 +155,7 @@ async def running(options: Options) -> AsyncIterator[Service]:
             uid=uid,
             environment=_environment(toolchain, confiner, options.limits),
             images=_image_tools(stack, registries, uid),
+            maven=await _maven_tools(stack, options, cache),
             external=external,
         )
         jobs = Jobs(workspace, parallel=options.parallel)
@@ -160,6 +181,24 @@ def _image_tools(
         except OSError as error:
             _log.warning("images cannot be built: no range of user ids: %s", error)
     return None if namespace is None else ImageTools(registries, namespace, toolchain)
+
+
+async def _maven_tools(
+    stack: contextlib.AsyncExitStack, options: Options, cache: InputsCache
+) -> MavenTools | None:
+    """Return what builds of Maven artifacts need, or None: a machine without it builds others."""
+    toolchains = await asyncio.to_thread(read_maven_toolchains)
+    if not toolchains:
+        return None
+    upstream = await stack.enter_async_context(
+        MavenUpstream(options.maven_repositories, cache, certificates=options.certificates)
+    )
+    sources = await stack.enter_async_context(
+        SourceFetcher(
+            cache, private_hosts=options.private_sources, certificates=options.certificates
+        )
+    )
+    return MavenTools(upstream, sources, toolchains)
 
 
 def _environment(
