@@ -81,12 +81,13 @@ def _repack_tar(
 def _repack_zip(data: bytes, tar: tarfile.TarFile, tree: SourceTree, limits: ArchiveLimits) -> None:
     archive = ZipArchive(data, limits)
     for entry in archive.entries:
-        member = _zip_member(entry, archive, limits)
+        member = zip_member(entry, archive, limits)
         chunks = archive.chunks(entry) if member.kind == "file" else iter(())
         _write(member, chunks, tar, tree)
 
 
-def _zip_member(entry: ZipEntry, archive: ZipArchive, limits: ArchiveLimits) -> Member:
+def zip_member(entry: ZipEntry, archive: ZipArchive, limits: ArchiveLimits) -> Member:
+    """Return an entry of a zip file as a member of a tar; raises ArchiveError."""
     mode = entry.attributes if entry.system == _UNIX else 0
     kind = mode >> 12
     mtime = dos_seconds(entry.time)
