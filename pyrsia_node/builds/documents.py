@@ -1,11 +1,12 @@
-"""Finds locks, toolchains and pipelines by digest: here, or at any node that has them.
+"""Finds locks, toolchains and explanations by digest: here, or at any node that has them.
 
-The digest is in the signed request, so it does not matter who answers.
+The digest is in the signed request or item, so it does not matter who answers.
 """
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from typing import Final
 
 from consensus.types import NodeId
@@ -32,8 +33,8 @@ class Documents:
         """Keep what is found in ``context``'s records."""
         self._context = context
 
-    async def find(self, digest: Sha256, *, prefer: NodeId) -> bytes:
-        """Return the document, asking ``prefer`` first.
+    async def find(self, digest: Sha256, *, prefer: Sequence[NodeId], keep: bool = True) -> bytes:
+        """Return the document, asking ``prefer`` first; with ``keep`` it then is here, too.
 
         Raises:
             UnavailableError: no connected node has it.
@@ -41,15 +42,16 @@ class Documents:
         found = self._context.records.document(digest)
         if found is not None:
             return found
-        first = self._context.peer_of(prefer)
-        others = [peer for peer in self._context.requests.connected() if peer != first]
-        for peer in [first, *others]:
+        first = [self._context.peer_of(each) for each in prefer]
+        others = [peer for peer in self._context.requests.connected() if peer not in first]
+        for peer in [*first, *others]:
             try:
                 document = await self._ask(peer, digest)
             except PyrsiaError as error:
                 _LOG.debug("document %s from %s: %s", digest, peer, error)
                 continue
-            self._context.records.add_document(document)
+            if keep:
+                self._context.records.add_document(document)
             return document
         raise UnavailableError(f"document {digest} is not to be had from any connected node")
 

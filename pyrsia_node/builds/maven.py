@@ -16,15 +16,29 @@ from buildpipelines.spec.messages import BuildResult, RecipeValue
 from pyrsia_node.builds.wishes import decode_options, encode_options
 from pyrsia_node.model.canonical import JsonObject
 from pyrsia_node.model.errors import InvalidInputError
+from pyrsia_node.model.mappings import SourceMapping
 from pyrsia_node.model.purl import Purl
+from pyrsia_node.model.sources import MAPPING
 from pyrsia_node.schema.maven_builds import GIT, PIPELINE_EXTERNAL, MavenOptions
 
 MAVEN: Final = "maven"
 NOT_MAPPED: Final = "source not mapped"
 """Cause of a member that finds neither a mapping nor anything published."""
 
-EXTERNAL: Final = "mapping"
-"""Kind of source of a build that an outside pipeline did."""
+SKIP_TESTS: Final = "maven.test.skip=true"
+"""A property that the pipeline adds where none says anything of tests."""
+
+_DEFAULTS: Final[Mapping[str, RecipeValue]] = {
+    "goals": ("install",),
+    "locale": "C.UTF-8",
+    "module": "",
+    "profiles": (),
+    "properties": (),
+    "timezone": "UTC",
+}
+"""Fields that no published file tells, and what they are where nobody says anything."""
+
+_TOLD_BY_FILES: Final = ("epoch", "jdk", "newline", "umask")
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +51,13 @@ class Origin:
     source: str
     tag: str
     recipe: Mapping[str, RecipeValue]
+
+
+def origin_of(mapping: SourceMapping | None, purl: Purl) -> Origin | None:
+    """Return what a mapping of the log says of one version."""
+    if mapping is None:
+        return None
+    return Origin(mapping.source_url(purl), mapping.tag_of(purl), mapping.recipe)
 
 
 def checked_options(options: str) -> str:
@@ -92,12 +113,41 @@ def filled_in(purl: Purl, options: str, origin: Origin | None) -> dict[str, Reci
     return {**said, **given}
 
 
-def is_mapped(recipe: Mapping[str, RecipeValue], origin: Origin | None) -> bool:
-    """Tell whether a request's recipe names the source and the tag that the log gives."""
-    return origin is not None and (recipe.get("source_url"), recipe.get("tag", "")) == (
-        origin.source,
-        origin.tag,
+def departs(
+    recipe: Mapping[str, RecipeValue], origin: Origin | None, *, kind: str
+) -> tuple[str, ...]:
+    """Return in which fields a request's recipe is not what the log says; () if it is.
+
+    Whoever may choose goals or properties for a source chooses what comes out of it, so what the
+    mapping leaves out must be as nobody said it. What a published file tells is another matter:
+    the worker holds the recipe against the file's own marks, and the build against the file.
+
+    Args:
+        recipe: Of the request.
+        origin: What the log says of the package.
+        kind: Of the source; of a mapping (an external pipeline) there is no more of a recipe.
+    """
+    if origin is None:
+        return ("source_url",)
+    wanted: dict[str, RecipeValue] = {"source_url": origin.source, "tag": origin.tag}
+    given = {"tag": "", **recipe}
+    if kind != MAPPING:
+        names = [*_DEFAULTS, *(_TOLD_BY_FILES if recipe.get("reference") == "none" else ())]
+        wanted |= {name: value for name, value in origin.recipe.items() if name in names}
+        wanted = {**_DEFAULTS, **wanted}
+        given = {**_DEFAULTS, **given}
+    return tuple(
+        name
+        for name, value in wanted.items()
+        if _without_skip(name, given.get(name)) != _without_skip(name, value)
     )
+
+
+def _without_skip(name: str, value: RecipeValue | None) -> object:
+    """Return a field without what the pipeline adds to properties that say nothing of tests."""
+    if name != "properties" or not isinstance(value, tuple):
+        return value
+    return tuple(each for each in value if each != SKIP_TESTS)
 
 
 def unpublished(result: BuildResult) -> list[str]:
@@ -109,15 +159,25 @@ def unpublished(result: BuildResult) -> list[str]:
     ]
 
 
-def not_mapped_text(purl: Purl, result: BuildResult) -> str:
-    """Return why a build must not be asked for, in words for whoever wants it; "" if it may."""
+def not_mapped_text(purl: Purl, result: BuildResult, origin: Origin | None) -> str:
+    """Return why members would refuse a build, in words for whoever wants it; "" if they would not.
+
+    Args:
+        purl: What is wanted.
+        result: What the trial made.
+        origin: What the log says of the package.
+    """
+    fields = departs(result.recipe, origin, kind=result.source.kind)
     missing = unpublished(result)
-    if not missing:
+    if not fields or not missing:
         return ""
+    source = result.recipe.get("source_url") or "an unnamed source"
+    what = f"no mapping in the log says that {purl} comes from {source}"
+    if origin is not None:
+        what = f"the mapping of {purl} in the log says otherwise of {', '.join(fields)}"
     return (
-        f"{NOT_MAPPED}: no mapping in the log says that {purl} comes from"
-        f" {result.recipe.get('source_url') or 'there'}, and the upstream publishes no"
-        f" {missing[0]}, which would show a wrong source; `pyrsia sources add` names it for all"
+        f"{NOT_MAPPED}: {what}, and the upstream publishes no {missing[0]}, which would show a"
+        " wrong one; `pyrsia sources add` says it for all"
     )
 
 

@@ -28,8 +28,9 @@ from buildpipelines.spec.messages import Source as WorkerSource
 from pyrsia_node.builds.composition import Composed, compose, files_to_store
 from pyrsia_node.builds.context import BuildContext
 from pyrsia_node.builds.documents import Documents
+from pyrsia_node.builds.explanations import keep_explanation
 from pyrsia_node.builds.importer import Importer, job_of
-from pyrsia_node.builds.maven import MAVEN, NOT_MAPPED, is_mapped, unpublished
+from pyrsia_node.builds.maven import MAVEN, NOT_MAPPED, departs, unpublished
 from pyrsia_node.builds.mirror_link import progress_words
 from pyrsia_node.builds.records import DOCUMENT_BYTES_MAX, OwnItem
 from pyrsia_node.ledger.chain import RequestView
@@ -224,18 +225,17 @@ class Rebuilder:
         """
         if request.purl.type != MAVEN:
             return True
-        if is_mapped(request.recipe, self._context.origin_of(request.purl)):
-            return True
-        missing = unpublished(result)
+        origin = self._context.origin_of(request.purl)
+        fields = departs(request.recipe, origin, kind=request.source.kind)
+        missing = unpublished(result) if fields else []
         if missing:
-            _LOG.warning(
-                "%s: %s, and nothing is published as %s", request.purl, NOT_MAPPED, missing
-            )
+            said, files = ", ".join(fields), ", ".join(missing)
+            _LOG.warning("%s: %s (%s); not published: %s", request.purl, NOT_MAPPED, said, files)
         return not missing
 
     async def _lock(self, view: RequestView) -> Lock | OwnItem:
         """Return the inputs lock, or the refusal if what its digest names is none."""
-        raw = await self._documents.find(view.request.lock, prefer=view.request.sponsor)
+        raw = await self._documents.find(view.request.lock, prefer=[view.request.sponsor])
         try:
             return parse_lock(build_canonical.loads_object(raw, bytes_max=DOCUMENT_BYTES_MAX))
         except FormatError as error:
@@ -248,11 +248,15 @@ class Rebuilder:
             item = FailedItem(request, result.outcome, result.cause)
             return OwnItem(item.to_json(), None, {})
         composed = await self._compose(result)
+        # The words are durable before the answer that names them: after a crash between the two
+        # a document is kept that nobody asks for.
+        explained = await keep_explanation(self._context, result)
         item = BuiltItem(
             request=request,
             result=composed.document.digest(),
             level=composed.level,
             own=composed.own,
+            explained=explained,
         )
         return OwnItem(item.to_json(), composed.document, dict(result.environment))
 

@@ -5,7 +5,7 @@
 ``builds/item/<req>``  this node's own answer to a request: durable before it leaves, so that
                        a restart sends the same answer again instead of building another
 ``builds/follow/…``    tags that are followed: ``follow_records``
-``builds/doc/<hex>``   locks, toolchains and pipelines by SHA-256; any node may serve them
+``builds/doc/<hex>``   locks, toolchains, explanations by SHA-256; any node may serve them
 =====================  ===================================================================
 """
 
@@ -169,7 +169,7 @@ class BuildRecords:
         return OwnItem(item, document, environment)
 
     def add_document(self, document: bytes) -> Sha256:
-        """Keep a lock, toolchain or pipeline; return its digest.
+        """Keep a lock, toolchain or explanation; return its digest.
 
         Raises:
             InvalidInputError: it exceeds 1 MiB.

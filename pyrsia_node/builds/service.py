@@ -20,6 +20,7 @@ from consensus.ed25519 import verify
 from pyrsia_node.builds.attester import Attester
 from pyrsia_node.builds.context import BuildContext
 from pyrsia_node.builds.documents import Documents
+from pyrsia_node.builds.explanations import Explanations
 from pyrsia_node.builds.follower import Follower
 from pyrsia_node.builds.following import (
     NO_SPONSOR,
@@ -78,6 +79,7 @@ class BuildService:
         self._allow = allow
         self._sponsor = Sponsor(context)
         self._documents = Documents(context)
+        self.explanations = Explanations(context, self._documents)
         self._attester = Attester(context)
         self._rebuilder = Rebuilder(context, self._documents, self._attester.wake)
         follows = context.records.follows()

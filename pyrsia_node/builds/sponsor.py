@@ -27,11 +27,9 @@ from pyrsia_node.builds.context import BuildContext
 from pyrsia_node.builds.images import PIPELINE, TOOLCHAIN, lock_document
 from pyrsia_node.builds.importer import Found, Importer
 from pyrsia_node.builds.maven import (
-    EXTERNAL,
     MAVEN,
     checked_options,
     filled_in,
-    is_mapped,
     not_mapped_text,
 )
 from pyrsia_node.builds.mirror_link import progress_words
@@ -46,6 +44,7 @@ from pyrsia_node.model.errors import (
 )
 from pyrsia_node.model.oci import ImageName
 from pyrsia_node.model.purl import Purl
+from pyrsia_node.model.sources import MAPPING
 from pyrsia_node.model.transactions import (
     BuildRequest,
     Pipeline,
@@ -247,9 +246,9 @@ class Sponsor:
 
     def _why_not(self, purl: Purl, result: BuildResult) -> str:
         """Return why members would refuse what the trial found; "" if they would not."""
-        if purl.type != MAVEN or is_mapped(result.recipe, self._context.origin_of(purl)):
+        if purl.type != MAVEN:
             return ""
-        return not_mapped_text(purl, result)
+        return not_mapped_text(purl, result, self._context.origin_of(purl))
 
     async def _find(self, record: BuildRecord) -> None:
         """Fetch the image that a wish is for, and ask for what was found."""
@@ -334,7 +333,7 @@ class Sponsor:
         return BuildRequest(
             sponsor=self._context.identity.me,
             purl=Purl.parse(result.purl),
-            claim="external" if result.source.kind == EXTERNAL else "rebuilt",
+            claim="external" if result.source.kind == MAPPING else "rebuilt",
             source=Source(
                 kind=result.source.kind,
                 file=result.source.file,

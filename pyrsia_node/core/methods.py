@@ -28,6 +28,12 @@ from pyrsia_node.model.transactions import decode_transaction
 from pyrsia_node.p2p.network import Network
 from pyrsia_node.ports import PeerId
 from pyrsia_node.schema.config import Config
+from pyrsia_node.schema.explanations import (
+    Explained,
+    ExplanationAnswer,
+    ExplanationParams,
+    LeafParams,
+)
 from pyrsia_node.schema.following import FollowBody, Followed, Follows, UnfollowBody
 from pyrsia_node.schema.links import (
     AnnounceParams,
@@ -103,6 +109,8 @@ class CoreMethods:
             "build": typed(BuildParams, self._build),
             "build_status": typed(BuildStatusParams, self._build_status),
             "builds": typed(BuildsParams, self._recent_builds),
+            "explained": typed(LeafParams, self._explained),
+            "explanation": typed(ExplanationParams, self._explanation),
             "follow": typed(FollowBody, self._follow),
             "unfollow": typed(UnfollowBody, self._unfollow),
             "follows": typed(NoParams, self._follows),
@@ -241,6 +249,12 @@ class CoreMethods:
 
     async def _recent_builds(self, params: BuildsParams) -> Builds:
         return Builds(builds=self._builds.recent(params.limit))
+
+    async def _explained(self, params: LeafParams) -> Explained:
+        return self._builds.explanations.explained(params.leaf)
+
+    async def _explanation(self, params: ExplanationParams) -> ExplanationAnswer:
+        return await self._builds.explanations.explanation(params.leaf, params.sha256)
 
     async def _holders(self, params: DigestParams) -> Holders:
         return Holders(holders=await self._router.holders(params.sha256))

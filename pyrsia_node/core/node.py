@@ -19,6 +19,7 @@ from consensus import ed25519
 from pyrsia_node.builds.context import BuildContext, Identity
 from pyrsia_node.builds.links import Vault, Worker
 from pyrsia_node.builds.logged_images import LoggedImages
+from pyrsia_node.builds.maven import origin_of
 from pyrsia_node.builds.mirror_link import Mirror
 from pyrsia_node.builds.records import BuildRecords
 from pyrsia_node.builds.service import BuildService
@@ -234,7 +235,7 @@ class CoreNode:
             vault=Vault(opened.gateway),
             mirror=Mirror(opened.gateway),
             newest_image=self._images.newest,
-            origin_of=lambda _purl: None,
+            origin_of=lambda purl: origin_of(opened.chain.source_for(purl), purl),
             requests=opened.network,
             clock=opened.clock,
             submit=self._submit,

@@ -21,6 +21,7 @@ from pyrsia_node.artifacts.fetcher import Fetcher, Transfer
 from pyrsia_node.gateway.admin import AdminGate
 from pyrsia_node.gateway.core_link import CoreLink
 from pyrsia_node.gateway.errors import body_of, headers_of, status_of
+from pyrsia_node.gateway.explanation_routes import add_explanation_routes
 from pyrsia_node.gateway.follow_routes import add_follow_routes
 from pyrsia_node.gateway.log_answers import LogAnswers
 from pyrsia_node.gateway.log_formats import MEDIA, Format, encode, stamp_headers
@@ -107,6 +108,7 @@ def make_control_app(parts: ControlParts) -> FastAPI:
     _add_build_routes(app, parts)
     add_member_routes(app, parts.core, parts.gate)
     add_follow_routes(app, parts.core, parts.gate)
+    add_explanation_routes(app, parts.core)
     _add_log_routes(app, parts)
     for add_routes in parts.more:
         add_routes(app)

@@ -13,6 +13,12 @@ from pyrsia_node.gateway.link import LinkClient
 from pyrsia_node.model.errors import InvalidInputError, UnavailableError
 from pyrsia_node.ports import Holder, PeerId
 from pyrsia_node.schema.evidence import EvidenceList
+from pyrsia_node.schema.explanations import (
+    Explained,
+    ExplanationAnswer,
+    ExplanationParams,
+    LeafParams,
+)
 from pyrsia_node.schema.fields import Answer, Params
 from pyrsia_node.schema.following import FollowBody, Followed, Follows, UnfollowBody
 from pyrsia_node.schema.joining import (
@@ -100,6 +106,15 @@ class CoreLink:
         """Return the newest builds."""
         params = BuildsParams.parse({"limit": limit})
         return await self._call("builds", params, Builds, STATUS_SECONDS_MAX)
+
+    async def explained(self, leaf: int) -> Explained:
+        """Return who built what an outcome is about."""
+        return await self._call("explained", LeafParams(leaf=leaf), Explained, STATUS_SECONDS_MAX)
+
+    async def explanation(self, leaf: int, sha256: str) -> ExplanationAnswer:
+        """Return an explanation that an item about an outcome names."""
+        params = ExplanationParams.parse({"leaf": leaf, "sha256": sha256})
+        return await self._call("explanation", params, ExplanationAnswer, BUILD_SECONDS_MAX)
 
     async def set_fault(self, params: SetFaultParams) -> Done:
         """Make this node lie, in a development network."""

@@ -25,6 +25,8 @@ _COMMIT: Final = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")
 SourceText = Annotated[str, StringConstraints(max_length=256, pattern=_SOURCE)]
 _Word = Annotated[str, StringConstraints(min_length=1, max_length=256, pattern=r"^[!-~]+$")]
 _Words = Annotated[list[_Word], Field(max_length=32)]
+_Property = Annotated[str, StringConstraints(max_length=256, pattern=r"^[!-~]([ -~]*[!-~])?$")]
+_Properties = Annotated[list[_Property], Field(max_length=32)]
 _Path = Annotated[str, StringConstraints(max_length=256, pattern=r"^[A-Za-z0-9._+/-]*$")]
 
 
@@ -42,7 +44,7 @@ class MavenOptions(Params):
     jdk: Annotated[int, Field(ge=5, le=99)] | None = None
     goals: _Words | None = None
     profiles: _Words | None = None
-    properties: _Words | None = None
+    properties: _Properties | None = None
     newline: Literal["lf", "crlf"] | None = None
     umask: Annotated[int, Field(ge=0, le=0o777)] | None = None
     timezone: _Word | None = None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from trio.testing import MockClock
@@ -28,6 +29,7 @@ CODEC = Purl.maven("commons-codec", "commons-codec", "1.15")
 SOURCE, TAG = "git+https://git.example/commons-codec.git", "rel/commons-codec-1.15"
 ORIGIN = Origin(SOURCE, TAG, {"jdk": 17})
 OPTIONS = encode_options({"source": SOURCE, "tag": TAG})
+RECIPE: dict[str, Any] = {"source_url": SOURCE, "tag": TAG, "commit": "a" * 40, "jdk": 17}
 TOOLCHAINS = [{"jdk": 17, "libc": "2.36"}, {"jdk": 21, "libc": "2.36"}]
 
 
@@ -78,7 +80,7 @@ def site_of(
             source=Source("tree", source.name, tree, 10),
             files=(jar, pom, source),
             pipeline={"id": "maven", "version": 1, "digest": digest("maven")},
-            recipe={"source_url": SOURCE, "tag": TAG, "commit": "a" * 40, "jdk": 17},
+            recipe=RECIPE,
             metadata=Metadata(name="commons-codec:commons-codec", version="1.15"),
         )
         return replace(made, **change)  # type: ignore[arg-type] # fields of a result
@@ -212,6 +214,21 @@ async def test_member_refuses_what_a_sponsor_maps_by_himself(
     assert (own.item["outcome"], own.item["cause"]) == ("REFUSED", "source not mapped")
     assert own.document is None
     assert site.gateway.adopted == [], "nothing is stored"
+
+
+async def test_member_refuses_goals_that_the_mapping_does_not_say(
+    tmp_path: Path, autojump_clock: MockClock
+) -> None:
+    goals = {**RECIPE, "goals": ("install", "exec:exec")}
+    site, _ = site_of(tmp_path, published=False, recipe=goals)
+    site.origins[str(CODEC)] = ORIGIN
+    assert "says otherwise of goals" in await refused(site)
+    site.origins[str(CODEC)] = replace(ORIGIN, recipe={**ORIGIN.recipe, "goals": goals["goals"]})
+    wanted = await requested(site)
+    site.origins[str(CODEC)] = ORIGIN
+    async with rebuilding(site):
+        own = await answer(site, wanted)
+    assert (own.item["outcome"], own.item["cause"]) == ("REFUSED", "source not mapped")
 
 
 async def test_member_builds_what_the_mapping_of_the_log_names(

@@ -6,10 +6,11 @@ from typing import Any
 
 import pytest
 
-from pyrsia_node.builds.maven import Origin, checked_options, filled_in, is_mapped
+from pyrsia_node.builds.maven import Origin, checked_options, departs, filled_in, origin_of
 from pyrsia_node.builds.wishes import encode_options
 from pyrsia_node.core.methods import artifact_of, options_of
 from pyrsia_node.model.errors import InvalidInputError
+from pyrsia_node.model.mappings import SourceMapping
 from pyrsia_node.model.purl import Purl
 from pyrsia_node.schema.links import BuildParams
 
@@ -110,27 +111,94 @@ def test_options_pass_unchanged() -> None:
     assert not checked_options("")
 
 
+RECIPE: dict[str, Any] = {
+    "source_url": SOURCE,
+    "tag": TAG,
+    "commit": COMMIT,
+    "jdk": 8,
+    "maven": "3.8.7",
+    "goals": ("install",),
+    "profiles": (),
+    "properties": ("maven.test.skip=true",),
+    "module": "",
+    "newline": "lf",
+    "umask": 0o022,
+    "timezone": "UTC",
+    "locale": "C.UTF-8",
+    "epoch": 1,
+    "reference": "none",
+}
+
+
+def test_request_that_says_what_the_log_says_departs_in_nothing() -> None:
+    assert departs(RECIPE, ORIGIN, kind="tree") == ()
+
+
 @pytest.mark.parametrize(
-    ("recipe", "expected"),
+    ("name", "value"),
     [
-        ({"source_url": SOURCE, "tag": TAG}, True),
-        ({"source_url": SOURCE, "tag": ""}, False),
-        ({"source_url": SOURCE}, False),
-        ({"source_url": SOURCE + "/", "tag": TAG}, False),
-        ({"tag": TAG}, False),
+        ("source_url", SOURCE + "/"),
+        ("tag", ""),
+        ("tag", TAG + "1"),
+        ("jdk", 17),
+        ("goals", ("install", "exec:exec")),
+        ("goals", ()),
+        ("profiles", ("release",)),
+        ("properties", ("maven.test.skip=true", "project.build.sourceDirectory=x")),
+        ("properties", ("a=b",)),
+        ("module", "core"),
+        ("timezone", "Asia/Tokyo"),
+        ("locale", "tr_TR.UTF-8"),
     ],
 )
-def test_request_is_mapped_exactly_if_source_and_tag_are_those_of_the_log(
-    recipe: dict[str, Any], *, expected: bool
+def test_every_field_that_decides_what_comes_out_is_held_against_the_log(
+    name: str, value: Any
 ) -> None:
-    assert is_mapped(recipe, ORIGIN) is expected
-    assert not is_mapped(recipe, None)
+    assert departs({**RECIPE, name: value}, ORIGIN, kind="tree") == (name,)
+
+
+def test_properties_and_module_of_the_mapping_are_those_of_the_request() -> None:
+    said: dict[str, Any] = {
+        "properties": ("a=b",),
+        "module": "core",
+        "goals": ("package", "install"),
+    }
+    origin = Origin(SOURCE, TAG, said)
+    good = {**RECIPE, **said, "properties": ("a=b", "maven.test.skip=true")}
+    assert departs(good, origin, kind="tree") == ()
+    assert departs(RECIPE, origin, kind="tree") == ("goals", "module", "properties")
+
+
+def test_published_file_tells_the_jdk_whatever_the_mapping_says() -> None:
+    """It is held against the file's own marks by the worker, and the build against the file."""
+    published = {**RECIPE, "jdk": 17, "reference": "commons-codec-1.15.jar"}
+    assert departs(published, ORIGIN, kind="tree") == ()
+
+
+def test_request_without_a_mapping_departs_in_its_source() -> None:
+    assert departs(RECIPE, None, kind="tree") == ("source_url",)
+
+
+def test_external_pipeline_has_no_more_of_a_recipe_than_source_and_tag() -> None:
+    assert departs({"source_url": SOURCE, "tag": TAG}, ORIGIN, kind="mapping") == ()
+    assert departs({}, ORIGIN, kind="mapping") == ("source_url", "tag")
 
 
 def test_archive_without_a_tag_is_mapped_by_its_address() -> None:
     origin = Origin("https://files.example/a.zip", "", {})
-    assert is_mapped({"source_url": origin.source, "tag": ""}, origin)
-    assert is_mapped({"source_url": origin.source}, origin)
+    archive = {**RECIPE, "source_url": origin.source, "tag": ""}
+    assert departs(archive, origin, kind="archive") == ()
+
+
+def test_mapping_of_the_log_is_filled_in_with_the_version() -> None:
+    mapping = SourceMapping(
+        "pkg:maven/commons-codec/*",
+        "git+https://git.example/{artifact}.git",
+        "rel/{artifact}-{version}",
+        ORIGIN.recipe,
+    )
+    assert origin_of(mapping, CODEC) == ORIGIN
+    assert origin_of(None, CODEC) is None
 
 
 def test_artifact_is_named_as_people_of_maven_write_it() -> None:
