@@ -207,11 +207,12 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         """Answer git's first question, or with a file."""
-        parts = urlsplit(self.path)
-        file = self.git.folder / unquote(parts.path).lstrip("/")
         if self._is_redirected():
             return
-        if ".git/" not in parts.path and ".." not in parts.path.split("/") and file.is_file():
+        folder = self.git.folder.resolve()
+        file = (folder / unquote(urlsplit(self.path).path).lstrip("/")).resolve()
+        # Of the repositories themselves git decides what is shown.
+        if file.parent == folder and file.is_file():
             self.git.requests.append(self.path)
             self._send(200, {"Content-Type": "application/octet-stream"}, file.read_bytes())
         else:
