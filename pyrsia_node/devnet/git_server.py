@@ -215,8 +215,10 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         if file.parent == folder and file.is_file():
             self.git.requests.append(self.path)
             self._send(200, {"Content-Type": "application/octet-stream"}, file.read_bytes())
-        else:
+        elif file.is_relative_to(folder):
             self._ask_git(b"")
+        else:
+            self._send(404, {}, b"")
 
     def do_POST(self) -> None:
         """Let git answer what a client wants."""
