@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import re
 import struct
+import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
@@ -22,6 +23,7 @@ DIFFERENCES_MAX: Final = 10
 
 _JAVA_1_1_MAJOR = 45
 _VALUE_CHARACTERS = 160
+_CONSTANT_BYTES = 256
 _STRINGS_SHOWN = 4
 _UTF8, _CLASS_REF = 1, 7
 _SIZES: Final = {
@@ -157,7 +159,10 @@ class _Constants:
         """Return what a constant means, wherever it stands in the pool."""
         tag, data = self._items.get(index, (0, b""))
         if tag == _UTF8:
-            return data.decode(errors="backslashreplace")
+            text = data[:_CONSTANT_BYTES].decode(errors="backslashreplace")
+            # Thousands of instructions may name one long text: they get its start and checksum.
+            is_cut = len(data) > _CONSTANT_BYTES
+            return f"{text}…{zlib.crc32(data):08x}" if is_cut else text
         if depth == 0 or tag == 0:
             return f"constant {index}"
         if tag in (3, 4, 5, 6):

@@ -110,10 +110,12 @@ def running_worker(
     *options: str,
     uid: int | None = None,
     has_ids: bool = False,
+    variables: Mapping[str, str] | None = None,
 ) -> Iterator[Worker]:
     """Start a worker as a child process, as user ``uid`` if that is given; wait for it.
 
     With ``has_ids`` that user gets a range of user ids from root, as a supervisor gives it.
+    ``variables`` are added to its environment.
     """
     path, work = folder / "build.sock", folder / "work"
     path.unlink(missing_ok=True)  # of a killed worker: waiting for it would end too early
@@ -128,6 +130,7 @@ def running_worker(
     command = [*prefix, python, "-m", "buildpipelines.worker", "--socket", str(path)]
     command += ["--work", str(work), "--index-url", index_url, *options]
     environment = {"PATH": "/usr/bin:/bin", "PYRSIA_PARENT_FD": str(read_end)}
+    environment |= variables or {}
     process = subprocess.Popen(
         command, cwd=folder, env=environment | {"PYTHONPATH": str(root)}, pass_fds=[read_end]
     )

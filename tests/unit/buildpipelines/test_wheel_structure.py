@@ -14,6 +14,18 @@ from buildpipelines.extract.limits import ArchiveLimits
 from buildpipelines.extract.wheel import Wheel, read_wheel
 from buildpipelines.extract.zip import ZipArchive
 from tests.hostile.sdists import record_digest, wheel
+from tests.hostile.zips import (
+    comment,
+    encrypted,
+    false_locator,
+    flip_content,
+    hide_entry,
+    odd_method,
+    rename_central,
+    rename_local,
+    second_end,
+    shifted,
+)
 
 NAME = "pkg-1.0-py3-none-any.whl"
 FILES = {"pkg/__init__.py": b"value = 42\n", "pkg/data.bin": bytes(range(256)) * 8}
@@ -72,75 +84,6 @@ def test_zip64_sizes_are_read_where_both_headers_carry_them() -> None:
             with new.open(name, "w", force_zip64=True) as file:
                 file.write(old.read(name))
     assert read(out.getvalue()).digests.keys() == read(wheel(FILES)).digests.keys()
-
-
-def rename_local(data: bytes) -> bytes:
-    """Change a name in the local header alone, where central-directory readers do not look."""
-    content = bytes(range(16))  # follows its name directly, as it is stored
-    return data.replace(b"pkg/data.bin" + content, b"pkg/evil.bin" + content)
-
-
-def rename_central(data: bytes) -> bytes:
-    at = data.rindex(b"pkg/data.bin")
-    return data[:at] + b"pkg/evil.bin" + data[at + 12 :]
-
-
-def hide_entry(data: bytes) -> bytes:
-    """Put a local entry before the first one, and shift every offset."""
-    hidden = io.BytesIO()
-    with zipfile.ZipFile(hidden, "w") as archive:
-        archive.writestr("pkg/hidden.py", b"import os")
-    local = hidden.getvalue()[: hidden.getvalue().index(b"PK\x01\x02")]
-    return shifted(local + data, len(local))
-
-
-def shifted(data: bytes, by: int) -> bytes:
-    """Return a zip whose offsets are moved after ``by`` bytes were put before it."""
-    result = bytearray(data)
-    end = len(data) - 22
-    count, _, start = struct.unpack_from("<HLL", data, end + 10)
-    struct.pack_into("<L", result, end + 16, start + by)
-    position = start + by
-    for _ in range(count):
-        name, extra, comment = struct.unpack_from("<3H", data, position + 28)
-        offset = struct.unpack_from("<L", data, position + 42)[0]
-        struct.pack_into("<L", result, position + 42, offset + by)
-        position += 46 + name + extra + comment
-    return bytes(result)
-
-
-def second_end(data: bytes) -> bytes:
-    """Append a second end record, which describes an empty archive at its own place."""
-    return data + struct.pack("<4s4H2LH", b"PK\x05\x06", 0, 0, 0, 0, 0, len(data), 0)
-
-
-def comment(data: bytes) -> bytes:
-    return data[:-2] + b"\x05\x00hello"
-
-
-def flip_content(data: bytes) -> bytes:
-    at = data.index(bytes(range(10, 20)))
-    return data[:at] + b"\xff" + data[at + 1 :]
-
-
-def encrypted(data: bytes) -> bytes:
-    result = bytearray(data)
-    for magic, offset in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
-        result[data.index(magic) + offset] |= 1
-    return bytes(result)
-
-
-def odd_method(data: bytes) -> bytes:
-    result = bytearray(data)
-    for magic, offset in ((b"PK\x03\x04", 8), (b"PK\x01\x02", 10)):
-        result[data.index(magic) + offset] = 12
-    return bytes(result)
-
-
-def false_locator(data: bytes) -> bytes:
-    """Put a 64-bit locator before the end record that points nowhere."""
-    locator = struct.pack("<4sLQL", b"PK\x06\x07", 0, 0, 1)
-    return data[:-22] + locator + data[-22:]
 
 
 @pytest.mark.parametrize(
