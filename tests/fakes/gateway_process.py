@@ -72,6 +72,8 @@ class FakeCore:
             "build": self._build,
             "builds": self._builds,
             "build_status": self._build_status,
+            "explained": self._explained,
+            "explanation": self._explanation,
         }
         started = asyncio.Event()
         task = asyncio.ensure_future(LinkServer(path, table).serve(started))
@@ -143,6 +145,28 @@ class FakeCore:
             "started_ms": 1,
             "updated_ms": 1,
         }
+
+    async def _explained(self, params: dict[str, object]) -> dict[str, object]:
+        """Tell of two members that said the same, one that said else, and one that said nothing."""
+        names = ("1" * 64, "2" * 64, "2" * 64, None)
+        members = [
+            {
+                "id": PEER_ID,
+                "label": f"node-{number}",
+                "level": 2,
+                "leaf": number,
+                "number": 0,
+                **({"explained": name} if name else {}),
+            }
+            for number, name in enumerate(names)
+        ]
+        request = {"request": "0" * 64, "purl": "pkg:maven/a/b@1"}
+        return {"leaf": params["leaf"], **request, "members": members}
+
+    async def _explanation(self, params: dict[str, object]) -> dict[str, object]:
+        if params["sha256"] == "1" * 64:
+            return {"sha256": params["sha256"], "problem": "nobody has it"}
+        return {"sha256": params["sha256"], "document": {"t": "explanation", "é": [1, "\n"]}}
 
 
 PEER_ID = "12D3KooWFoHgxkMvhZLuMiNWRAuAKb51Gxe9v98YBjKb2iNcpLUM"

@@ -69,6 +69,7 @@ def test_reading_calls_answer_as_specified(tmp_path: Path) -> None:
         await _check_log_answers(it)
         await _check_proof_and_trust(it)
         await _check_builds(it)
+        await _check_explanations(it)
         await _check_errors(it)
         await _check_openapi(it)
 
@@ -134,6 +135,18 @@ async def _check_builds(it: Setting) -> None:
     assert (await it.http.get("/api/v1/builds/b1")).json()["state"] == "queued"
 
 
+async def _check_explanations(it: Setting) -> None:
+    found = (await it.http.get("/api/v1/entries/7/explanations")).json()
+    assert (found["leaf"], found["purl"]) == (7, "pkg:maven/a/b@1")
+    assert [each.get("explained", "")[:1] for each in found["members"]] == ["1", "2", "2", ""]
+    said_most, other = found["explanations"]
+    assert (said_most["sha256"], other["sha256"]) == ("2" * 64, "1" * 64)
+    assert said_most["document"] == {"t": "explanation", "é": [1, "\n"]}, "passed on as it is"
+    assert (other["problem"], "document" in other) == ("nobody has it", False)
+    odd = await it.http.get("/api/v1/entries/x7/explanations")
+    assert (odd.status_code, odd.json()["error"]["kind"]) == (400, "invalid")
+
+
 async def _check_errors(it: Setting) -> None:
     for path, status, kind, says in (
         ("/api/v1/entries/999", 404, "not_found", "no entry 999"),
@@ -167,6 +180,7 @@ async def _check_openapi(it: Setting) -> None:
         "/api/v1/blocks",
         "/api/v1/entries",
         "/api/v1/entries/{index}",
+        "/api/v1/entries/{index}/explanations",
         "/api/v1/entries/{index}/proof",
         "/api/v1/trust",
         "/api/v1/members",
