@@ -28,6 +28,7 @@ from buildpipelines.inputs.git_objects import ObjectReader, write_tree
 FETCH_SECONDS: Final = 900.0
 LOCAL_SECONDS: Final = 60.0
 READ_SECONDS: Final = 600.0
+CPU_SECONDS_MAX: Final = 600
 PACK_BYTES_MAX: Final = 512 * 1024 * 1024
 MEMORY_BYTES_MAX: Final = 4 * 1024**3
 OUTPUT_BYTES_MAX: Final = 64 * 1024
@@ -69,12 +70,6 @@ _OPTIONS: Final = (
 )
 """Everything that comes is kept as one pack, so the bound on one file is the bound on all of it."""
 
-_LIMITS: Final = (
-    f"--fsize={PACK_BYTES_MAX}",
-    f"--as={MEMORY_BYTES_MAX}",
-    f"--cpu={FETCH_SECONDS:.0f}",
-    "--core=0",
-)
 _ABSENT: Final = ("couldn't find remote ref", "not our ref", "unadvertised object")
 
 
@@ -124,6 +119,9 @@ class GitRepository:
                 options=origin.options(),
             )
         except _GitError as error:
+            if await asyncio.to_thread(self._is_full):
+                detail = f"{wanted} of {origin.url} has more than {PACK_BYTES_MAX} bytes, packed"
+                raise BuildFailure("REFUSED", "source too large", detail) from error
             raise _fetch_failure(error, origin, tag=tag, commit=commit) from error
         try:
             found = await self._git(["rev-parse", "--verify", "--quiet", f"{_SOURCE}^{{commit}}"])
@@ -157,6 +155,11 @@ class GitRepository:
             await asyncio.wait((work,))
             work.exception()
             _reap(process)
+
+    def _is_full(self) -> bool:
+        """Tell whether a pack was cut off by the bound on files."""
+        packs = (self._folder / "objects" / "pack").glob("*")
+        return any(each.stat().st_size >= PACK_BYTES_MAX for each in packs)
 
     def _start_reading(self) -> subprocess.Popen[bytes]:
         return subprocess.Popen(
@@ -214,16 +217,12 @@ class GitRepository:
                 os.killpg(process.pid, signal.SIGKILL)
             await process.wait()
         if status != 0:
-            raise _GitError(said.decode(errors="replace").strip() or f"status {status}", status)
+            raise _GitError(said.decode(errors="replace").strip() or f"status {status}")
         return out
 
 
 class _GitError(Exception):
     """Git ended badly."""
-
-    def __init__(self, text: str, status: int = 0) -> None:
-        super().__init__(text)
-        self.status = status
 
 
 async def _bounded(stream: asyncio.StreamReader) -> bytes:
@@ -237,7 +236,13 @@ async def _bounded(stream: asyncio.StreamReader) -> bytes:
 def _command(folder: Path | None, arguments: Sequence[str], options: Sequence[str]) -> list[str]:
     chosen = [word for each in (*_OPTIONS, *options) for word in ("-c", each)]
     where = [] if folder is None else [f"--git-dir={folder}"]
-    return ["prlimit", *_LIMITS, "git", *chosen, *where, *arguments]
+    limits = (
+        f"--fsize={PACK_BYTES_MAX}",
+        f"--as={MEMORY_BYTES_MAX}",
+        f"--cpu={CPU_SECONDS_MAX}",
+        "--core=0",
+    )
+    return ["prlimit", *limits, "git", *chosen, *where, *arguments]
 
 
 def _environment(home: Path) -> dict[str, str]:
@@ -260,9 +265,6 @@ def _fetch_failure(error: _GitError, origin: GitOrigin, *, tag: str, commit: str
     if any(each in text for each in _ABSENT):
         cause = "no such tag" if tag else "no such commit"
         return BuildFailure("SOURCE_UNAVAILABLE", cause, f"{origin.url} has no {wanted}")
-    if -error.status == signal.SIGXFSZ or "File too large" in text or "SIGXFSZ" in text:
-        detail = f"{wanted} of {origin.url} has more than {PACK_BYTES_MAX} bytes, packed"
-        return BuildFailure("REFUSED", "source too large", detail)
     return BuildFailure("SOURCE_UNAVAILABLE", "source host", f"{origin.url}: {text[:1000]}")
 
 
