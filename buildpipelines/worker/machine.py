@@ -62,6 +62,14 @@ class MavenTools:
 
 
 @dataclass(frozen=True, slots=True)
+class ExternalTools:
+    """Another's pipeline, and the repositories that its answers are compared with."""
+
+    client: ContractClient
+    published: MavenUpstream
+
+
+@dataclass(frozen=True, slots=True)
 class Machine:
     """What all jobs of a worker share."""
 
@@ -78,7 +86,7 @@ class Machine:
     maven: MavenTools | None = None
     """What builds of Maven artifacts need; None where there is no JDK or no Maven."""
 
-    external: ContractClient | None = None
+    external: ExternalTools | None = None
     """Another's pipeline, asked for claims ``external`` alone; None where there is none."""
 
     def guest_limits(self) -> dict[str, int]:

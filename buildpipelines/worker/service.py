@@ -26,11 +26,12 @@ from buildpipelines.sandbox.maven_toolchain import read_maven_toolchains
 from buildpipelines.sandbox.precompiled import CompiledPip
 from buildpipelines.sandbox.toolchain import Toolchain, read_image_toolchain, read_toolchain
 from buildpipelines.spec.messages import RebuildParams, TrialParams
-from buildpipelines.worker import images, maven
+from buildpipelines.worker import external, images, maven
 from buildpipelines.worker.contract_client import ContractClient, PipelineAddress
+from buildpipelines.worker.external import ExternalJob
 from buildpipelines.worker.images import ImageJob
 from buildpipelines.worker.jobs import Jobs
-from buildpipelines.worker.machine import ImageTools, Machine, MavenTools
+from buildpipelines.worker.machine import ExternalTools, ImageTools, Machine, MavenTools
 from buildpipelines.worker.maven import MavenJob
 from buildpipelines.worker.pypi import PypiJob, pipeline
 from buildpipelines.worker.workspace import Workspace
@@ -41,7 +42,9 @@ DEFAULT_BUILD_UID: Final = 64990
 """Whom builds run as when the worker is root: a number that no account is given."""
 
 
-_JOBS: Final[Mapping[str, type[PypiJob | ImageJob | MavenJob]]] = {
+_Job = PypiJob | ImageJob | MavenJob | ExternalJob
+
+_JOBS: Final[Mapping[str, type[_Job]]] = {
     "pypi": PypiJob,
     "docker": ImageJob,
     "maven": MavenJob,
@@ -95,11 +98,16 @@ class Service:
                 {"digest": each.digest, "document": dict(each.document)}
                 for each in self._machine.maven.toolchains
             ]
+        if self._machine.external is not None:
+            pipelines.append(external.pipeline())
+            described["external_toolchain_doc"] = dict(external.TOOLCHAIN)
         return described
 
     def trial(self, params: TrialParams) -> None:
         """Queue a recording run; raises FormatError, JobExistsError, TooManyJobsError."""
         job = _JOBS.get(params.ecosystem)
+        if job is MavenJob and params.options.get("pipeline") == external.OPTION:
+            job = ExternalJob
         if job is None or (job is PypiJob and params.options):
             raise FormatError(
                 f"ecosystem {params.ecosystem!r} with these options has no pipeline here;"
@@ -114,12 +122,14 @@ class Service:
     def rebuild(self, params: RebuildParams) -> None:
         """Queue a replay run; raises FormatError, JobExistsError, TooManyJobsError."""
         kind = params.purl.partition("/")[0].removeprefix("pkg:")
-        if kind not in _JOBS:
-            text = f"{params.purl!r:.100} has no pipeline here; {', '.join(_JOBS)} have"
-            raise FormatError(text)
+        is_external = params.source.kind == external.MAPPING
+        job = _JOBS.get(kind) if not is_external else ExternalJob if kind == "maven" else None
+        if job is None:
+            what = f"source {params.source.kind!r} of {params.purl!r:.100}"
+            raise FormatError(f"{what} has no pipeline here; {', '.join(_JOBS)} have")
         self.jobs.start(
             params.job,
-            lambda folder, report: _JOBS[kind](self._machine, folder, report).rebuild(params),
+            lambda folder, report: job(self._machine, folder, report).rebuild(params),
             seconds_max=params.seconds_max,
         )
 
@@ -143,9 +153,9 @@ async def running(options: Options) -> AsyncIterator[Service]:
         stack.callback(pip.close)
         upstream = await stack.enter_async_context(Upstream(options.index, cache))
         registries = await stack.enter_async_context(Registries(options.registries, cache))
-        external = None
-        if options.external is not None:
-            external = await stack.enter_async_context(ContractClient(options.external))
+        repositories = await stack.enter_async_context(
+            MavenUpstream(options.maven_repositories, cache, certificates=options.certificates)
+        )
         machine = Machine(
             upstream=upstream,
             toolchain=toolchain,
@@ -155,8 +165,8 @@ async def running(options: Options) -> AsyncIterator[Service]:
             uid=uid,
             environment=_environment(toolchain, confiner, options.limits),
             images=_image_tools(stack, registries, uid),
-            maven=await _maven_tools(stack, options, cache),
-            external=external,
+            maven=await _maven_tools(stack, options, repositories, cache),
+            external=await _external_tools(stack, options, repositories),
         )
         jobs = Jobs(workspace, parallel=options.parallel)
         try:
@@ -183,16 +193,23 @@ def _image_tools(
     return None if namespace is None else ImageTools(registries, namespace, toolchain)
 
 
+async def _external_tools(
+    stack: contextlib.AsyncExitStack, options: Options, published: MavenUpstream
+) -> ExternalTools | None:
+    """Return what asking another's pipeline needs, or None where none was named."""
+    if options.external is None:
+        return None
+    client = await stack.enter_async_context(ContractClient(options.external))
+    return ExternalTools(client, published)
+
+
 async def _maven_tools(
-    stack: contextlib.AsyncExitStack, options: Options, cache: InputsCache
+    stack: contextlib.AsyncExitStack, options: Options, upstream: MavenUpstream, cache: InputsCache
 ) -> MavenTools | None:
     """Return what builds of Maven artifacts need, or None: a machine without it builds others."""
     toolchains = await asyncio.to_thread(read_maven_toolchains)
     if not toolchains:
         return None
-    upstream = await stack.enter_async_context(
-        MavenUpstream(options.maven_repositories, cache, certificates=options.certificates)
-    )
     sources = await stack.enter_async_context(
         SourceFetcher(
             cache, private_hosts=options.private_sources, certificates=options.certificates
