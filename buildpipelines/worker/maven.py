@@ -37,7 +37,12 @@ from buildpipelines.sandbox.run import (
     run_sandbox,
 )
 from buildpipelines.spec import canonical
-from buildpipelines.spec.coordinates import Coordinates, parse_coordinates, parse_maven_purl
+from buildpipelines.spec.coordinates import (
+    Coordinates,
+    parse_coordinates,
+    parse_file_path,
+    parse_maven_purl,
+)
 from buildpipelines.spec.lock import Lock
 from buildpipelines.spec.messages import BuildResult, RebuildParams, TrialParams
 from buildpipelines.spec.metadata import Metadata
@@ -137,7 +142,7 @@ class MavenJob:
         Raises:
             BuildFailure: no recipe built it; the cause is that of the most promising one.
         """
-        coordinates = refusing_format(lambda: parse_coordinates(params.name, params.version))
+        coordinates = refusing_format(lambda: _asked_for(params))
         options = refusing_format(lambda: maven.parse_options(params.options))
         reference = await self._reference(coordinates)
         toolchain = self._toolchain_for(reference.marks.jdk or options.jdk)
@@ -169,6 +174,7 @@ class MavenJob:
                 build failed.
         """
         coordinates = refusing_format(lambda: parse_maven_purl(params.purl))
+        refusing_format(lambda: parse_file_path(f"{coordinates.folder}/{coordinates.file('pom')}"))
         recipe = refusing_format(lambda: maven.parse_recipe_fields(params.recipe))
         toolchain = self._toolchain_named(params.toolchain, recipe)
         _check_lock(params, coordinates)
@@ -344,6 +350,13 @@ class MavenJob:
             log_path=str(self._folder.log),
             explanation_path=built.assessed.explanation_path,
         )
+
+
+def _asked_for(params: TrialParams) -> Coordinates:
+    """Return the version that is asked for; raises FormatError if it could have no files."""
+    found = parse_coordinates(params.name, params.version)
+    parse_file_path(f"{found.folder}/{found.file('pom')}")
+    return found
 
 
 def refusing_format(read: Callable[[], _T]) -> _T:
