@@ -19,6 +19,7 @@ from pyrsia_cli.commands import (
     configuring_images,
     configuring_maven,
     evidence,
+    explaining,
     following,
     log,
     members,
@@ -27,6 +28,7 @@ from pyrsia_cli.commands import (
     registry,
     search,
     shells,
+    sources,
     statements,
     tags,
     trust,
@@ -87,6 +89,7 @@ for command in (
     statements.revoke,
     statements.deprecate,
     statements.vulnerable,
+    sources.sources,
     networks.network,
     networks.devnet,
     trust.trust,
@@ -97,6 +100,8 @@ for command in (
 ):
     cli.add_command(command)
 building.build.add_command(building_maven.maven)
+building.build.add_command(explaining.explain)
+building.build.add_command(explaining.explain)
 for command in (
     configuring_images.docker,
     configuring_images.containerd,

@@ -65,3 +65,55 @@ class EntryExplanations(Explained):
     """``GET /api/v1/entries/{leaf}/explanations``: each different explanation once."""
 
     explanations: list[ExplanationAnswer]
+
+
+# ------------------------------------------------------------- the document itself
+
+
+class Content(Answer):
+    """Bytes by digest; ``size`` in bytes."""
+
+    sha256: Sha256
+    size: Count
+
+
+class Counts(Answer):
+    """How many entries are equal to the byte, differ, or are on one side alone."""
+
+    equal: Count
+    differ: Count
+    built_only: Count
+    published_only: Count
+
+
+class Difference(Answer):
+    """One thing that differs: what of which entry, where the difference ends, and by which rule."""
+
+    path: Text
+    attribute: Text
+    built: Text
+    published: Text
+    level: Annotated[int, Field(ge=1, le=3)]
+    rule: Text
+
+
+class ComparedFile(Answer):
+    """The comparison of one file; ``level`` -1 is "nothing is published"."""
+
+    name: Text
+    level: Annotated[int, Field(ge=-1, le=3)]
+    built: Content
+    published: Content | None = None
+    entries: Counts
+    classes: Counts
+    differences: list[Difference]
+    more: Count
+
+
+class ExplanationDocument(Answer):
+    """One member's comparison of all files of a build."""
+
+    purl: Text
+    rules: Sha256
+    tool: Text
+    files: list[ComparedFile]
