@@ -19,8 +19,7 @@ LAST_UPDATED: Final = "19800101000000"
 """A replay is a pure function of the lock, so it has no time of its own."""
 
 _HEAD: Final = '<?xml version="1.0" encoding="UTF-8"?>\n<metadata modelVersion="1.1.0">\n'
-_OWN_PLUGIN: Final = re.compile(r"maven-(.+)-plugin\Z")
-_OTHER_PLUGIN: Final = re.compile(r"(.+)-maven-plugin\Z")
+_SAYS_NOTHING: Final = re.compile(r"-?maven-?|-?plugin-?")
 _GOAL_PREFIX: Final = re.compile(rb"<goalPrefix>\s*([A-Za-z0-9][A-Za-z0-9_.-]{0,63})\s*<")
 
 
@@ -48,9 +47,8 @@ def locked_metadata(
 
 
 def named_prefix(artifact: str) -> str:
-    """Return the prefix that a plugin has by its name alone, as Maven derives it."""
-    match = _OWN_PLUGIN.match(artifact) or _OTHER_PLUGIN.match(artifact)
-    return match[1] if match else artifact
+    """Return the prefix of a plugin that names none: ``jar`` of ``maven-jar-plugin``."""
+    return _SAYS_NOTHING.sub("", artifact) or "plugin"
 
 
 def read_goal_prefix(descriptor: bytes) -> str | None:

@@ -175,7 +175,10 @@ async def _answer(inputs: RepositoryInputs, target: str) -> Answer:
 
 
 def _is_path(path: str) -> bool:
+    """Tell whether a path may be asked for: signatures and checksums of checksums are no inputs."""
     folder, _, name = path.rpartition("/")
+    if name.rpartition(".")[2] in (*CHECKSUMS, "asc"):
+        return False
     try:
         # Metadata of a group may lie in a folder of one step.
         parse_file_path(f"x/{path}" if folder and name == METADATA else path)
