@@ -12,17 +12,14 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
-import os
-import tempfile
 from collections import OrderedDict
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO, Final
 
 from pypi_simple import DistributionPackage, ProjectPage, UnsupportedRepoVersionError
 
+from pyrsia_node.artifacts.incoming import temporary_file
 from pyrsia_node.artifacts.names import is_file_name, normalise_project
 from pyrsia_node.artifacts.safe_http import Answer, SafeHttp, parse_url
 from pyrsia_node.artifacts.upstream_values import UpstreamFile, UpstreamProject
@@ -146,7 +143,7 @@ class Upstream:
         size_max = FILE_BYTES_MAX if file.size is None else file.size
         if size_max > FILE_BYTES_MAX:
             raise UnavailableError(f"{file.name} of {size_max} bytes exceeds {FILE_BYTES_MAX}")
-        with _temporary(self._folder) as temporary:
+        with temporary_file(self._folder) as temporary:
             if file.size is not None:
                 reserve(temporary.fileno(), file.size, temporary.name)
             found = await self._receive(file, temporary, size_max)
@@ -173,20 +170,6 @@ class Upstream:
         target.truncate(size)
         target.flush()
         return digest.hexdigest()
-
-
-@contextmanager
-def _temporary(folder: Path) -> Iterator[BinaryIO]:
-    """Yield a file that is gone at the end, unless it was moved away."""
-    handle, name = tempfile.mkstemp(dir=folder, prefix="upstream-")
-    try:
-        with open(name, "wb") as file:  # noqa: PTH123 - so that file.name is text
-            os.close(handle)
-            yield file
-    except OSError as error:
-        raise UnavailableError(f"cannot write {name}: {error.strerror}") from error
-    finally:
-        Path(name).unlink(missing_ok=True)
 
 
 def parse_page(name: str, answer: Answer) -> UpstreamProject:

@@ -18,8 +18,11 @@ from pyrsia_node.schema.config import Config
 from pyrsia_node.schema.layout import Layout
 from pyrsia_node.transfer.asgi import App, Headers
 
-BODY_LIMITS: Final[BodyLimits] = MappingProxyType({b"v2": None, b"validate-image": 4 * 1024 * 1024})
-"""The registry takes layers of any size; an admission review carries a whole workload."""
+BODY_LIMITS: Final[BodyLimits] = MappingProxyType(
+    {b"v2": None, b"maven2": None, b"validate-image": 4 * 1024 * 1024}
+)
+"""The registry takes layers of any size; an admission review carries a whole workload. The Maven
+repository reads no body: who deploys to it is to see why that is not possible."""
 
 CLIENT_HEADERS: Final[Headers] = [
     (b"x-content-type-options", b"nosniff"),

@@ -35,6 +35,8 @@ from pyrsia_node.gateway.images.wiring import open_registry
 from pyrsia_node.gateway.link import LinkClient, LinkServer
 from pyrsia_node.gateway.log_answers import LogAnswers
 from pyrsia_node.gateway.log_files import LogFiles
+from pyrsia_node.gateway.maven.app import MavenService
+from pyrsia_node.gateway.maven.wiring import open_maven
 from pyrsia_node.gateway.pypi import PypiService
 from pyrsia_node.gateway.registry_routes import RegistryAdmin, add_registry_routes
 from pyrsia_node.gateway.socket_methods import TIMEOUTS_S, Addresses, SocketMethods
@@ -138,6 +140,7 @@ async def open_gateway(
         b"pypi": PypiService(catalog, log, parts.store),
         b"log": LogFiles(layout.log, log),
         b"v2": registry.app,
+        b"maven2": _make_maven(stack, layout, config, parts, log),
         WEBHOOK: validator.webhook,
     }
     clock = asyncio.get_running_loop().time
@@ -243,6 +246,23 @@ def _make_catalog(
     )
     return Catalog(
         resolver, parts.fetcher, parts.store, upstream=upstream, policy=policy, joining=joining
+    )
+
+
+def _make_maven(
+    stack: AsyncExitStack, layout: Layout, config: Config, parts: _Storage, log: VerifiedLog
+) -> MavenService:
+    return open_maven(
+        stack,
+        layout,
+        config,
+        genesis=_genesis(layout),
+        log=log,
+        store=parts.store,
+        fetcher=parts.fetcher,
+        router=parts.core,
+        core=parts.core,
+        clock=SystemClock(),
     )
 
 

@@ -15,7 +15,8 @@ from pyrsia_node.transfer.asgi import Receive, Scope, Send, answer_empty, answer
 from pyrsia_node.transfer.conditions import (
     Span,
     Unsatisfiable,
-    matches_etag,
+    http_date,
+    is_known,
     parse_range,
     range_applies,
 )
@@ -46,8 +47,11 @@ async def send_reader(
     media: str,
     headers: Sequence[tuple[str, str]] = (),
     pacer: Pacer | None = None,
+    modified_s: int | None = None,
 ) -> None:
     """Answer a GET or HEAD with the artifact or the range of it that was asked for.
+
+    ``modified_s`` is the time that the artifact has for clients, in Unix seconds, if it has one.
 
     Raises:
         UnavailableError: The first bytes cannot be had; nothing was sent yet. If later bytes fail
@@ -55,7 +59,10 @@ async def send_reader(
             because the length was announced.
     """
     common = [("etag", etag), ("accept-ranges", "bytes"), *headers]
-    if matches_etag(header(scope, b"if-none-match"), etag):
+    if modified_s is not None:
+        common.append(("last-modified", http_date(modified_s)))
+    conditions = header(scope, b"if-none-match"), header(scope, b"if-modified-since")
+    if is_known(*conditions, etag=etag, modified_s=modified_s):
         await answer_empty(scope, send, 304, common)
         return
     span = wanted_span(scope, size=reader.size, etag=etag)

@@ -7,6 +7,7 @@ raise, whatever the client sends.
 
 from __future__ import annotations
 
+import email.utils
 import re
 from dataclasses import dataclass
 from typing import Final
@@ -76,3 +77,31 @@ def matches_etag(value: str | None, etag: str) -> bool:
 def range_applies(if_range: str | None, etag: str) -> bool:
     """Tell whether ``If-Range`` lets the range stand (strong comparison; dates never match)."""
     return if_range is None or if_range.strip() == etag
+
+
+def http_date(seconds: int) -> str:
+    """Return a time, in Unix seconds, as header fields spell it (RFC 9110 5.6.7)."""
+    return email.utils.formatdate(seconds, usegmt=True)
+
+
+def is_unchanged_since(value: str | None, modified_s: int) -> bool:
+    """Tell whether ``If-Modified-Since`` names a time at or after ``modified_s`` (Unix seconds)."""
+    if value is None:
+        return False
+    try:
+        since = email.utils.parsedate_to_datetime(value)
+        return since.timestamp() >= modified_s
+    except (ValueError, TypeError, IndexError, OverflowError):
+        return False
+
+
+def is_known(
+    none_match: str | None, modified_since: str | None, *, etag: str, modified_s: int | None
+) -> bool:
+    """Tell whether the client has what would be sent: then the answer is 304.
+
+    Where both conditions are given only the first one counts (RFC 9110 13.1.3).
+    """
+    if none_match is not None:
+        return matches_etag(none_match, etag)
+    return modified_s is not None and is_unchanged_since(modified_since, modified_s)

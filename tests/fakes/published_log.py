@@ -17,8 +17,9 @@ from pyrsia_node.model.documents import Contradiction, Document, FileEntry, Meta
 from pyrsia_node.model.genesis import DEFAULT_PARAMS, Params
 from pyrsia_node.model.leaves import Accepted, encode_outcome
 from pyrsia_node.model.purl import Purl
+from pyrsia_node.model.sources import MAPPING, TREE, Source, source_names
 from pyrsia_node.model.statements import Revoke, Statement, Withdraw
-from pyrsia_node.model.transactions import Source, Transaction
+from pyrsia_node.model.transactions import Transaction
 from pyrsia_node.store.files import write_atomic
 from pyrsia_node.store.pieces import PieceHasher, piece_root
 from pyrsia_node.tlog.checkpoint import Checkpoint, SignedCheckpoint
@@ -101,11 +102,11 @@ class PublishedLog:
             seen_ms = self.local.now_ms
         members = [one.id for one in self.local.members]
         self._requests += 1
-        is_rebuilt = any(file.claim == "rebuilt" for file in doc.files)
-        claim = "rebuilt" if is_rebuilt else "mirrored"
+        claims = {file.claim for file in doc.files} - {"mirrored"}
+        claim = claims.pop() if claims else "mirrored"
         lock = f"lock {self._requests}"
         wish = request(members[0], purl=doc.purl, lock=lock, claim=claim)
-        source = _image_source(doc) if doc.purl.type == "docker" else wish.source
+        source = _source(doc, wish.source, claim)
         wish = dataclasses.replace(wish, nonce=f"{self._requests:032x}", source=source)
         (wish_id,) = self._commit(wish).transaction_ids
         voters = members[:3]
@@ -153,6 +154,19 @@ class PublishedLog:
     def _commit(self, *bodies: Transaction) -> Committed:
         self.local.now_ms += 1000
         return self.local.commit(*bodies)
+
+
+def _source(doc: Document, sdist: Source, claim: str) -> Source:
+    """Return what a build of this package starts from."""
+    match doc.purl.type:
+        case "docker":
+            return _image_source(doc)
+        case "maven":
+            kind = MAPPING if claim == "external" else TREE
+            sha256 = sha256_of(str(doc.purl).encode())
+            return Source(kind, source_names(kind, sha256)[0], sha256, 1)
+        case _:
+            return sdist
 
 
 def _image_source(doc: Document) -> Source:

@@ -1,0 +1,1 @@
+"""Maven's files: what the log vouches for, and what upstream repositories give, each marked."""

@@ -1,0 +1,348 @@
+"""What this node offers of Maven: files that the log vouches for, and, by policy, others.
+
+The one place where names of the log and names of upstreams meet. For the same file the log wins;
+a name of the log or of a reserved group never falls through to an upstream (dependency confusion);
+``strict`` shuts a whole ``GROUP:ARTIFACT`` once any version is logged. docs/design/maven.md.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import Final
+
+from pyrsia_node.artifacts.fetcher import Fetcher
+from pyrsia_node.artifacts.joining_log import JoiningLog
+from pyrsia_node.artifacts.maven.checksums import compute_digests
+from pyrsia_node.artifacts.maven.listings import (
+    Listing,
+    merge,
+    plugin_of,
+    seconds_of,
+    sort_versions,
+    timestamp,
+)
+from pyrsia_node.artifacts.maven.policy import MavenPolicy
+from pyrsia_node.artifacts.maven.source import MavenSource, Sighting
+from pyrsia_node.artifacts.reading import Reader
+from pyrsia_node.artifacts.resolver import LoggedFile, Project, Resolver
+from pyrsia_node.artifacts.statements import ProvedStatement, refuse
+from pyrsia_node.model.digest import parse_sha256
+from pyrsia_node.model.errors import InvalidInputError, NotFoundError, UnavailableError
+from pyrsia_node.model.maven import MavenFile, MavenListing, MavenProject
+from pyrsia_node.ports import BlobStore
+from pyrsia_node.ports.maven import Digests, KeptFile, MavenDb
+
+BUILD_COMMAND: Final = "pyrsia build maven --gav"
+ECOSYSTEM: Final = "maven"
+DIGESTS_KEPT: Final = 20_000
+"""Digests that are kept in memory: some 10 MB at most."""
+
+VERSIONS_SHOWN: Final = 50
+
+
+@dataclass(frozen=True, slots=True)
+class OfferedFile:
+    """A file that a client may have. Exactly one of ``logged`` and ``kept`` is there."""
+
+    file: MavenFile
+    sha256: str
+    size: int
+    modified_s: int
+    logged: LoggedFile | None = None
+    kept: KeptFile | None = None
+    closed: ProvedStatement | None = None
+    """What the network said against it, where the operator has it served all the same."""
+
+    @property
+    def is_upstreams(self) -> bool:
+        """Whether these are the bytes that an upstream publishes, so that its signature fits."""
+        return self.logged is None or self.logged.file.origin == "upstream"
+
+
+@dataclass(frozen=True, slots=True)
+class OfferedListing:
+    """A ``maven-metadata.xml`` as clients see it. ``modified_s`` is None if nothing tells it."""
+
+    listing: Listing
+    is_log_alone: bool
+    is_stale: bool
+    modified_s: int | None
+
+
+class MavenCatalog:
+    """Names to files to bytes, for Maven."""
+
+    def __init__(
+        self,
+        resolver: Resolver,
+        fetcher: Fetcher,
+        store: BlobStore,
+        db: MavenDb,
+        *,
+        policy: MavenPolicy,
+        source: MavenSource | None = None,
+        joining: JoiningLog | None = None,
+    ) -> None:
+        """Wire a catalog; without ``source`` what the log does not know is denied.
+
+        ``joining`` answers until this node has the log itself.
+        """
+        self._resolver = resolver
+        self._fetcher = fetcher
+        self._store = store
+        self._db = db
+        self._policy = policy
+        self._source = source
+        self._joining = joining
+        self._digests: OrderedDict[str, Digests] = OrderedDict()
+
+    # ------------------------------------------------------------ files
+
+    async def file(self, file: MavenFile) -> OfferedFile:
+        """Return who vouches for a file, and for which bytes; an upstream's is taken in first.
+
+        Raises:
+            NotFoundError: There is none; the text says what there is instead.
+            RefusedError: The network withdrew or revoked it, and this node does not serve such.
+            UnavailableError: The log, or the upstream that is responsible, cannot be asked now.
+            VerificationError: The upstream's bytes and checksum do not fit.
+        """
+        resolver = await self._resolver_of(file.project)
+        logged = _logged(resolver, file.project)
+        key = f"{file.version}/{file.name}"
+        if logged is not None and key in logged.files:
+            return _from_log(file, logged.files[key], resolver)
+        if logged is not None and logged.names(key):
+            raise _withheld(file, logged, key)
+        source = self._source_for(file.project, logged)
+        if source is None or not file.is_ordinary:
+            raise NotFoundError(_unknown(file, logged))
+        try:
+            kept = await source.file(file)
+        except NotFoundError as error:
+            raise NotFoundError(f"{error}; {_unknown(file, logged)}") from error
+        closed = _check_revoked(resolver, file, kept)
+        return OfferedFile(
+            file,
+            kept.digests.sha256,
+            kept.digests.size,
+            kept.modified_s or kept.kept_ms // 1000,
+            kept=kept,
+            closed=closed,
+        )
+
+    async def open(self, offered: OfferedFile) -> Reader:
+        """Return a reader of the file's bytes, every one of them checked; the caller closes it.
+
+        Raises:
+            UnavailableError: They cannot be had now.
+            VerificationError: An upstream sends other bytes than it once did.
+        """
+        if offered.logged is not None:
+            return await self._fetcher.open(offered.logged.artifact)
+        assert self._source is not None
+        assert offered.kept is not None
+        return await self._source.open(offered.kept)
+
+    async def digest(self, offered: OfferedFile, kind: str) -> str:
+        """Return the digest that the file's checksum file of extension ``kind`` holds.
+
+        Raises:
+            UnavailableError: The bytes that must be read for it cannot be had now.
+        """
+        if kind == "sha256":
+            return offered.sha256
+        if offered.kept is not None:
+            return offered.kept.digests.of(kind)
+        assert offered.logged is not None
+        known = self._digests.get(offered.sha256)
+        if known is None:
+            known = await asyncio.to_thread(self._db.digests, offered.sha256)
+        if known is None:
+            info = await self._fetcher.ensure(offered.logged.artifact)
+            known = await asyncio.to_thread(compute_digests, self._store, info)
+            await asyncio.to_thread(self._db.note_digests, known)
+        self._digests[offered.sha256] = known
+        self._digests.move_to_end(offered.sha256)
+        if len(self._digests) > DIGESTS_KEPT:
+            self._digests.popitem(last=False)
+        return known.of(kind)
+
+    async def signature(self, offered: OfferedFile) -> OfferedFile:
+        """Return the upstream's detached signature of a file.
+
+        Raises:
+            NotFoundError: There is none, none may be asked, or the bytes are not the upstream's.
+            UnavailableError: The upstream cannot be asked now.
+        """
+        file = offered.file
+        if not offered.is_upstreams:
+            raise NotFoundError(
+                f"{file.name} is the network's own build: no signature of an upstream is about it; "
+                f"its proof is {file.name}.tlog-proof"
+            )
+        if self._source is None or not self._policy.allows(file.project.group):
+            raise NotFoundError(f"no upstream may be asked for the signature of {file.name}")
+        upstream = None if offered.kept is None else offered.kept.upstream
+        kept = await self._source.signature(file, upstream)
+        modified_s = kept.modified_s or kept.kept_ms // 1000
+        sidecar = file.beside(".asc")
+        return OfferedFile(sidecar, kept.digests.sha256, kept.digests.size, modified_s, kept=kept)
+
+    # ------------------------------------------------------------ listings
+
+    async def listing(self, wanted: MavenListing) -> OfferedListing:
+        """Return what a ``maven-metadata.xml`` says: the log's versions, and upstreams' by policy.
+
+        Raises:
+            NotFoundError: Nobody lists anything there.
+            UnavailableError: The log, or the upstream alone responsible, cannot be asked now.
+        """
+        versions = await self._logged_versions(wanted.project)
+        plugins = self._logged_plugins(wanted.group)
+        logged = merge([versions, plugins])
+        theirs = await self._their_listing(wanted, is_logged=bool(versions.versions))
+        merged = logged if theirs is None else merge([logged, theirs.listing])
+        if merged.is_empty:
+            raise NotFoundError(
+                f"nothing is known of {wanted.project or wanted.group}; request a build with: "
+                f"{BUILD_COMMAND} {wanted.project or wanted.group}:VERSION"
+            )
+        return OfferedListing(
+            merged,
+            is_log_alone=theirs is None or theirs.listing.is_empty,
+            is_stale=theirs is not None and theirs.is_stale,
+            modified_s=seconds_of(merged.updated),
+        )
+
+    async def _logged_versions(self, project: MavenProject | None) -> Listing:
+        if project is None:
+            return Listing()
+        resolver = await self._resolver_of(project)
+        logged = _logged(resolver, project)
+        if logged is None:
+            return Listing()
+        # What the network closed is listed no more: a range must not resolve to what is refused.
+        open_files = [
+            each for each in logged.files.values() if each.closed is None or resolver.serves_revoked
+        ]
+        newest = max((each.proved.time_ms for each in open_files), default=0)
+        versions = frozenset(each.version for each in open_files)
+        return Listing(versions, timestamp(newest) if versions else "")
+
+    def _logged_plugins(self, group: str) -> Listing:
+        if not self._resolver.is_ready():
+            return Listing()
+        names = (name.removeprefix(f"{group}/") for name in self._resolver.projects(group))
+        return Listing(plugins=tuple(p for p in map(plugin_of, names) if p is not None))
+
+    async def _their_listing(self, wanted: MavenListing, *, is_logged: bool) -> Sighting | None:
+        """Return what upstreams list of an artifact, of a group, or both, as far as allowed."""
+        if self._source is None:
+            return None
+        project = wanted.project
+        may_list_versions = (
+            project is not None
+            and self._policy.allows(project.group)
+            and not (self._policy.strict and is_logged)
+        )
+        may_list_plugins = self._policy.allows(wanted.group)
+        if not may_list_versions and not may_list_plugins:
+            return None
+        try:
+            found = await self._source.listing(wanted.path)
+        except NotFoundError:
+            return None
+        except UnavailableError:
+            if not is_logged:
+                raise
+            return Sighting(Listing(), is_stale=True)
+        said = found.listing
+        allowed = Listing(
+            said.versions if may_list_versions else frozenset(),
+            said.updated,
+            said.plugins if may_list_plugins else (),
+        )
+        return Sighting(allowed, is_stale=found.is_stale)
+
+    # ------------------------------------------------------------ inside
+
+    async def _resolver_of(self, project: MavenProject) -> Resolver:
+        """Return what resolves a name: the log of this node, or what peers prove while it joins."""
+        if self._joining is None:
+            return self._resolver
+        if self._resolver.is_ready():
+            self._joining = None
+            return self._resolver
+        try:
+            return await self._joining.resolver(project.name)
+        except InvalidInputError:
+            return self._resolver  # the core does not join; the log's own words say what is missing
+
+    def _source_for(self, project: MavenProject, logged: Project | None) -> MavenSource | None:
+        if logged is not None and self._policy.strict:
+            return None
+        return self._source if self._policy.allows(project.group) else None
+
+
+def _logged(resolver: Resolver, project: MavenProject) -> Project | None:
+    try:
+        return resolver.project(project.name)
+    except NotFoundError:
+        return None
+
+
+def _from_log(file: MavenFile, logged: LoggedFile, resolver: Resolver) -> OfferedFile:
+    if logged.closed is not None and not resolver.serves_revoked:
+        raise refuse(logged.closed, file.name)
+    return OfferedFile(
+        file,
+        logged.file.sha256,
+        logged.file.size,
+        logged.proved.time_ms // 1000,
+        logged=logged,
+        closed=logged.closed,
+    )
+
+
+def _withheld(file: MavenFile, logged: Project, key: str) -> Exception:
+    """Return why a file that entries name is not served."""
+    for each in logged.withheld:
+        if each.key == key:
+            if each.closed is not None:
+                return refuse(each.closed, file.name)
+            return NotFoundError(
+                f"{file.name} is in entry {each.proved.index} of the log and is not served: "
+                f"{each.standing}"
+            )
+    return NotFoundError(f"{file.name} is not served: the log contradicts the upstream's file")
+
+
+def _check_revoked(resolver: Resolver, file: MavenFile, kept: KeptFile) -> ProvedStatement | None:
+    """Return what revoked an upstream's bytes; raises if such are not served."""
+    if not resolver.is_ready():
+        return None
+    sha256 = parse_sha256(kept.digests.sha256)
+    revoked = resolver.revoked([sha256]).get(sha256)
+    if revoked is not None and not resolver.serves_revoked:
+        raise refuse(revoked, file.name)
+    return revoked
+
+
+def _unknown(file: MavenFile, logged: Project | None) -> str:
+    """Return the sentence for a file that is not there."""
+    if logged is None:
+        return (
+            f"{file.project} is not in the log of this network; request a build of it with: "
+            f"{BUILD_COMMAND} {file.gav}"
+        )
+    versions = sort_versions({each.version for each in logged.files.values()})
+    if file.version in versions:
+        return f"{file.gav} has no file {file.name} in the log"
+    known = ", ".join(versions[-VERSIONS_SHOWN:]) or "none"
+    return (
+        f"{file.project} has no version {file.version} in the log; versions known: {known}; "
+        f"request it with: {BUILD_COMMAND} {file.gav}"
+    )

@@ -1,0 +1,279 @@
+"""Upstream Maven repositories: implements ``source.MavenSource``.
+
+They are asked in the operator's order. One that cannot be asked hides those behind it: what comes
+from the second because the first is down could be somebody else's file. A file is checked against
+the checksum that its upstream publishes before anybody gets a byte of it, because Maven itself only
+warns; then it is a shared blob, which peers may have, and its row says where it came from. Absence
+is believed for a while; listings are asked about again, and used stale while an upstream is down.
+Nothing here is vouched for by the log; the caller says so to the client.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Final, TypeVar, cast
+
+from pyrsia_node.artifacts.fetcher import Fetcher
+from pyrsia_node.artifacts.maven.listings import Listing, merge, parse_listing
+from pyrsia_node.artifacts.maven.remote import RemoteRepository
+from pyrsia_node.artifacts.maven.source import Sighting
+from pyrsia_node.artifacts.reading import BlobReader, Reader
+from pyrsia_node.artifacts.values import Artifact
+from pyrsia_node.model.errors import (
+    NotFoundError,
+    PyrsiaError,
+    UnavailableError,
+    VerificationError,
+)
+from pyrsia_node.model.maven import MavenFile
+from pyrsia_node.ports import BlobStore, Clock, Router
+from pyrsia_node.ports.maven import KeptFile, KeptListing, MavenDb
+
+ABSENCES_KEPT: Final = 20_000
+FILES_KEPT: Final = 8192
+"""Rows that are kept in memory."""
+
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True, slots=True)
+class UpstreamParts:
+    """What upstream repositories stand on."""
+
+    store: BlobStore
+    db: MavenDb
+    fetcher: Fetcher
+    router: Router
+    clock: Clock
+
+
+class MavenUpstreams:
+    """All repositories that the configuration names."""
+
+    def __init__(
+        self,
+        parts: UpstreamParts,
+        repositories: Sequence[RemoteRepository],
+        *,
+        fresh_seconds: int,
+        negative_seconds: int,
+        is_offline: bool = False,
+    ) -> None:
+        """Wire them.
+
+        Args:
+            parts: What they stand on.
+            repositories: In the order in which they are asked.
+            fresh_seconds: How long a listing is believed without asking again.
+            negative_seconds: How long it is believed that a file or listing is absent.
+            is_offline: Serve what is here, ask nobody.
+        """
+        self._parts = parts
+        self._repositories = {each.id: each for each in repositories}
+        self._fresh_ms = fresh_seconds * 1000
+        self._negative_ms = negative_seconds * 1000
+        self._is_offline = is_offline
+        self._files: OrderedDict[str, KeptFile] = OrderedDict()
+        self._absent: OrderedDict[str, float] = OrderedDict()
+        self._asking: dict[object, asyncio.Task[object]] = {}
+        self._announcing: set[asyncio.Task[None]] = set()
+
+    async def file(self, file: MavenFile) -> KeptFile:
+        """Return what was taken in under the file's path; takes it in where nothing was."""
+        return await self._known_or_taken(file.path, tuple(self._repositories), is_checked=True)
+
+    async def signature(self, file: MavenFile, upstream: str | None) -> KeptFile:
+        """Return the file's detached signature; it has no checksum, being one itself."""
+        asked = tuple(self._repositories) if upstream is None else (upstream,)
+        return await self._known_or_taken(f"{file.path}.asc", asked, is_checked=False)
+
+    async def open(self, kept: KeptFile) -> Reader:
+        """Return a reader of its bytes; peers are asked for them before the upstream is."""
+        for _ in range(3):
+            # What is evicted between the two looks is fetched anew.
+            with contextlib.suppress(NotFoundError, FileNotFoundError):
+                return BlobReader(self._parts.store, kept.digests.sha256)
+            await self._once(("bytes", kept.path), lambda: self._bring_back(kept))
+        raise UnavailableError(f"{kept.path} comes and goes; try again")
+
+    async def listing(self, path: str) -> Sighting:
+        """Return what all upstreams together list."""
+        return await self._once(("listing", path), lambda: self._listing(path))
+
+    async def close(self) -> None:
+        """Stop what is under way and close every connection."""
+        tasks = [*self._asking.values(), *self._announcing]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        for each in self._repositories.values():
+            await each.close()
+
+    # ------------------------------------------------------------ files
+
+    async def _known_or_taken(
+        self, path: str, asked: tuple[str, ...], *, is_checked: bool
+    ) -> KeptFile:
+        kept = self._files.get(path)
+        if kept is not None:
+            self._files.move_to_end(path)
+            return kept
+        self._check_absence(path)
+        return await self._once(("file", path), lambda: self._find(path, asked, is_checked))
+
+    async def _find(self, path: str, asked: tuple[str, ...], is_checked: bool) -> KeptFile:  # noqa: FBT001 - a closure's argument, named where it is made
+        kept = await asyncio.to_thread(self._parts.db.file, path)
+        # A file of a repository that the operator took out of the configuration is not served.
+        if kept is None or kept.upstream not in self._repositories:
+            kept = await self._take_first(path, asked, is_checked=is_checked)
+        self._files[path] = kept
+        if len(self._files) > FILES_KEPT:
+            self._files.popitem(last=False)
+        return kept
+
+    async def _take_first(self, path: str, asked: Sequence[str], *, is_checked: bool) -> KeptFile:
+        if self._is_offline:
+            raise NotFoundError(f"{path} is not here, and maven.offline is set")
+        for upstream in asked:
+            with contextlib.suppress(NotFoundError):
+                return await self._take(self._repositories[upstream], path, is_checked=is_checked)
+        self._note_absence(path)
+        raise NotFoundError(f"no upstream has {path} ({', '.join(asked)})")
+
+    async def _take(self, repository: RemoteRepository, path: str, *, is_checked: bool) -> KeptFile:
+        """Take a file into the store, then write down where it came from.
+
+        A crash between the two leaves a shared blob without a name: it is evicted in time.
+        """
+        parts = self._parts
+        taken = await repository.take(path, parts.store, is_checked=is_checked)
+        kept = KeptFile(
+            path=path,
+            upstream=repository.id,
+            digests=taken.digests,
+            checked=taken.checked,
+            modified_s=taken.modified_s,
+            kept_ms=parts.clock.now_ms(),
+        )
+        await asyncio.to_thread(parts.db.keep_file, kept)
+        self._announce(kept.digests.sha256)
+        return kept
+
+    async def _bring_back(self, kept: KeptFile) -> None:
+        """Fetch bytes again that left the cache: the same ones, from whoever has them."""
+        if await self._from_peers(kept):
+            return
+        if self._is_offline:
+            raise UnavailableError(f"{kept.path} left the cache, and maven.offline is set")
+        repository = self._repositories[kept.upstream]
+        is_checked = kept.checked != ""
+        taken = await repository.take(kept.path, self._parts.store, is_checked=is_checked)
+        if taken.digests.sha256 != kept.digests.sha256:
+            raise VerificationError(
+                f"{kept.path} changed at {repository.id}: it had sha256 {kept.digests.sha256}, now "
+                f"{taken.digests.sha256}; released files must not change"
+            )
+
+    async def _from_peers(self, kept: KeptFile) -> bool:
+        digests = kept.digests
+        with contextlib.suppress(UnavailableError, VerificationError):
+            # Asked first: a download waits for holders to turn up, and the upstream need not.
+            if digests.pieces and await self._parts.router.holders(digests.sha256):
+                artifact = Artifact(digests.sha256, digests.size, digests.pieces)
+                await self._parts.fetcher.ensure(artifact)
+                return True
+        return False
+
+    def _announce(self, sha256: str) -> None:
+        """Tell peers, without anybody waiting for it."""
+
+        async def tell() -> None:
+            with contextlib.suppress(PyrsiaError):
+                await self._parts.router.announce(sha256, complete=True)
+
+        task = asyncio.ensure_future(tell())
+        self._announcing.add(task)
+        task.add_done_callback(self._announcing.discard)
+
+    # ------------------------------------------------------------ listings
+
+    async def _listing(self, path: str) -> Sighting:
+        found: list[Listing] = []
+        is_stale = False
+        failure: UnavailableError | VerificationError | None = None
+        for repository in self._repositories.values():
+            kept = await asyncio.to_thread(self._parts.db.listing, path, repository.id)
+            if not self._is_fresh(kept):
+                try:
+                    kept = await self._ask_listing(repository, path, kept)
+                except (UnavailableError, VerificationError) as error:
+                    # An old list is better than none: files are checked one by one anyway.
+                    is_stale, failure = True, error
+            if kept is not None and kept.body:
+                found.append(parse_listing(kept.body))
+        if not found and failure is not None:
+            raise failure
+        if not found:
+            raise NotFoundError(f"no upstream has {path}")
+        return Sighting(merge(found), is_stale=is_stale)
+
+    def _is_fresh(self, kept: KeptListing | None) -> bool:
+        if self._is_offline:
+            return True
+        if kept is None:
+            return False
+        age_ms = self._parts.clock.now_ms() - kept.asked_ms
+        # A clock that was set back makes everything old, not new for ever.
+        return 0 <= age_ms < (self._fresh_ms if kept.body else self._negative_ms)
+
+    async def _ask_listing(
+        self, repository: RemoteRepository, path: str, kept: KeptListing | None
+    ) -> KeptListing:
+        now_ms = self._parts.clock.now_ms()
+        answer = await repository.ask_listing(path, kept)
+        if answer is None:
+            assert kept is not None
+            newest = replace(kept, asked_ms=now_ms)
+        else:
+            if answer.body:
+                parse_listing(answer.body)  # before it takes the place of one that was readable
+            newest = replace(answer, asked_ms=now_ms)
+        await asyncio.to_thread(self._parts.db.keep_listing, newest)
+        return newest
+
+    # ------------------------------------------------------------ inside
+
+    def _check_absence(self, path: str) -> None:
+        until = self._absent.get(path)
+        if until is None:
+            return
+        if asyncio.get_running_loop().time() < until:
+            raise NotFoundError(f"no upstream has {path}, as of a moment ago")
+        del self._absent[path]
+
+    def _note_absence(self, path: str) -> None:
+        self._absent[path] = asyncio.get_running_loop().time() + self._negative_ms / 1000
+        if len(self._absent) > ABSENCES_KEPT:
+            self._absent.popitem(last=False)
+
+    async def _once(self, key: object, act: Callable[[], Awaitable[_T]]) -> _T:
+        """Run what others wait for as well once."""
+        task = cast("asyncio.Task[_T] | None", self._asking.get(key))
+        if task is None:
+            task = asyncio.ensure_future(_run(act))
+            self._asking[key] = cast("asyncio.Task[object]", task)
+            task.add_done_callback(lambda done: self._ended(key, done))
+        return await asyncio.shield(task)
+
+    def _ended(self, key: object, task: asyncio.Task[_T]) -> None:
+        self._asking.pop(key, None)
+        if not task.cancelled():
+            task.exception()  # whoever waits has it; if nobody does, nobody misses it
+
+
+async def _run(act: Callable[[], Awaitable[_T]]) -> _T:
+    return await act()

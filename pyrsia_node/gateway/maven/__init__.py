@@ -1,0 +1,1 @@
+"""The Maven repository of a node, ``/maven2``."""
