@@ -101,7 +101,6 @@ for command in (
     cli.add_command(command)
 building.build.add_command(building_maven.maven)
 building.build.add_command(explaining.explain)
-building.build.add_command(explaining.explain)
 for command in (
     configuring_images.docker,
     configuring_images.containerd,
