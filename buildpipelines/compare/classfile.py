@@ -378,12 +378,13 @@ def _pair(attribute: str, built: object, published: object) -> ClassDifference:
 
 def _cut(value: object) -> str:
     text = ", ".join(value) if isinstance(value, tuple) else str(value)
-    return text if len(text) <= _VALUE_CHARACTERS else text[: _VALUE_CHARACTERS - 1] + "…"
+    # The end stays: that is where long texts that begin alike differ.
+    return text if len(text) <= _VALUE_CHARACTERS else f"{text[:120]}…{text[-30:]}"
 
 
 def _first(names: set[str] | Mapping[str, _Member]) -> str:
     ordered = sorted(names) if isinstance(names, set) else list(names)
-    shown = ", ".join(repr(name)[:_VALUE_CHARACTERS] for name in ordered[:_STRINGS_SHOWN])
+    shown = ", ".join(_cut(repr(name)) for name in ordered[:_STRINGS_SHOWN])
     more = len(ordered) - _STRINGS_SHOWN
     return f"{shown or 'none'}{f' and {more} more' if more > 0 else ''}"
 

@@ -118,6 +118,9 @@ def _explain(found: _Found, built: _Side, published: _Side, prefix: str) -> None
     for name in sorted(set(differing) - set(deep)):
         _explain_entry(found, built, published, prefix, name)
     found.add(_container(built, published, prefix))
+    for name in sorted(built.jar.nested.keys() & published.jar.nested.keys() - set(differing)):
+        if built.jar.digests[name] != published.jar.digests[name]:
+            _explain_nested(found, built, published, prefix, name)
 
 
 def _explain_entry(found: _Found, built: _Side, published: _Side, prefix: str, name: str) -> None:
@@ -135,10 +138,14 @@ def _explain_entry(found: _Found, built: _Side, published: _Side, prefix: str, n
     if ours.is_dir or built.jar.digests[name] == published.jar.digests[name]:
         return
     if name in built.jar.nested and name in published.jar.nested:
-        inner = _Side(built.jar.nested[name]), _Side(published.jar.nested[name])
-        _explain(found, *inner, f"{path}!/")
+        _explain_nested(found, built, published, prefix, name)
     else:
         found.add(_content(built, published, path, name))
+
+
+def _explain_nested(found: _Found, built: _Side, published: _Side, prefix: str, name: str) -> None:
+    inner = _Side(built.jar.nested[name]), _Side(published.jar.nested[name])
+    _explain(found, *inner, f"{prefix}{name}!/")
 
 
 def _presence(built: _Side, published: _Side, path: str, name: str) -> Difference:
@@ -229,8 +236,14 @@ def _container(built: _Side, published: _Side, prefix: str) -> Iterator[Differen
         )
     yield from _folders(built, published, archive)
     same_mode = [(a, b) for a, b in pairs if normal_mode(a) == normal_mode(b)]
-    for difference in attribute_differences(same_mode):
-        yield _attribute(difference, archive, same_mode)
+    # How well something is packed says something only of equal contents.
+    ours_digests, theirs_digests = built.jar.digests, published.jar.digests
+    equal = {n for n in shared if ours_digests.get(n) == theirs_digests.get(n)}
+    same_content = [(a, b) for a, b in pairs if a.name in equal]
+    for chosen, is_packing in ((same_mode, False), (same_content, True)):
+        for difference in attribute_differences(chosen):
+            if (difference.attribute == "compression") is is_packing:
+                yield _attribute(difference, archive, chosen)
 
 
 def _folders(built: _Side, published: _Side, archive: str) -> Iterator[Difference]:
