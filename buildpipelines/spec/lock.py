@@ -17,7 +17,9 @@ from buildpipelines.errors import FormatError
 from buildpipelines.spec import canonical, fields
 
 LOCK_BYTES_MAX: Final = 512 * 1024
-LOCK_FILES_MAX: Final = 1000
+LOCK_FILES_MAX: Final = 2000
+"""A Maven build with a dozen plugins reads several hundred poms and jars; others read far less."""
+
 FILE_BYTES_MAX: Final = 2 * 1024**3
 UNKNOWN: Final = "unknown"
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import io
 import socket
 import tarfile
 from collections.abc import Awaitable, Callable, Iterator
@@ -304,3 +305,73 @@ def test_certificate_of_somebody_else_is_not_trusted(server: GitServer, tmp_path
         asyncio.run(use())
     assert caught.value.outcome == "SOURCE_UNAVAILABLE"
     assert "certificate" in caught.value.detail.lower()
+
+
+# ------------------------------------------------------------------ archives
+
+
+def tar_gz(files: dict[str, bytes]) -> bytes:
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w:gz") as tar:
+        for name, data in files.items():
+            member = tarfile.TarInfo(name)
+            member.size, member.mtime = len(data), 99
+            tar.addfile(member, io.BytesIO(data))
+    return out.getvalue()
+
+
+def archive(server: GitServer, folder: Path, name: str) -> FetchedSource:
+    url = f"{server.url}/{name}"
+    return fetching(server, folder, lambda f, job: f.archive(url, folder=job))
+
+
+def test_archive_is_kept_as_it_came_and_unpacked_without_its_top(
+    server: GitServer, tmp_path: Path
+) -> None:
+    data = tar_gz({"a-1.0/pom.xml": b"<project/>", "a-1.0/src/A.java": b""})
+    (server.folder / "a-1.0-src.tgz").write_bytes(data)
+    found = archive(server, tmp_path, "a-1.0-src.tgz")
+    assert found.path.read_bytes() == data
+    assert found.sha256 == hashlib.sha256(data).hexdigest()
+    assert (found.kind, found.file) == ("archive", f"source-{found.sha256[:16]}.tar.gz")
+    assert (found.time, found.entries) == (99, 2)
+    assert names(found.tar) == ["pom.xml", "src/A.java"]
+    assert found.locked().sha256 == found.described().sha256 == found.sha256
+
+
+@pytest.mark.parametrize(
+    ("name", "outcome", "cause"),
+    [
+        ("absent.tar.gz", "SOURCE_UNAVAILABLE", "no such archive"),
+        ("broken.tar.gz", "REFUSED", "not gzip"),
+        ("climbs.tar.gz", "REFUSED", "path traversal"),
+        ("flat.tar.gz", "REFUSED", "source layout"),
+        ("a.rar", "REFUSED", "source address"),
+    ],
+)
+def test_archive_that_will_not_do_is_named(
+    server: GitServer, tmp_path: Path, name: str, outcome: str, cause: str
+) -> None:
+    (server.folder / "broken.tar.gz").write_bytes(b"no archive")
+    (server.folder / "climbs.tar.gz").write_bytes(tar_gz({"a/../../x": b""}))
+    (server.folder / "flat.tar.gz").write_bytes(tar_gz({"pom.xml": b""}))
+    with pytest.raises(BuildFailure) as caught:
+        archive(server, tmp_path, name)
+    assert (caught.value.outcome, caught.value.cause) == (outcome, cause)
+
+
+def test_archive_never_comes_over_plain_http(server: GitServer, tmp_path: Path) -> None:
+    server.redirects["/a.tar.gz"] = f"http://{server.host}/b.tar.gz"
+    with pytest.raises(BuildFailure, match="redirects to 'http://"):
+        archive(server, tmp_path, "a.tar.gz")
+    with pytest.raises(BuildFailure) as caught:
+        fetching(server, tmp_path, lambda f, job: f.archive("http://x/a.zip", folder=job))
+    assert caught.value.cause == "source address"
+
+
+def test_archive_of_a_private_host_is_refused_unasked(server: GitServer, tmp_path: Path) -> None:
+    url = f"{server.url}/a.tar.gz"
+    with pytest.raises(BuildFailure) as caught:
+        fetching(server, tmp_path, lambda f, job: f.archive(url, folder=job), is_private=False)
+    assert (caught.value.outcome, caught.value.cause) == ("REFUSED", "private address")
+    assert server.requests == []
