@@ -1,4 +1,4 @@
-"""Explanations: whatever was compared is written within bounds and read back; foreign bytes are not."""
+"""Explanations: within bounds, read back; foreign bytes are refused by our error alone."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from buildpipelines.spec.explanation import (
     EXPLANATION_BYTES_MAX,
     Content,
     Counts,
+    Difference,
     FileExplanation,
     make_difference,
     make_explanation,
@@ -36,10 +37,10 @@ differences = st.builds(
 )
 
 
-def file(name: str, level: int, content: Content, found: list[object]) -> FileExplanation:
+def file(name: str, level: int, content: Content, found: list[Difference]) -> FileExplanation:
     listed = tuple(d for d in found for _ in range(30))
     published = None if level == -1 else content
-    return FileExplanation(name, level, content, published, differences=listed)  # type: ignore[arg-type]  # drawn from differences
+    return FileExplanation(name, level, content, published, differences=listed)
 
 
 files = st.builds(
