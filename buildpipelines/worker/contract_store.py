@@ -121,8 +121,9 @@ class ContractStore:
     def succeed(self, record: BuildRecord, files: Sequence[tuple[str, Path]]) -> None:
         """Keep copies of a build's files, then say that it has ended well.
 
-        The files are durable before the record names them: a crash between the two leaves a
-        build that did not end, which the next start calls interrupted.
+        The files are written before the record names them: a crash between the two leaves a
+        build that did not end, which the next start calls interrupted. What a loss of power takes
+        besides is a name in a folder, and a record whose files are not there is forgotten.
 
         Args:
             record: The build.
@@ -135,7 +136,6 @@ class ContractStore:
                 shutil.copyfileobj(source, target)
                 target.flush()
                 os.fsync(target.fileno())
-        _sync_folder(folder)
         urls = tuple(artifact_path(record.id, name) for name, _ in files)
         self._write(replace(record, status=Success(urls)))
 
@@ -161,7 +161,6 @@ class ContractStore:
             os.fsync(file.fileno())
         # Whole on disk first, then visible under its name.
         temporary.replace(folder / "build.json")
-        _sync_folder(folder)
         self._records[record.id] = record
 
     def _take_up(self, folder: Path) -> None:
@@ -208,12 +207,3 @@ def _read(folder: Path) -> BuildRecord:
     if not all((folder / "artifacts" / name).is_file() for name in record.names()):
         raise FormatError("a file of it is missing")
     return record
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make the names in a folder durable."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
