@@ -163,6 +163,9 @@ def _detail_of_motion(leaf: JsonObject) -> str:
             return f"{leaf.get('node')} votes no more"
         case "set_param":
             return f"{leaf.get('name')} = {leaf.get('value')}"
+        case "add_source":
+            repository = leaf.get("repository") or "taken back"
+            return f"{repository} {leaf.get('tag') or ''}".strip() + f": {leaf.get('reason')}"
         case "attest_commit":
             return f"answer promised by {leaf.get('voter')}"
         case "unsealed":

@@ -56,6 +56,7 @@ from pyrsia_node.schema.motions import (
     MotionBody,
     MotionTaken,
 )
+from pyrsia_node.schema.sources import Sources, SourcesParams
 
 STATUS_SECONDS_MAX: Final = 3.0
 HOLDERS_SECONDS_MAX: Final = 5.0
@@ -139,6 +140,10 @@ class CoreLink:
     async def evidence(self) -> EvidenceList:
         """Return what is known against members, and the forks seen."""
         return await self._call("evidence", NoParams(), EvidenceList, STATUS_SECONDS_MAX)
+
+    async def sources(self, params: SourcesParams) -> Sources:
+        """Return where the log says that sources are."""
+        return await self._call("sources", params, Sources, STATUS_SECONDS_MAX)
 
     async def transaction(self, transaction_id: str) -> TransactionState:
         """Return whether a block holds a transaction."""

@@ -22,6 +22,7 @@ from pyrsia_node.schema.motions import (
     MotionBody,
     MotionTaken,
 )
+from pyrsia_node.schema.sources import Sources, SourcesParams
 
 
 def add_member_routes(app: FastAPI, core: CoreLink, gate: AdminGate) -> None:
@@ -40,6 +41,11 @@ def add_member_routes(app: FastAPI, core: CoreLink, gate: AdminGate) -> None:
     async def evidence() -> EvidenceList:
         """List members that signed statements which contradict each other, and forks."""
         return await core.evidence()
+
+    @app.get("/api/v1/sources")
+    async def sources(purl: str = "", after: str = "") -> Sources:
+        """List where sources are, as a quorum says; of a package the mapping that counts."""
+        return await core.sources(SourcesParams.parse({"purl": purl, "after": after}))
 
     @app.post("/api/v1/motions", status_code=202)
     async def propose(body: MotionBody, request: Request) -> MotionTaken:

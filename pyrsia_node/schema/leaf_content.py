@@ -21,7 +21,9 @@ def type_of(content: Mapping[str, object]) -> str:
 
 def purl_of(content: Mapping[str, object]) -> str | None:
     """Return the package that a leaf is about; None where the leaf names none."""
-    purl = content.get("purl", _document(content).get("purl"))
+    # A mapping is about the packages that its pattern fits, and is found by the pattern.
+    about = content.get("purl", content.get("pattern"))
+    purl = _document(content).get("purl") if about is None else about
     return purl if isinstance(purl, str) else None
 
 

@@ -14,6 +14,11 @@ LEAVES: list[tuple[JsonObject, str]] = [
         "answers are shown from here on, by ['12D3one', '12D3two']",
     ),
     ({"t": "set_param", "name": "sealed", "value": 1}, "sealed = 1"),
+    (
+        {"t": "add_source", "repository": "git+https://a.example/b", "tag": "v1", "reason": "so"},
+        "git+https://a.example/b v1: so",
+    ),
+    ({"t": "add_source", "repository": "", "tag": "", "reason": "moved"}, "taken back: moved"),
     ({"t": "revoke", "reason": "harms"}, "harms"),
     ({"t": "what nobody knows"}, ""),
 ]

@@ -1,0 +1,236 @@
+"""``sources``: where the sources of packages are, as a quorum of the members says in the log.
+
+A mapping is a motion: the admin of each authorized node brings the same one to that node, or
+approves the one that another brought, and at the quorum it is ordered.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+import click
+
+from pyrsia_cli.api import NodeApi
+from pyrsia_cli.commands.members import bring, heights_option
+from pyrsia_cli.maven_names import parse_gav
+from pyrsia_cli.output import Row, emit, format_option, json_text, note, say
+from pyrsia_cli.proving import Prover, trust_path
+from pyrsia_cli.settings import load_settings, settings_path
+from pyrsia_node.model.canonical import JsonObject
+from pyrsia_node.model.errors import (
+    InvalidInputError,
+    NotFoundError,
+    PyrsiaError,
+    UnavailableError,
+    VerificationError,
+)
+from pyrsia_node.model.mappings import SourceMapping, check_mapping
+from pyrsia_node.schema.http import Entry
+from pyrsia_node.schema.mapping_files import FILE_CHARACTERS_MAX, pattern_of, read_mappings
+from pyrsia_node.schema.sources import SourceLine, Sources
+
+COLUMNS: Final = ("pattern", "repository", "tag", "recipe", "leaf", "approved", "reason")
+_PATTERN: Final = "GROUP:ARTIFACT or GROUP:*"
+_PAGES_MAX: Final = 1_000
+
+pattern_argument = click.argument("pattern", metavar="GROUP:ARTIFACT|GROUP:*")
+reason_option = click.option(
+    "--reason", required=True, help="How it is known, in a sentence; it stands in the log for ever."
+)
+
+
+@click.group()
+def sources() -> None:
+    """Say and show where packages are built from.
+
+    A mapping counts once a quorum of the authorized nodes approved it: whoever may say where a
+    name comes from may say what is published under it.
+    """
+
+
+@sources.command()
+@click.argument("pattern", required=False, default="", metavar="[GROUP:ARTIFACT|GROUP:*]")
+@click.option("--repository", default="", help="git+https://HOST/PATH, or an archive's https://…")
+@click.option("--tag", default="", help="The tags of its versions, such as v{version}.")
+@click.option("--jdk", type=click.IntRange(0, 99), help="Major version of the JDK.")
+@click.option("--module", default="", help="Folder of the module in the sources.")
+@click.option("--goal", "goals", multiple=True, help="Maven goal; may be repeated.")
+@click.option("--profile", "profiles", multiple=True, help="Maven profile; may be repeated.")
+@click.option("--property", "properties", multiple=True, help="NAME=VALUE; may be repeated.")
+@click.option("--newline", type=click.Choice(["lf", "crlf"]), help="Line ends of the sources.")
+@click.option(
+    "--mapping",
+    "file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="A file of mappings, TOML or the JSON of a mapping server, instead of the options.",
+)
+@reason_option
+@heights_option
+def add(  # noqa: PLR0917 - click passes options by name
+    pattern: str,
+    repository: str,
+    tag: str,
+    jdk: int | None,
+    module: str,
+    goals: tuple[str, ...],
+    profiles: tuple[str, ...],
+    properties: tuple[str, ...],
+    newline: str | None,
+    file: Path | None,
+    reason: str,
+    heights: int,
+) -> None:
+    """Approve where the sources of an artifact, or of a whole group, are.
+
+    {version} and {artifact} in the address and the tag stand for those of the package. A git
+    repository needs a tag. Of several patterns that fit a name the longest counts.
+
+    \b
+    pyrsia sources add commons-codec:commons-codec --reason "named by its pom"
+        --repository git+https://git.example/commons/codec --tag rel/commons-codec-{version}
+    pyrsia sources add --mapping mappings.toml --reason "reviewed on Monday"
+    """  # noqa: D301 - click reads the backspace character
+    recipe: dict[str, str | int | bool | tuple[str, ...]] = {}
+    lists = {"goals": goals, "profiles": profiles, "properties": properties}
+    recipe |= {name: texts for name, texts in lists.items() if texts}
+    recipe |= {name: text for name, text in (("module", module), ("newline", newline)) if text}
+    if jdk is not None:
+        recipe["jdk"] = jdk
+    if file is not None:
+        if pattern or repository or tag or recipe:
+            raise InvalidInputError("--mapping says it all: give no pattern and no other option")
+        _bring_all(read_file(file), reason, heights)
+        return
+    if not pattern or not repository:
+        raise InvalidInputError(f"name a pattern ({_PATTERN}) and its --repository, or --mapping")
+    mapping = SourceMapping(pattern_of(pattern), repository, tag, recipe)
+    check_mapping(mapping)
+    bring("add_source", {**mapping.members(), "reason": reason}, heights)
+
+
+@sources.command()
+@pattern_argument
+@reason_option
+@heights_option
+def remove(pattern: str, reason: str, heights: int) -> None:
+    """Approve that a pattern's mapping is taken back.
+
+    The next longest pattern that fits a name counts then, if there is one. What was built stays.
+    """
+    mapping = SourceMapping(pattern_of(pattern), "")
+    bring("add_source", {**mapping.members(), "reason": reason}, heights)
+
+
+@sources.command("list")
+@format_option
+def list_sources(output_format: str) -> None:
+    """List every mapping that counts, and who approved it.
+
+    Those that lack approvals are motions still: `pyrsia nodes` lists them.
+
+    \b
+    pyrsia sources list --format csv
+    """  # noqa: D301 - click reads the backspace character
+    with NodeApi(load_settings(settings_path())) as api:
+        found = _all(api)
+    if not found and output_format == "table":
+        say("No sources are mapped.")
+        return
+    document = {"sources": [each.dump() for each in found]}
+    emit([_row(each) for each in found], COLUMNS, output_format, document=document)
+
+
+@sources.command()
+@click.argument("artifact", metavar="GROUP:ARTIFACT[:VERSION]")
+@click.option("--trust", "trust_file", default="", help="Trust file instead of the configured.")
+@format_option
+def show(artifact: str, trust_file: str, output_format: str) -> None:
+    """Show the mapping that counts for an artifact, proved.
+
+    Its entry of the log is proved here. With a version, the address and the tag are those of that version. That no newer mapping
+    exists is the node's word: `pyrsia search type:add_source` lists them all.
+    """
+    purl = parse_gav(artifact, needs_version=False)
+    settings = load_settings(settings_path())
+    path = trust_path(settings, trust_file)
+    with NodeApi(settings) as api:
+        found = api.get("/api/v1/sources", Sources, {"purl": str(purl)}).sources
+        if not found:
+            raise NotFoundError(f"no mapping in the log fits {artifact}")
+        (line,) = found
+        entry = api.get(f"/api/v1/entries/{line.leaf}", Entry, {"proof": 1})
+        (leaf,) = Prover(api, path).prove([entry])
+    mapping = _mapping(line, leaf)
+    row = _row(line)
+    if purl.version is not None:
+        row = {**row, "repository": mapping.source_url(purl), "tag": mapping.tag_of(purl)}
+    emit([row], COLUMNS, output_format, document={**line.dump(), "verified": True})
+
+
+def read_file(path: Path) -> tuple[SourceMapping, ...]:
+    """Return the mappings of a file.
+
+    Raises:
+        InvalidInputError: It cannot be read, or a mapping in it is refused.
+    """
+    try:
+        with path.open(encoding="utf-8") as file:
+            text = file.read(FILE_CHARACTERS_MAX + 1)
+    except (OSError, UnicodeDecodeError) as error:
+        raise InvalidInputError(f"{path} cannot be read: {error}") from error
+    try:
+        return read_mappings(text)
+    except InvalidInputError as error:
+        raise InvalidInputError(f"{path}: {error}") from None
+
+
+def _bring_all(mappings: tuple[SourceMapping, ...], reason: str, heights: int) -> None:
+    failures: list[PyrsiaError] = []
+    for mapping in mappings:
+        try:
+            bring("add_source", {**mapping.members(), "reason": reason}, heights)
+        except (InvalidInputError, UnavailableError) as error:
+            # One that is mapped so already must not keep the others from it.
+            note(f"{mapping.pattern}: {error}")
+            failures.append(error)
+    if failures:
+        raise failures[0]
+
+
+def _all(api: NodeApi) -> list[SourceLine]:
+    found: list[SourceLine] = []
+    for _ in range(_PAGES_MAX):
+        after = found[-1].pattern if found else ""
+        page = api.get("/api/v1/sources", Sources, {"after": after})
+        found += page.sources
+        if page.is_last or not page.sources:
+            return found
+    raise UnavailableError(f"the node lists more than {_PAGES_MAX} pages of mappings")
+
+
+def _mapping(line: SourceLine, leaf: JsonObject) -> SourceMapping:
+    """Return the mapping of a proved leaf, if it is what the node said.
+
+    Raises:
+        VerificationError: It is not.
+    """
+    said: dict[str, object] = {"pattern": line.pattern, "repository": line.repository}
+    said["tag"] = line.tag
+    said |= {"recipe": line.recipe, "reason": line.reason, "t": "add_source"}
+    wrong = [name for name, value in said.items() if leaf.get(name) != value]
+    if wrong:
+        raise VerificationError(f"entry {line.leaf} of the log says otherwise of {wrong[0]}")
+    return SourceMapping(line.pattern, line.repository, line.tag)
+
+
+def _row(line: SourceLine) -> Row:
+    return {
+        "pattern": line.pattern,
+        "repository": line.repository,
+        "tag": line.tag,
+        "recipe": json_text(line.recipe) if line.recipe else "",
+        "leaf": line.leaf,
+        "approved": [each.label or each.id for each in line.approved_by],
+        "reason": line.reason,
+    }

@@ -1,0 +1,155 @@
+"""What ``pyrsia sources`` asks of its node, and what it makes of the answers."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from pyrsia_cli.main import cli
+from pyrsia_node.model.errors import InvalidInputError, NotFoundError
+from tests.fakes.node_that_answers import Said, node_that_answers, said
+
+NORTH = f"12D3KooW{'N' * 44}"
+SUBJECT = "9d" * 32
+REPOSITORY, TAG = "git+https://git.example/a/b", "v{version}"
+LINE: dict[str, object] = {
+    "pattern": "pkg:maven/a.b/c",
+    "repository": REPOSITORY,
+    "tag": TAG,
+    "recipe": {"jdk": 17},
+    "reason": "known",
+    "leaf": 7,
+    "approved_by": [{"id": NORTH, "label": "north"}],
+}
+SECOND = {**LINE, "pattern": "pkg:maven/a.b/d", "recipe": {}, "approved_by": []}
+MEMBERS = {"height": 1, "epoch": 0, "n": 1, "f": 0, "q": 1, "note": "", "members": []}
+TAKEN = {"subject": SUBJECT, "op": "add_source", "title": "t", "transaction": "ab" * 32}
+TOML = f"""
+[[mapping]]
+pattern = "a.b:c"
+repository = "{REPOSITORY}"
+tag = "{TAG}"
+[[mapping]]
+pattern = "a.b:*"
+repository = "https://a.example/{{artifact}}-{{version}}.zip"
+"""
+Run = Callable[..., Result]
+
+
+class Node:
+    """Says what a node says; keeps what motions it was brought."""
+
+    def __init__(self) -> None:
+        self.brought: list[dict[str, object]] = []
+        self.refuses = ""
+
+    def answer(self, method: str, path: str, body: bytes) -> Said:
+        if method == "POST":
+            content = json.loads(body)["content"]
+            self.brought.append(content)
+            if content["pattern"] == self.refuses:
+                why = "leaf 7 maps it so already"
+                return said({"error": {"kind": "invalid", "message": why}}, code=400)
+            return said({**TAKEN, "needed": 1})
+        route, _, query = path.partition("?")
+        if route == "/api/v1/sources":
+            if "purl=" in query:
+                return said({"sources": [], "is_last": True})
+            is_first = query in {"", "after="}
+            return said({"sources": [LINE if is_first else SECOND], "is_last": not is_first})
+        if route == "/api/v1/members":
+            return said({**MEMBERS, "params": {}, "motions": []})
+        return said({"committed": True, "height": 3, "leaf": 7})
+
+
+@pytest.fixture
+def node() -> Node:
+    return Node()
+
+
+@pytest.fixture
+def run(node: Node, tmp_path: Path) -> Iterator[Run]:
+    token = tmp_path / "admin.token"
+    token.write_text("of this test\n")
+    with node_that_answers(tmp_path, node.answer) as settings:
+        settings.write_text(f'{settings.read_text()}token_file = "{token}"\ntrust = "{token}"\n')
+        yield lambda *words: CliRunner(env={"PYRSIA_CONFIG": str(settings)}).invoke(
+            cli, ["sources", *words]
+        )
+
+
+def test_mapping_is_brought_as_a_motion(node: Node, run: Run) -> None:
+    where = ("--repository", REPOSITORY, "--tag", TAG, "--jdk", "17", "--goal", "package")
+    result = run("add", "a.b:c", *where, "--reason", "known")
+    assert result.exit_code == 0, result.output
+    recipe = {"goals": ["package"], "jdk": 17}
+    assert node.brought == [
+        {
+            "pattern": "pkg:maven/a.b/c",
+            "repository": REPOSITORY,
+            "tag": TAG,
+            "recipe": recipe,
+            "reason": "known",
+        }
+    ]
+
+
+def test_every_mapping_of_a_file_is_brought_though_one_is_known(
+    node: Node, run: Run, tmp_path: Path
+) -> None:
+    file = tmp_path / "mappings.toml"
+    file.write_text(TOML)
+    node.refuses = "pkg:maven/a.b/c"
+    result = run("add", "--mapping", str(file), "--reason", "reviewed")
+    assert [each["pattern"] for each in node.brought] == ["pkg:maven/a.b/c", "pkg:maven/a.b/*"]
+    assert isinstance(result.exception, InvalidInputError)
+    assert "pkg:maven/a.b/c: leaf 7 maps it so already" in result.output
+
+
+@pytest.mark.parametrize(
+    ("words", "why"),
+    [
+        (("a.b:c",), "its --repository, or --mapping"),
+        (("--repository", REPOSITORY), "name a pattern"),
+        (("a.b:c", "--repository", REPOSITORY), "a mapping without a tag"),
+        (("a.b:c", "--repository", "http://x.example/y", "--tag", TAG), "is not git.https"),
+        (("a.b", "--repository", REPOSITORY, "--tag", TAG), "pattern 'a.b'"),
+        (("a.b:c", "--mapping", "x.toml"), "give no pattern"),
+        (("--mapping", "/nowhere/x.toml"), "cannot be read"),
+    ],
+)
+def test_mapping_that_no_node_would_take_is_refused_here(
+    node: Node, run: Run, words: tuple[str, ...], why: str
+) -> None:
+    result = run("add", *words, "--reason", "known")
+    assert isinstance(result.exception, InvalidInputError)
+    with pytest.raises(InvalidInputError, match=why):
+        raise result.exception
+    assert node.brought == []
+
+
+def test_removal_takes_the_pattern_back(node: Node, run: Run) -> None:
+    assert run("remove", "a.b:*", "--reason", "moved").exit_code == 0
+    (content,) = node.brought
+    assert (content["pattern"], content["repository"]) == ("pkg:maven/a.b/*", "")
+
+
+def test_list_goes_on_to_the_last_page_in_every_format(run: Run) -> None:
+    table = run("list").output
+    assert "git+https://git.example/a/b" in table
+    assert "north" in table
+    lines = run("list", "--format", "csv").output.splitlines()
+    assert lines[0] == "pattern,repository,tag,recipe,leaf,approved,reason"
+    assert [line.partition(",")[0] for line in lines[1:]] == [LINE["pattern"], SECOND["pattern"]]
+    document = json.loads(run("list", "--format", "json").output)
+    assert [each["leaf"] for each in document["sources"]] == [7, 7]
+
+
+def test_artifact_that_no_mapping_fits_is_not_found(run: Run) -> None:
+    result = run("show", "x:y:1")
+    assert isinstance(result.exception, NotFoundError)
+    assert "no mapping in the log fits x:y:1" in str(result.exception)
