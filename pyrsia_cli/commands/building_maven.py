@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import click
 
 from pyrsia_cli.api import NodeApi
 from pyrsia_cli.commands.building import post, report
+from pyrsia_cli.configured_files import read_text
+from pyrsia_cli.mapping_options import FileOfMappings, read_mapping_file
 from pyrsia_cli.maven_names import GAV_METAVAR, name_of, parse_gav, parse_source
-from pyrsia_cli.output import format_option
+from pyrsia_cli.output import format_option, note
 from pyrsia_cli.settings import load_settings, settings_path
 from pyrsia_node.model.errors import InvalidInputError
 from pyrsia_node.model.purl import Purl
@@ -20,6 +23,12 @@ from pyrsia_node.schema.maven_builds import PIPELINE_EXTERNAL, MavenOptions
 @click.argument("artifacts", nargs=-1, metavar=f"[{GAV_METAVAR}...]")
 @click.option("--gav", "more", multiple=True, metavar=GAV_METAVAR, help="An artifact.")
 @click.option("--source", default="", help="git+https://HOST/PATH@TAG (or @COMMIT), or an archive.")
+@click.option(
+    "--mapping",
+    "file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Source and recipe from a file: JSON of a mapping server, or TOML of patterns.",
+)
 @click.option("--module", default="", help="Folder of the module in the sources.")
 @click.option("--jdk", type=int, help="Major version, where the published file names none.")
 @click.option("--goal", "goals", multiple=True, help="Maven goal; may be repeated [install].")
@@ -34,6 +43,7 @@ def maven(  # noqa: PLR0917 - click passes options by name
     artifacts: Sequence[str],
     more: Sequence[str],
     source: str,
+    file: Path | None,
     module: str,
     jdk: int | None,
     goals: Sequence[str],
@@ -52,6 +62,7 @@ def maven(  # noqa: PLR0917 - click passes options by name
     pyrsia build maven --gav commons-codec:commons-codec:1.15
     pyrsia build maven org.example:tool:2.0 --jdk 17 --module tool
     pyrsia build maven a:b:1 --source git+https://git.example/b.git@v1
+    pyrsia build maven --mapping b-1.mapping
 
     Where an artifact comes from is said by the mapping in the log (`pyrsia sources`). --source
     says it for this build; what no upstream publishes needs the mapping.
@@ -59,30 +70,51 @@ def maven(  # noqa: PLR0917 - click passes options by name
     published files is told by `pyrsia build explain`.
     """  # noqa: D301 - click reads the backspace character
     wanted = [parse_gav(text) for text in (*artifacts, *more)]
+    if file is not None and source:
+        raise InvalidInputError("--source and --mapping both say where the source is; give one")
+    mapped = _read_mapping(file) if file is not None else None
+    if mapped is not None and mapped.purl is not None and not wanted:
+        wanted = [mapped.purl]
     if not wanted:
         raise InvalidInputError("name at least one artifact, such as --gav org.example:tool:1.0")
     said: dict[str, object] = dict(parse_source(source)) if source else {}
     lists = {"goals": goals, "profiles": profiles, "properties": properties}
     said |= {name: list(texts) for name, texts in lists.items() if texts}
-    said |= {name: value for name, value in (("module", module), ("newline", newline)) if value}
+    said |= {name: text for name, text in (("module", module), ("newline", newline)) if text}
     if jdk is not None:
         said["jdk"] = jdk
     if external:
         said["pipeline"] = PIPELINE_EXTERNAL
-    options = checked(wanted, said)
+    if len(wanted) > 1 and ("source" in said or "module" in said):
+        raise InvalidInputError("--source and --module are for one artifact: build them one by one")
+    bodies = []
+    for purl in wanted:
+        of_file = mapped.options_of(purl) if mapped is not None else {}
+        bodies.append(_body(purl, checked({**of_file, **said}), deadline_class))
     with NodeApi(load_settings(settings_path())) as api:
-        started = [post(api, _body(purl, options, deadline_class)) for purl in wanted]
+        started = [post(api, body) for body in bodies]
         report(api, started, output_format, waits=not no_wait)
 
 
-def checked(wanted: Sequence[Purl], said: dict[str, object]) -> dict[str, object]:
+def _read_mapping(path: Path) -> FileOfMappings:
+    text = read_text(path)
+    if not text:
+        raise InvalidInputError(f"{path} is not there, or empty")
+    try:
+        found = read_mapping_file(text)
+    except InvalidInputError as error:
+        raise InvalidInputError(f"{path}: {error}") from error
+    if found.has_build_spec:
+        note(f"{path}: the build spec that it names is not run: a recipe is given by options")
+    return found
+
+
+def checked(said: dict[str, object]) -> dict[str, object]:
     """Return the options of a wish, if they hold together.
 
     Raises:
         InvalidInputError: They do not; the text names the option.
     """
-    if len(wanted) > 1 and ("source" in said or "module" in said):
-        raise InvalidInputError("--source and --module are for one artifact: build them one by one")
     properties = said.get("properties")
     for each in properties if isinstance(properties, list) else []:
         name, equals, _ = str(each).partition("=")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -84,6 +85,73 @@ def test_what_is_wrong_with_a_wish_is_named_before_a_node_is_asked(
     assert isinstance(result.exception, InvalidInputError)
     with pytest.raises(InvalidInputError, match=why):
         raise result.exception
+    assert node.asked == []
+
+
+JSON = {
+    "package_type": "Maven2",
+    "package_specific_id": CODEC,
+    "source_repository": {"Git": {"url": "https://git.example/codec.git", "tag": "rel/1.15"}},
+    "build_spec_url": "https://files.example/spec",
+}
+TOML = """
+[[mapping]]
+pattern = "commons-codec:*"
+repository = "git+https://git.example/{artifact}.git"
+tag = "rel/{artifact}-{version}"
+recipe = { jdk = 8, goals = ["package", "install"] }
+"""
+
+
+def test_mapping_of_one_version_says_what_to_build_and_where_it_is(tmp_path: Path) -> None:
+    file = tmp_path / "codec.mapping"
+    file.write_text(json.dumps(JSON))
+    for words in ((), (CODEC,)):
+        node = Node()
+        result = run(tmp_path, node, "build", "maven", *words, "--mapping", str(file), "--no-wait")
+        assert result.exit_code == 0, result.output
+        assert "is not run" in result.output
+        options = {"source": GIT, "tag": "rel/1.15"}
+        assert node.asked == [("POST /api/v1/builds", {**BODY, "options": options})]
+
+
+def test_file_of_patterns_says_the_recipe_of_each_and_options_override_it(tmp_path: Path) -> None:
+    file = tmp_path / "mappings.toml"
+    file.write_text(TOML)
+    node = Node()
+    words = (CODEC, "commons-codec:other:2", "--jdk", "17", "--mapping", str(file), "--no-wait")
+    assert run(tmp_path, node, "build", "maven", *words).exit_code == 0
+    assert [body["options"] for _, body in node.asked] == [
+        {
+            "source": f"git+https://git.example/{artifact}.git",
+            "tag": f"rel/{artifact}-{version}",
+            "jdk": 17,
+            "goals": ["package", "install"],
+        }
+        for artifact, version in (("commons-codec", "1.15"), ("other", "2"))
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "words", "why"),
+    [
+        (json.dumps(JSON), ("a:b:1",), "the mapping is of pkg:maven/commons-codec"),
+        (json.dumps(JSON).replace("rel/1.15", ""), (), "a mapping without a tag"),
+        (TOML, ("a:b:1",), "no mapping of the file fits"),
+        (TOML, (), "name at least one artifact"),
+        (TOML, (CODEC, "--source", f"{GIT}@v1"), "give one"),
+        ("", (CODEC,), "is not there"),
+        ("<x/>", (CODEC,), "is not TOML"),
+    ],
+)
+def test_mapping_that_does_not_fit_is_named(
+    text: str, words: tuple[str, ...], why: str, tmp_path: Path
+) -> None:
+    file, node = tmp_path / "mapping", Node()
+    file.write_text(text)
+    error = run(tmp_path, node, "build", "maven", *words, "--mapping", str(file)).exception
+    assert isinstance(error, InvalidInputError)
+    assert why in str(error)
     assert node.asked == []
 
 
