@@ -35,7 +35,8 @@ LOOK_SECONDS: Final = 60.0
 ADDRESS_CHARACTERS_MAX: Final = 256
 
 _HOST: Final = r"(?:[A-Za-z0-9](?:[A-Za-z0-9.-]{0,250}[A-Za-z0-9])?|\[[0-9a-f:.]{2,45}\])"
-_GIT: Final = re.compile(rf"git\+(https://{_HOST}(?::[0-9]{{1,5}})?(?:/[A-Za-z0-9._~+-]+)+)\Z")
+_STEP: Final = r"/(?!\.{1,2}(?:/|\Z))[A-Za-z0-9._~+,=()-]+"
+_GIT: Final = re.compile(rf"git\+(https://{_HOST}(?::[0-9]{{1,5}})?(?:{_STEP})+)\Z")
 _ARCHIVE: Final = re.compile(rf"https://{_HOST}(?::[0-9]{{1,5}})?(?:/[A-Za-z0-9._~+%!,;=:@-]+)+\Z")
 _SMART: Final = "application/x-git-upload-pack-advertisement"
 _REFS: Final = "/info/refs?service=git-upload-pack"
@@ -122,7 +123,7 @@ class SourceFetcher:
             BuildFailure: REFUSED or SOURCE_UNAVAILABLE; causes in docs/design/builds.md.
         """
         match = _GIT.match(url)
-        if match is None or len(url) > ADDRESS_CHARACTERS_MAX or "/../" in f"{url}/":
+        if match is None or len(url) > ADDRESS_CHARACTERS_MAX:
             raise _refused("source address", f"{url!r:.300} is not git+https://HOST/PATH")
         if (tag and not TAG.match(tag)) or (commit and not COMMIT.match(commit)):
             raise _refused("source address", f"{tag!r:.210} or {commit!r:.50} names no commit")
