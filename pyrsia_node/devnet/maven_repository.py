@@ -199,20 +199,34 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         """Answer with what would come before the file."""
         self._answer(is_head=True)
 
+    def do_PUT(self) -> None:
+        """Refuse what is deployed, after taking it in."""
+        self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        self._keep(self._path(), 405)
+        self.send_response(405)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def _path(self) -> str:
+        return unquote(urlsplit(self.path).path).removeprefix("/maven2/")
+
+    def _keep(self, path: str, status: int) -> None:
+        headers = {name.lower(): value for name, value in self.headers.items()}
+        self.repository.asked.append(Asked(self.command, path, headers, status))
+
     def _answer(self, *, is_head: bool) -> None:
         repository = self.repository
         if not repository.is_run_by(self.server):
             self.close_connection = True
             return
-        path = unquote(urlsplit(self.path).path).removeprefix("/maven2/")
+        path = self._path()
         body = repository.body(path) if not repository.status else b""
         status = repository.status or (404 if body is None else 200)
         modified = repository.modified_s(path) if body is not None else 0
         since = self.headers.get("If-Modified-Since")
         if since is not None and modified and _seconds(since) >= modified:
             status = 304
-        headers = {name.lower(): value for name, value in self.headers.items()}
-        repository.asked.append(Asked(self.command, path, headers, status))
+        self._keep(path, status)
         shown = b"" if body is None or status != 200 else body
         self.send_response(status)
         if status != 304:
