@@ -110,7 +110,7 @@ def _cause(
             return _NAMES[name]
     if step == "requires":
         return "build requirements"
-    if step == "no pom":
+    if step in ("no pom", "no artifact"):
         return step
     if step == "maven":
         return next((name for said, name in _MAVEN_CAUSES if said.search(tail)), "build failed")

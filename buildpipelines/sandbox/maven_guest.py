@@ -29,6 +29,9 @@ JDK = Path("/usr/lib/jvm/jdk")
 MAVEN = Path("/usr/share/maven")
 HEAP_MIB = 1024
 TEXT_BYTES_MAX = 16 * 1024 * 1024
+NOTE = "maven-metadata-local.xml"
+"""What Maven leaves beside the versions of an artifact that it has installed."""
+
 GLOBAL_NAMES = ("_remote.repositories", "maven-metadata", "resolver-status")
 """How Maven's own notes in a local repository begin; they are no artifacts."""
 
@@ -59,8 +62,9 @@ def build(job: dict[str, Any], stdin: BinaryIO) -> list[Path]:
     folder = REPOSITORY / job["folder"]
     files = sorted(path for path in installed(folder) if path.name.startswith(job["prefix"]))
     if not files:
-        others = sorted(str(p.relative_to(REPOSITORY)) for p in REPOSITORY.rglob("*-local.xml"))
-        sys.stderr.write(f"guest: {job['folder']} was not installed, but {others[:20]}\n")
+        others = sorted(str(p.parent.relative_to(REPOSITORY)) for p in REPOSITORY.rglob(NOTE))
+        sys.stderr.write(f"guest: {job['folder']} was not installed; installed: {others[:20]}\n")
+        raise StepError("no artifact", 1)
     return files
 
 
@@ -156,6 +160,7 @@ def jvm_options(job: dict[str, Any]) -> list[str]:
         "user.timezone": job["timezone"],
         "java.io.tmpdir": "/tmp",  # noqa: S108 - the sandbox's own
         "java.awt.headless": "true",
+        "jansi.mode": "strip",
         "project.build.outputTimestamp": str(job["epoch"]),
         "org.slf4j.simpleLogger.showThreadName": "false",
         "org.slf4j.simpleLogger.showLogName": "false",

@@ -48,6 +48,30 @@ def test_log_names_a_failure_that_has_happened(log: bytes, name: str) -> None:
     assert cause(log) == name
 
 
+@pytest.mark.parametrize(
+    ("log", "name"),
+    [
+        (b"[ERROR] COMPILATION ERROR : \n[ERROR] Failed to execute goal x", "build: compiler"),
+        (b"[ERROR] Failed to execute goal x: There are test failures.", "build: tests"),
+        (b"Could not resolve dependencies for project a: Could not find", "build: dependencies"),
+        (b"Could not find artifact org.x:y:jar:1 in inputs", "build: dependencies"),
+        (b"Some problems were encountered while processing the POMs", "build: pom"),
+        (b"Could not find the selected project in the reactor: core", "build: no such module"),
+        (b'Unknown lifecycle phase "build".', "build: goals"),
+        (b"Failed to execute goal org.x:y:1:run", "build: goal failed"),
+        (b"java.net.UnknownHostException: collector.example", "network attempt"),
+        (b"Traceback\nValueError: no", "build failed"),
+    ],
+)
+def test_maven_says_what_went_wrong(log: bytes, name: str) -> None:
+    assert cause(log, step="maven") == name
+
+
+@pytest.mark.parametrize("step", ["no pom", "no artifact"])
+def test_what_is_missing_names_the_failure(step: str) -> None:
+    assert cause(b"Failed to execute goal", step=step) == step
+
+
 def test_counters_come_before_the_log() -> None:
     lie = b"Traceback\nValueError: innocent"
     assert cause(lie, breach="memory limit") == "memory limit"
