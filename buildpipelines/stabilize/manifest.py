@@ -7,7 +7,7 @@ Rules, all of level 2:
   anything; the tools that write manifests differ in all of them.
 - ``jar-build-metadata``: attributes that tell who built, when, where, with what and from which
   revision, and that no class loader, module system, OSGi framework or JDK tool acts on.
-- ``jar-attribute-value-order``: the order of the clauses in four OSGi headers that are sets.
+- ``jar-attribute-value-order``: the order of the clauses in OSGi headers that are sets.
 - ``jar-signature``: digests of entries, where they are true (``stabilize.signature``).
 
 A manifest with more than one reading (an attribute twice, odd line ends, bytes that are no UTF-8,
@@ -117,7 +117,13 @@ BUILD_METADATA: Final = frozenset(
 """Attributes (lowercase) that the rule ``jar-build-metadata`` takes out; docs/design/builds.md."""
 
 ORDERLESS: Final = frozenset(
-    {"export-package", "include-resource", "private-package", "provide-capability"}
+    {
+        "export-package",
+        "import-package",
+        "include-resource",
+        "private-package",
+        "provide-capability",
+    }
 )
 """Headers (lowercase) whose clauses are a set, written in the order of some hash table."""
 

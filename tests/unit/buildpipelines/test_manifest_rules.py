@@ -147,7 +147,7 @@ def test_clauses_are_split_outside_of_quotes(value: str, clauses: list[str] | No
     assert split_clauses(value) == clauses
 
 
-def test_order_of_clauses_says_nothing_in_four_headers_alone() -> None:
+def test_order_of_clauses_says_nothing_in_headers_that_are_sets_alone() -> None:
     for name in sorted(ORDERLESS):
         assert digest(HEAD + f"{name}: a,b\r\n".encode()) == digest(
             HEAD + f"{name}: b,a\r\n".encode()
@@ -155,7 +155,7 @@ def test_order_of_clauses_says_nothing_in_four_headers_alone() -> None:
         assert digest(HEAD + f"{name}: a,a\r\n".encode()) != digest(
             HEAD + f"{name}: a\r\n".encode()
         )
-    for name in ("Class-Path", "Import-Package", "Bundle-ClassPath"):
+    for name in ("Class-Path", "Require-Bundle", "Bundle-ClassPath"):
         assert digest(HEAD + f"{name}: a,b\r\n".encode()) != digest(
             HEAD + f"{name}: b,a\r\n".encode()
         )
