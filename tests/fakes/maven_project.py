@@ -44,13 +44,22 @@ def make_project(folder: Path, *gavs: str, java: str = JAVA) -> Path:
 
 
 def run_maven(
-    project: Path, url: str, local: Path, *goals: str, mirror_of: str = "*"
+    project: Path,
+    url: str,
+    local: Path,
+    *goals: str,
+    mirror_of: str = "*",
+    is_strict: bool = True,
 ) -> subprocess.CompletedProcess[str]:
-    """Run ``mvn`` with the repository at ``url`` as the only mirror and ``local`` for its files."""
+    """Run ``mvn`` with the repository at ``url`` as the only mirror and ``local`` for its files.
+
+    With ``is_strict`` a wrong or missing checksum is an error; by itself Maven only warns.
+    """
+    strict = ["-C"] if is_strict else []
     settings = project / "settings.xml"
     settings.write_text(SETTINGS.format(local=local, mirror_of=mirror_of, url=url))
     return subprocess.run(
-        ["mvn", "-B", "-ntp", "-C", "-s", str(settings), "-gs", str(settings), *goals],
+        ["mvn", "-B", "-ntp", *strict, "-s", str(settings), "-gs", str(settings), *goals],
         cwd=project,
         capture_output=True,
         text=True,
