@@ -33,6 +33,10 @@ _TRY_SANDBOX: Final = (
 _ASK_LIMITS: Final = (
     "from buildpipelines.sandbox.confine import Confiner; print('kind', Confiner().kind)"
 )
+_ASK_MAVEN: Final = (
+    "from buildpipelines.sandbox.maven_toolchain import read_maven_toolchains;"
+    "print('jdks', *(each.jdk for each in read_maven_toolchains()))"
+)
 _LIMITS: Final = {
     "cgroup2": "control groups, version 2",
     "cgroup1": "control groups, version 1",
@@ -60,6 +64,7 @@ def examine_sandbox(layout: Layout, config: Config) -> Iterator[Finding]:
     yield ok("worker's user", f"{uid}" if uid is not None else "the node's own, without its keys")
     if layout.build_jobs.is_dir():
         yield from _examine_as_worker(layout, uid)
+        yield from _examine_maven(layout, config, uid)
 
 
 def _examine_as_worker(layout: Layout, uid: int | None) -> Iterator[Finding]:
@@ -82,6 +87,26 @@ def _examine_as_worker(layout: Layout, uid: int | None) -> Iterator[Finding]:
             yield ok("limits", _LIMITS[kind])
     finally:
         cgroup_delegation.remove(groups)
+
+
+def _examine_maven(layout: Layout, config: Config, uid: int | None) -> Iterator[Finding]:
+    """Yield with which JDKs artifacts of Maven can be rebuilt here."""
+    if not any(each.may_import for each in config.maven.upstreams):
+        yield ok(
+            "maven", "artifacts are not rebuilt here: maven.upstreams names nothing for builds"
+        )
+        return
+    code, output = _run_as_worker(layout, uid, (), _ASK_MAVEN)
+    kind, *jdks = _last(output).split(" ")
+    missing = [] if shutil.which("git") else ["git"]
+    if code != 0 or kind != "jdks":
+        yield fail("maven", f"not found out: {_last(output)}", "report this with the output")
+    elif not jdks or missing:
+        missing += [] if jdks else ["Maven or a JDK below /usr/lib/jvm"]
+        advice = "install maven, git and a JDK (Debian: maven, git, openjdk-17-jdk-headless)"
+        yield warn("maven", f"not installed: {', '.join(missing)}", advice)
+    else:
+        yield ok("maven", f"artifacts are rebuilt with JDK {', '.join(jdks)}")
 
 
 def _run_as_worker(

@@ -20,22 +20,31 @@ from pyrsia_node.core.founding import found_network, initialize, join_network
 from pyrsia_node.replica.silence import Silence, SilenceFile
 from pyrsia_node.schema.config import Config
 from pyrsia_node.schema.layout import Layout
+from pyrsia_node.schema.maven_repositories import MavenUpstream
 from pyrsia_node.schema.sections import (
     BuildSection,
     DataSection,
     HttpSection,
+    MavenSection,
     NodeSection,
     P2pSection,
 )
 
 
-def make_node(folder: Path, *, http_port: int = 0, builds: bool = False) -> Layout:
+def make_node(
+    folder: Path,
+    *,
+    http_port: int = 0,
+    builds: bool = False,
+    upstreams: tuple[MavenUpstream, ...] = (),
+) -> Layout:
     config = Config(
         node=NodeSection("north", "authorized"),
         http=HttpSection(port=http_port),
         data=DataSection(host="127.0.0.1", port=0),
         p2p=P2pSection(listen=("/ip4/127.0.0.1/tcp/0",)),
         build=BuildSection(enabled=builds),
+        maven=MavenSection(upstreams=upstreams),
     )
     layout = Layout(folder)
     initialize(layout, config)
@@ -63,6 +72,16 @@ def test_whole_node_has_nothing_that_keeps_it_from_its_work(tmp_path: Path) -> N
     assert "fail" not in found.values(), found
     assert {"python", "folders", "keys", "network", "disk", "ports", "clock"} <= found.keys()
     assert {"sandbox", "limits", "worker's user"} <= found.keys()
+
+
+def test_doctor_says_with_which_jdks_artifacts_are_rebuilt(tmp_path: Path) -> None:
+    nothing = make_node(tmp_path / "nothing", builds=True)
+    [finding] = findings(nothing, "maven")
+    assert "maven.upstreams names nothing for builds" in finding.found
+    central = MavenUpstream("central", "https://repository.example/maven2")
+    [finding] = findings(make_node(tmp_path / "node", builds=True, upstreams=(central,)), "maven")
+    assert finding.level == "ok"
+    assert finding.found.startswith("artifacts are rebuilt with JDK 17")
 
 
 def test_doctor_changes_nothing(tmp_path: Path) -> None:
