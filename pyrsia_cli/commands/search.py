@@ -14,13 +14,13 @@ from pyrsia_cli.output import Row, emit, format_option, note
 from pyrsia_cli.proving import Prover, trust_path
 from pyrsia_cli.settings import load_settings, settings_path
 from pyrsia_node.schema.http import Search
-from pyrsia_node.schema.search_terms import FIELDS, STATUSES, UNIT_TYPES
+from pyrsia_node.schema.search_terms import CLAIMS, FIELDS, STATUSES, UNIT_TYPES
 
 PAGE_MAX: Final = 200
 """Hits that one request asks for; the node answers no more."""
 
 HITS_MAX: Final = 100_000
-_VALUES: Final = {"status": STATUSES, "type": tuple(sorted(UNIT_TYPES))}
+_VALUES: Final = {"claim": CLAIMS, "status": STATUSES, "type": tuple(sorted(UNIT_TYPES))}
 
 
 def complete_term(

@@ -148,8 +148,9 @@ def list_sources(output_format: str) -> None:
 def show(artifact: str, trust_file: str, output_format: str) -> None:
     """Show the mapping that counts for an artifact, proved.
 
-    Its entry of the log is proved here. With a version, the address and the tag are those of that version. That no newer mapping
-    exists is the node's word: `pyrsia search type:add_source` lists them all.
+    Its entry of the log is proved here. With a version, the address and the tag are those of that
+    version. That no newer mapping exists is the node's word: `pyrsia search type:add_source` lists
+    them all.
     """
     purl = parse_gav(artifact, needs_version=False)
     settings = load_settings(settings_path())

@@ -1,10 +1,10 @@
 """The tables of the search index, and what each is for. SQL alone.
 
 ``unit``   what a search finds: see ``ledger.rows``.
-``tag``    a unit's exact properties. ``kind`` is blob (a file's digest), builder, commit, dep,
-           file, repo or sha256 (any other digest); ``value`` is text, a member's number or 32
-           bytes. ``known`` is the leaf from which on it
-           holds, so that a query as of an older size does not see it.
+``tag``    a unit's exact properties. ``kind`` is blob (a file's digest), builder, claim (unless
+           it is "rebuilt"), commit, dep, file, repo or sha256 (any other digest); ``value`` is
+           text, a member's number or 32 bytes. ``known`` is the leaf from which on it holds, so
+           that a query as of an older size does not see it.
 ``statement``  what withdraw, revoke, deprecate and vulnerable name.
 ``words``  the full-text index over ``description``.
 ``entry``  every leaf; ``item`` the batches that speak of a request. For "all about a package".
@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from typing import Final
 
-SCHEMA_VERSION: Final = 3
+SCHEMA_VERSION: Final = 4
 
 TABLES: Final = (
     "CREATE TABLE meta(key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID",

@@ -2,12 +2,14 @@
 
 ============================  ===============================================================
 ``pkg:pypi/NAME[@VERSION]``   a package or one version; ``*`` at the end stands for any rest
+``GROUP:ARTIFACT[:VERSION]``  the same of Maven, if the group has a dot or a hyphen
 ``sha256:HEX``                a file, upstream's file, source, result or request; ``HEX*``
 ``file:NAME``                 a file by its name
 ``author: name: license:``    words of that field; quoted words follow each other
 ``dep:PACKAGE``               entries that depend on the project
 ``neededby:PACKAGE``          entries of the projects that the package depends on
 ``repo:HOST/PATH``            homepage or repository, and all below
+``claim:NAME``                what a build says that it is: rebuilt, mirrored or external
 ``commit:HEX``                built from this source commit, 7 digits or more
 ``builder:LABEL``             a member, by label or id, built it
 ``since: until:``             block time: a date, or a date and time in UTC
@@ -31,12 +33,15 @@ from pyrsia_node.ledger.rows import repository_key
 from pyrsia_node.model.digest import is_hex
 from pyrsia_node.model.errors import InvalidInputError
 from pyrsia_node.model.purl import PURL_LENGTH_MAX, Purl
-from pyrsia_node.schema.search_terms import FIELDS, STATUSES, UNIT_TYPES
+from pyrsia_node.schema.search_terms import CLAIMS, FIELDS, STATUSES, UNIT_TYPES
 
 _EXCERPT: Final = 72
 """Characters of a query that an error shows."""
 
 _FIELD: Final = re.compile(r"([A-Za-z][A-Za-z0-9_]*):", re.ASCII)
+_COORDINATES: Final = re.compile(r"[A-Za-z0-9_.-]+(?::[A-Za-z0-9_.+-]+){1,2}", re.ASCII)
+"""``GROUP:ARTIFACT[:VERSION]``, as people write the name of a Maven artifact."""
+
 _PURL_PREFIX: Final = re.compile(r"pkg:[a-z][a-z0-9.-]*/[A-Za-z0-9._~%:@/-]*", re.ASCII)
 _HEX: Final = re.compile(r"[0-9a-f]+", re.ASCII)
 _DIGEST_DIGITS_MIN: Final = 8
@@ -60,6 +65,7 @@ class TermKind(StrEnum):
     DEPENDENCY = "dependency"
     NEEDED_BY = "needed by"
     REPOSITORY = "repository"
+    CLAIM = "claim"
     COMMIT = "commit"
     FILE = "file"
     STATUS = "status"
@@ -125,6 +131,8 @@ def read_term(text: str, word: Word) -> Term:
         QueryError: The field is unknown, or its value malformed.
     """
     match = _FIELD.match(word.text)
+    if match is None and word.bare == len(word.text) and _COORDINATES.fullmatch(word.text):
+        return _named(_purl(word.text, _Place(text, word.position)))
     if match is None or match.end() > word.bare:
         return _words(TermKind.TEXT, word.text, _Place(text, word.position))
     field, value = match[1], word.text[match.end() :]
@@ -169,7 +177,10 @@ def _package(value: str, place: _Place) -> Term:
     start = place.before(len("pkg:"))
     if "*" in value:
         return _package_prefix(f"pkg:{value}", start)
-    purl = _purl(f"pkg:{value}", start)
+    return _named(_purl(f"pkg:{value}", start))
+
+
+def _named(purl: Purl) -> Term:
     return Term(TermKind.PROJECT if purl.version is None else TermKind.PURL, str(purl))
 
 
@@ -189,7 +200,11 @@ def _package_prefix(value: str, start: _Place) -> Term:
 
 def _purl(value: str, place: _Place) -> Purl:
     try:
-        return Purl.from_user(value) if value.startswith("pkg:") else Purl.pypi(value)
+        if value.startswith("pkg:"):
+            return Purl.from_user(value)
+        # No name of any other ecosystem has a colon.
+        is_maven = _COORDINATES.fullmatch(value) is not None
+        return Purl.maven(*value.split(":")) if is_maven else Purl.pypi(value)
     except InvalidInputError as error:
         raise place.wrong(str(error)) from None
 
@@ -221,6 +236,12 @@ def _repository(value: str, place: _Place) -> Term:
     if key is None:
         raise place.wrong("repo: takes HOST/PATH or an address, as in repo:github.com/psf/requests")
     return Term(TermKind.REPOSITORY, key)
+
+
+def _claim(value: str, place: _Place) -> Term:
+    if value not in CLAIMS:
+        raise place.wrong(f"claim: takes one of {', '.join(CLAIMS)}")
+    return Term(TermKind.CLAIM, value)
 
 
 def _commit(value: str, place: _Place) -> Term:
@@ -286,6 +307,7 @@ def _span_ms(value: str, place: _Place) -> tuple[int, int]:
 _READERS: Final[dict[str, Callable[[str, _Place], Term]]] = {
     "author": _words_of(TermKind.AUTHOR),
     "builder": _builder,
+    "claim": _claim,
     "commit": _commit,
     "dep": _dependency,
     "file": _file,

@@ -42,6 +42,7 @@ _ADDRESS: Final = re.compile(
     r"([a-z0-9-]+(?:\.[a-z0-9-]+)+)(?::[0-9]+)?[:/]?([^?#]*)(?:[?#](?s:.*))?"
 )
 _ADDRESS_LENGTH_MAX: Final = 300
+_MAVEN: Final = "pkg:maven/"
 _STATED: Final = frozenset({*STATEMENTS, "add_source"})
 """What members say of packages rather than of a request."""
 
@@ -130,11 +131,12 @@ def rows_of(
 def dependency_project(requirement: str) -> str | None:
     """Return the ``pkg:...`` of the project that a requirement names; None if it names none.
 
-    What an image is based on is named by its purl. Everything else is Python's, by PEP 508, whose
-    every form begins with the name; so a requirement that no parser takes any more still counts.
+    What an image is based on is named by its purl; so is what a Maven artifact needs, with the
+    scope behind it. Everything else is Python's, by PEP 508, whose every form begins with the name;
+    so a requirement that no parser takes any more still counts.
     """
     if requirement.startswith("pkg:"):
-        return _project_of_purl(requirement)
+        return _project_of_purl(requirement.partition(" ")[0])
     match = _REQUIREMENT_NAME.match(requirement)
     return None if match is None else _pypi_project(match[1])
 
@@ -214,6 +216,8 @@ def _request_rows(data: bytes, leaf: Leaf, position: int, network_id: bytes) -> 
     yield ("fact", ("sha256", name.digest(), position, request))
     source = bytes.fromhex(leaf["source"]["sha256"])
     yield ("fact", ("sha256", source, position, request))
+    if leaf["claim"] != "rebuilt":
+        yield ("fact", ("claim", leaf["claim"], position, request))
     commit = leaf["recipe"].get("commit")
     if isinstance(commit, str):
         yield ("fact", ("commit", commit.lower(), position, request))
@@ -311,4 +315,7 @@ def _project(purl: str) -> str:
 
 
 def _title(purl: str) -> str:
+    """Return a package as people name it, for the words that find it."""
+    if purl.startswith(_MAVEN):
+        return unquote(purl.removeprefix(_MAVEN).replace("/", ":").replace("@", " "))
     return unquote(purl.rpartition("/")[2].replace("@", " "))

@@ -13,7 +13,7 @@ from typing import Final
 from pyrsia_node.ledger.postings import AllOf, AnyOf, Ordered, Postings, Scan, Scope, Small, Span
 from pyrsia_node.ledger.query_terms import Term, TermKind
 from pyrsia_node.ledger.rows import SqlValue
-from pyrsia_node.schema.search_terms import OUTCOMES
+from pyrsia_node.schema.search_terms import CLAIMS, OUTCOMES
 
 FEW_MAX: Final = 20_000
 """Leaves of one term that are read at once."""
@@ -179,6 +179,15 @@ def _status(scope: Scope, term: Term) -> Postings:
             return _advised(scope, {"deprecated": "deprecate"}.get(status, status))
 
 
+def _claim(scope: Scope, term: Term) -> Postings:
+    if term.value != "rebuilt":
+        return _tag(scope, "claim", term.value)
+    # Most builds are rebuilt, so the index says of the others alone what they are.
+    builds = any_of([_type(scope, each) for each in ("build_request", *OUTCOMES)])
+    others = [_tag(scope, "claim", each) for each in CLAIMS if each != "rebuilt"]
+    return AllOf(scope, [builds], others)
+
+
 def _type(scope: Scope, kind: str) -> Postings:
     return Ordered(scope, f"{_UNIT} type = :value", {"value": kind})
 
@@ -247,6 +256,7 @@ def _after(prefix: str) -> str:
 _LISTS: Final[Mapping[TermKind, Callable[[Scope, Term], Postings]]] = {
     TermKind.AUTHOR: _words,
     TermKind.BUILDER: _builder,
+    TermKind.CLAIM: _claim,
     TermKind.COMMIT: _tagged("commit"),
     TermKind.DEPENDENCY: _tagged("dep"),
     TermKind.DIGEST: _digest,

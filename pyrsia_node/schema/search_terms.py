@@ -11,6 +11,9 @@ from typing import Final
 OUTCOMES: Final = ("accepted", "diverged", "expired", "failed")
 """Types of the leaves that end a build request."""
 
+CLAIMS: Final = ("external", "mirrored", "rebuilt")
+"""What a request and its files claim: see docs/spec/leaves.md, "Claims and sources"."""
+
 STATEMENTS: Final = ("deprecate", "revoke", "vulnerable", "withdraw")
 """Types of the leaves that say what to think of packages, entries or bytes."""
 
@@ -34,6 +37,7 @@ UNIT_TYPES: Final = frozenset(
 FIELDS: Final = {
     "author": "words of the author's name",
     "builder": "a member, by label or id, built it",
+    "claim": "rebuilt, mirrored or external",
     "commit": "built from this source commit",
     "dep": "depends on this project",
     "file": "a file of this name",

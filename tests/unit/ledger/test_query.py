@@ -11,6 +11,7 @@ from pyrsia_node.ledger.query_terms import QueryError, Term, TermKind
 
 DIGEST = "ab" * 32
 DAY = 1_763_683_200_000  # 2025-11-21, midnight UTC
+CODEC = "commons-codec"
 A, B, C, D = (Term(TermKind.TEXT, each) for each in "abcd")
 
 
@@ -39,6 +40,15 @@ A, B, C, D = (Term(TermKind.TEXT, each) for each in "abcd")
         ("neededby:six@1.17.0", None),
         ("neededby:pkg:pypi/six@1.17.0", Term(TermKind.NEEDED_BY, "pkg:pypi/six@1.17.0")),
         ("neededby:Six", Term(TermKind.NEEDED_BY, "pkg:pypi/six")),
+        ("dep:org.Example:tool", Term(TermKind.DEPENDENCY, "pkg:maven/org.Example/tool")),
+        ("dep:junit:junit", Term(TermKind.DEPENDENCY, "pkg:maven/junit/junit")),
+        ("dep:pkg:maven/a.b/c", Term(TermKind.DEPENDENCY, "pkg:maven/a.b/c")),
+        ("neededby:a.b:c:1.0+x", Term(TermKind.NEEDED_BY, "pkg:maven/a.b/c@1.0%2Bx")),
+        ("commons-codec:commons-codec", Term(TermKind.PROJECT, f"pkg:maven/{CODEC}/{CODEC}")),
+        ("a.b:c:1.0", Term(TermKind.PURL, "pkg:maven/a.b/c@1.0")),
+        ('"a.b:c:1.0"', Term(TermKind.TEXT, "a.b:c:1.0")),
+        ("claim:external", Term(TermKind.CLAIM, "external")),
+        ("type:add_source", Term(TermKind.TYPE, "add_source")),
         (
             "repo:https://GitHub.com/psf/requests.git",
             Term(TermKind.REPOSITORY, "github.com/psf/requests"),
@@ -117,6 +127,10 @@ def test_terms_are_joined_by_and_or_and_parentheses(text: str, expression: Expre
         ("pkg:*", 0, "pkg:TYPE/BEGINNING"),
         ("dep:six@1", 4, "six@1"),
         ("dep:pkg:pypi/six@1", 4, "without a version"),
+        ("dep:a.b:c:1", 4, "without a version"),
+        ("six a.b:c:1-SNAPSHOT", 4, "a snapshot changes"),
+        ("a..b:c", 0, "no group id"),
+        ("claim:signed", 6, "takes one of external, mirrored, rebuilt"),
         ("repo:nohost", 5, "HOST/PATH"),
         ("height:x", 7, "takes a number"),
         ("height:9..7", 7, "9 is greater than 7"),
