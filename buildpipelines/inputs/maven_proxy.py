@@ -12,14 +12,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
-import zipfile
-import zlib
 from collections.abc import AsyncIterator, Iterable, Mapping
 from pathlib import Path
 from typing import Final, Protocol
 from urllib.parse import unquote
 
-from buildpipelines.errors import FormatError
+from buildpipelines.errors import ArchiveError, BuildFailure, FormatError
+from buildpipelines.extract.limits import ArchiveLimits
+from buildpipelines.extract.zip import ZipArchive
 from buildpipelines.inputs.door import Answer, Watcher, serving_route
 from buildpipelines.inputs.maven_metadata import locked_metadata, read_goal_prefix
 from buildpipelines.inputs.maven_upstream import CHECKSUMS, MavenUpstream
@@ -30,6 +30,7 @@ PREFIX: Final = "/maven2/"
 MISSED_MAX: Final = 64
 DESCRIPTOR: Final = "META-INF/maven/plugin.xml"
 DESCRIPTOR_BYTES_MAX: Final = 8 * 1024 * 1024
+PLUGIN_BYTES_MAX: Final = 64 * 1024 * 1024
 
 _BYTES: Final = "application/octet-stream"
 _XML: Final = "text/xml"
@@ -66,8 +67,11 @@ class RecordingRepository:
         if found is None:
             return None
         local = await self._upstream.fetch(found)
-        if path not in self._taken:
-            self._taken[path] = locked_maven_file(path, local)
+        taken = self._taken.setdefault(path, locked_maven_file(path, local))
+        if taken.sha256 != local.name:
+            # What one half of the build read and the other did not fits no lock.
+            detail = f"{path} was {taken.sha256} and is {local.name} now"
+            raise BuildFailure("SOURCE_UNAVAILABLE", "input has another hash", detail)
         return local
 
     async def metadata(self, folder: str) -> bytes | None:
@@ -123,20 +127,16 @@ def locked_maven_file(path: str, local: Path) -> LockedFile:
 
 def plugin_prefix(jar: Path) -> str | None:
     """Return the prefix in the descriptor of a plugin's jar, or None; any file may be given."""
+    if jar.stat().st_size > PLUGIN_BYTES_MAX:
+        return None
     try:
-        with zipfile.ZipFile(jar) as archive, archive.open(DESCRIPTOR) as file:
-            return read_goal_prefix(file.read(DESCRIPTOR_BYTES_MAX))
-    except (
-        OSError,
-        EOFError,
-        KeyError,
-        ValueError,
-        RuntimeError,
-        NotImplementedError,
-        zipfile.BadZipFile,
-        zlib.error,
-    ):
-        return None  # no jar, or none that could be read: the plugin's name tells its prefix
+        archive = ZipArchive(jar.read_bytes(), ArchiveLimits())
+        entry = archive.find(DESCRIPTOR)
+        if entry is None or entry.size > DESCRIPTOR_BYTES_MAX:
+            return None
+        return read_goal_prefix(archive.read(entry))
+    except ArchiveError:
+        return None  # no jar, or none of a single reading: the plugin's name tells its prefix
 
 
 @contextlib.asynccontextmanager
@@ -175,9 +175,9 @@ async def _answer(inputs: RepositoryInputs, target: str) -> Answer:
 
 
 def _is_path(path: str) -> bool:
-    """Tell whether a path may be asked for: signatures and checksums of checksums are no inputs."""
+    """Tell whether a path may be an input: no signature, checksum of a checksum, or snapshot."""
     folder, _, name = path.rpartition("/")
-    if name.rpartition(".")[2] in (*CHECKSUMS, "asc"):
+    if name.rpartition(".")[2] in (*CHECKSUMS, "asc") or folder.endswith("-SNAPSHOT"):
         return False
     try:
         # Metadata of a group may lie in a folder of one step.

@@ -14,6 +14,7 @@ from typing import TypeVar
 import pytest
 
 from buildpipelines.errors import BuildFailure, FormatError
+from buildpipelines.inputs import maven_upstream
 from buildpipelines.inputs.cache import InputsCache
 from buildpipelines.inputs.maven_proxy import (
     RecordingRepository,
@@ -367,6 +368,8 @@ def test_recording_gives_the_metadata_of_the_upstream(
         "/maven2/" + "a/" * 300 + "x",
         f"/maven2/{JAR}.sha1.sha1",
         "/maven2/org/x/a/1.0/%FF",
+        "/maven2/org/x/a/2-SNAPSHOT/a-2-20260101.000000-1.jar",
+        "/maven2/org/x/a/2-SNAPSHOT/maven-metadata.xml",
     ],
 )
 def test_path_that_is_none_is_not_found_and_asks_nobody(
@@ -405,5 +408,23 @@ def test_wrong_bytes_of_the_upstream_end_the_recording(
             assert watcher.input_failure is not None
             assert watcher.input_failure.cause == "input has another hash"
         assert recording.taken() == ()
+
+    using(tmp_path, [central], use)
+
+
+def test_file_that_changes_while_it_is_read_fits_no_lock(
+    central: stand_in.MavenRepository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(maven_upstream, "KEPT_SECONDS", 0.0)
+
+    async def use(upstream: MavenUpstream) -> None:
+        recording = RecordingRepository(upstream)
+        async with proxy(recording, tmp_path) as (socket, watcher):
+            assert await ask(socket, f"/maven2/{JAR}") == (200, DATA)
+            central.extra[JAR] = b"another jar"
+            assert (await ask(socket, f"/maven2/{JAR}"))[0] == 502
+            assert watcher.input_failure is not None
+            assert watcher.input_failure.cause == "input has another hash"
+        assert recording.lock([]) == lock_of((JAR, DATA))
 
     using(tmp_path, [central], use)

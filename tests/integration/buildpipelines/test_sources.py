@@ -280,6 +280,46 @@ def test_server_that_says_nothing_is_left_in_time(
     assert "not done after" in caught.value.detail
 
 
+def test_job_that_is_cancelled_leaves_no_git_behind(tmp_path: Path) -> None:
+    async def use(silent: socket.socket) -> None:
+        port = silent.getsockname()[1]
+        origin = GitOrigin(f"https://127.0.0.1:{port}/a.git", "127.0.0.1", port, (), None)
+        async with git.opened(tmp_path) as repository:
+            work = asyncio.create_task(repository.fetch(origin, tag="rel/1.0", commit=""))
+            connection, _ = await asyncio.to_thread(silent.accept)
+            work.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await work
+            # Git and its helper held the other end; now nobody does.
+            connection.settimeout(5)
+            while await asyncio.to_thread(connection.recv, 4096):
+                pass
+            connection.close()
+
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        asyncio.run(use(silent))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_git_connects_to_the_addresses_that_were_judged(server: GitServer, tmp_path: Path) -> None:
+    make_commit(server.folder / "a.git", {"a": b"1"}, "rel/1.0")
+    port = int(server.host.rpartition(":")[2])
+
+    def fetch(host: str) -> str:
+        async def use() -> str:
+            url = f"https://{host}:{port}/a.git"
+            origin = GitOrigin(url, host, port, ("127.0.0.1",), server.ca_file)
+            async with git.opened(tmp_path) as repository:
+                return await repository.fetch(origin, tag="rel/1.0", commit="")
+
+        return asyncio.run(use())
+
+    assert len(fetch("localhost")) == 40
+    # Nobody resolves this name; it is reached, and its certificate is another's.
+    with pytest.raises(BuildFailure, match="certificate"):
+        fetch("nowhere.invalid")
+
+
 def test_repository_that_is_too_large_is_refused(
     server: GitServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

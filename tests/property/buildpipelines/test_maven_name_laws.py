@@ -1,19 +1,27 @@
-"""Coordinates, paths and the order of versions, for whatever anybody may write."""
+"""Coordinates, paths, metadata and the order of versions, for whatever anybody may write."""
 
 from __future__ import annotations
 
 import contextlib
+import io
+import tempfile
+import xml.etree.ElementTree as ET
+import zipfile
+from pathlib import Path
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from buildpipelines.errors import FormatError
+from buildpipelines.inputs.maven_metadata import locked_metadata, named_prefix, read_goal_prefix
+from buildpipelines.inputs.maven_proxy import plugin_prefix
 from buildpipelines.spec.coordinates import (
     Coordinates,
     parse_coordinates,
     parse_file_path,
     parse_maven_purl,
 )
+from buildpipelines.spec.lock import Lock, LockedFile, make_lock
 from buildpipelines.spec.maven_order import version_key
 from pyrsia_node.model.errors import InvalidInputError
 from pyrsia_node.model.purl import Purl
@@ -100,3 +108,74 @@ def test_every_text_has_a_place_in_the_order_or_is_too_long(text: str) -> None:
     else:
         assert key == version_key(f"{text}-0")
         assert not key < version_key(text)
+
+
+# ------------------------------------------------------------------ metadata of a lock
+
+locked = st.lists(coordinates, min_size=1, max_size=6, unique_by=lambda c: c.folder).map(
+    lambda found: make_lock(
+        LockedFile("maven", each.folder, each.file("jar"), f"{number:064x}", 1)
+        for number, each in enumerate(found)
+    )
+)
+
+
+@given(locked, st.sampled_from([None, "goal"]))
+def test_metadata_of_a_lock_names_its_versions_and_no_others(
+    lock: Lock, prefix: str | None
+) -> None:
+    for file in lock.files:
+        artifact_folder, _, version = file.project.rpartition("/")
+        made = locked_metadata(lock, artifact_folder, lambda _sha256: prefix)
+        assert made is not None
+        document = ET.fromstring(made)  # noqa: S314 - it was made here
+        versions = [each.text for each in document.iter("version")]
+        assert version in versions
+        assert set(versions) == {
+            each.project.rpartition("/")[2]
+            for each in lock.files
+            if each.project.rpartition("/")[0] == artifact_folder
+        }
+        newest = document.findtext("versioning/release")
+        assert newest is not None
+        assert all(version_key(each or "") <= version_key(newest) for each in versions)
+        group_folder = artifact_folder.rpartition("/")[0]
+        group = locked_metadata(lock, group_folder, lambda _sha256: "goal")
+        assert group is not None
+        assert [each.text for each in ET.fromstring(group).iter("prefix")] == ["goal"]  # noqa: S314 - it was made here
+
+
+@given(locked, st.text(max_size=20))
+def test_folder_that_holds_nothing_locked_has_no_metadata(lock: Lock, folder: str) -> None:
+    below = {each.project for each in lock.files}
+    if not any(each.startswith(f"{folder}/") for each in below):
+        assert locked_metadata(lock, folder, lambda _sha256: None) is None
+
+
+@given(artifacts)
+def test_plugin_without_a_prefix_has_that_of_its_name(word: str) -> None:
+    if "maven" not in word and "plugin" not in word:
+        plain = word.strip("-")
+        assert named_prefix(f"maven-{plain}-plugin") == plain
+        assert named_prefix(f"{plain}-maven-plugin") == plain
+
+
+@given(st.binary(max_size=200))
+def test_prefix_of_any_descriptor_is_a_plain_word_or_none(text: bytes) -> None:
+    for each in (text, b"<goalPrefix>" + text, b"<goalPrefix>" + text + b"</goalPrefix>"):
+        found = read_goal_prefix(each)
+        assert found is None or found.replace(".", "").replace("-", "").replace("_", "").isalnum()
+
+
+@given(st.data())
+def test_damaged_plugin_has_no_prefix_and_raises_nothing(data: st.DataObject) -> None:
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("META-INF/maven/plugin.xml", "<goalPrefix>jar</goalPrefix>")
+    whole = out.getvalue()
+    place = data.draw(st.integers(0, len(whole) - 1))
+    damaged = whole[:place] + data.draw(st.binary(max_size=3)) + whole[place + 1 :]
+    with tempfile.NamedTemporaryFile() as file:
+        file.write(damaged)
+        file.flush()
+        assert plugin_prefix(Path(file.name)) in (None, "jar")
