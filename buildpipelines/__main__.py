@@ -2,7 +2,8 @@
 
 ``trial NAME==VERSION`` prints the result as JSON and progress on standard error; ``rebuild FILE``
 replays such a result (``-`` for standard input); ``survey NAME==VERSION …`` does both for many
-releases and prints a table; ``docker IMAGE --context …`` does it for an image.
+releases and prints a table; ``docker IMAGE --context …`` does it for an image, ``maven
+GROUP:ARTIFACT:VERSION --source …`` for an artifact.
 Exit status: 0 built, 1 not built, 2 bad arguments.
 """
 
@@ -13,19 +14,23 @@ import asyncio
 import contextlib
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from buildpipelines.errors import BuildFailure, FormatError
-from buildpipelines.image_survey import rebuild_image
+from buildpipelines.image_survey import image_order, rebuild_image
+from buildpipelines.maven_survey import add_maven_options, artifact_order, rebuild_artifact
 from buildpipelines.spec.messages import (
     BuildResult,
     JobFailure,
     JobStatus,
+    OutputFile,
     RecipeValue,
     TrialParams,
     parse_result,
 )
 from buildpipelines.survey import HEADER, replay_of, survey
+from buildpipelines.two_nodes import TwoNodes
 from buildpipelines.worker.__main__ import add_build_options, build_options
 from buildpipelines.worker.service import Service, running
 
@@ -59,7 +64,9 @@ def _parser() -> argparse.ArgumentParser:
     image.add_argument("--dockerfile", help="its path inside the context (default: Dockerfile)")
     image.add_argument("--target", help="stage to end with (default: the last)")
     image.add_argument("--build-arg", action="append", default=[], metavar="NAME=VALUE")
-    for command in (trial, rebuild, many, image):
+    artifact = commands.add_parser("maven", help="rebuild an artifact twice and print a table")
+    add_maven_options(artifact)
+    for command in (trial, rebuild, many, image, artifact):
         command.add_argument("--work", type=Path, default=Path(".cache/buildpipelines"))
         command.add_argument("--index-url", help="upstream index (default: pip's)")
         add_build_options(command)
@@ -77,8 +84,9 @@ async def _run(arguments: argparse.Namespace) -> int:
         found = await rebuild_image(
             arguments.image, _image_options(arguments), build_options(arguments)
         )
-        sys.stdout.writelines(f"{line}\n" for line in found.lines())
-        return 0 if isinstance(found.rebuild, BuildResult) else 1
+        return _print(found, image_order)
+    if arguments.command == "maven":
+        return _print(await rebuild_artifact(arguments, build_options(arguments)), artifact_order)
     seconds = int(arguments.seconds)
     async with running(build_options(arguments)) as service:
         if arguments.command == "trial":
@@ -95,6 +103,11 @@ async def _run(arguments: argparse.Namespace) -> int:
         return 1
     sys.stdout.write(json.dumps(status.result.document(), indent=1, sort_keys=True) + "\n")
     return 0
+
+
+def _print(found: TwoNodes, order: Callable[[OutputFile], tuple[int, str]]) -> int:
+    sys.stdout.writelines(f"{line}\n" for line in found.lines(order))
+    return 0 if isinstance(found.rebuild, BuildResult) else 1
 
 
 def _image_options(arguments: argparse.Namespace) -> dict[str, RecipeValue]:

@@ -14,12 +14,13 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
-from buildpipelines.image_survey import ImageRebuild, rebuild_image
+from buildpipelines.image_survey import image_order, rebuild_image
 from buildpipelines.inputs.pipconf import index_settings
 from buildpipelines.inputs.registries import Registry
 from buildpipelines.sandbox.ids import COUNT, FIRST_ID
 from buildpipelines.sandbox.limits import SandboxLimits
 from buildpipelines.spec.messages import BuildResult, JobFailure, RecipeValue
+from buildpipelines.two_nodes import TwoNodes
 from buildpipelines.worker.service import Options
 from tests.fakes.images import busybox_image
 from tests.fakes.registries import DebianRegistry, debian_registry
@@ -59,7 +60,7 @@ def rebuilt(
     registry: DebianRegistry,
     index: Index,
     options: dict[str, RecipeValue],
-) -> tuple[BuildResult, ImageRebuild]:
+) -> tuple[BuildResult, TwoNodes]:
     settings = Options(
         work=folder / "work",
         index=index_settings(index_url=index.url),
@@ -67,7 +68,7 @@ def rebuilt(
         registries=(Registry(registry.host, registry.url, is_private=True),),
     )
     found = asyncio.run(rebuild_image(f"{registry.host}/{image}", options, settings))
-    lines = list(found.lines())
+    lines = list(found.lines(image_order))
     assert isinstance(found.trial, BuildResult), found.trial.detail
     assert isinstance(found.rebuild, BuildResult), lines
     return found.trial, found
@@ -186,7 +187,7 @@ def test_steps_that_install_packages_are_replayed_from_the_lock(
     index.add("demo", name.replace("1.0", "1.1"), newer, "2029-01-01T00:00:00.000000Z")
     result, found = rebuilt(tmp_path, "apps/demo:1", registry, index, {"context": where})
     assert [f.file for f in result.lock.files if f.ecosystem == "pypi"] == [name]
-    assert levels(result) == [0, 0], list(found.lines())
+    assert levels(result) == [0, 0], list(found.lines(image_order))
 
 
 def test_stages_arguments_and_one_layer_in_dockers_types(
@@ -217,5 +218,5 @@ def test_stages_arguments_and_one_layer_in_dockers_types(
     result, found = rebuilt(tmp_path, "apps/staged:1", registry, index, options)
     assert result.recipe["format"] == "docker"
     assert result.recipe["layers"] is False
-    assert levels(result) == [0], list(found.lines())
+    assert levels(result) == [0], list(found.lines(image_order))
     assert max(file.level or 0 for file in result.files) <= 2
