@@ -128,6 +128,14 @@ async def _check_builds(it: Setting) -> None:
     taken = await it.http.post("/api/v1/builds", json=body, headers=right)
     assert (taken.status_code, taken.json()) == (202, {"build_id": "b1", "state": "queued"})
     assert it.node.core.builds == [body | {"platforms": []}]
+    options = {"source": "git+https://git.example/a", "tag": "v1", "jdk": 17, "goals": ["install"]}
+    maven = {"ecosystem": "maven", "name": "a.b:c", "version": "1", "options": options}
+    assert (await it.http.post("/api/v1/builds", json=maven, headers=right)).status_code == 202
+    assert it.node.core.builds[1:] == [maven | {"platforms": []}]
+    maven["options"] = {**options, "source": "git+ssh://git.example/a"}
+    ssh = await it.http.post("/api/v1/builds", json=maven, headers=right)
+    assert (ssh.status_code, ssh.json()["error"]["kind"]) == (400, "invalid")
+    assert "options.source" in ssh.json()["error"]["message"]
     odd = await it.http.post("/api/v1/builds", json=body | {"extra": 1}, headers=right)
     assert (odd.status_code, odd.json()["error"]["kind"]) == (400, "invalid")
     assert "extra" in odd.json()["error"]["message"]
@@ -177,6 +185,7 @@ async def _check_openapi(it: Setting) -> None:
         "/api/v1/builds/{build_id}",
         "/api/v1/inspect-log",
         "/api/v1/search",
+        "/api/v1/sources",
         "/api/v1/blocks",
         "/api/v1/entries",
         "/api/v1/entries/{index}",
