@@ -30,7 +30,7 @@ LOCAL_SECONDS: Final = 60.0
 READ_SECONDS: Final = 600.0
 CPU_SECONDS_MAX: Final = 600
 PACK_BYTES_MAX: Final = 512 * 1024 * 1024
-MEMORY_BYTES_MAX: Final = 4 * 1024**3
+MEMORY_BYTES_MAX: Final = 2 * 1024**3
 OUTPUT_BYTES_MAX: Final = 64 * 1024
 SLOW_BYTES_PER_SECOND: Final = 1000
 SLOW_SECONDS: Final = 60
@@ -206,23 +206,34 @@ class GitRepository:
         )
         assert process.stdout is not None
         assert process.stderr is not None
+        is_ended = False
         try:
             async with asyncio.timeout(seconds):
                 out, said = await asyncio.gather(_bounded(process.stdout), _bounded(process.stderr))
                 status = await process.wait()
+            is_ended = True
         except TimeoutError as error:
             raise _GitError(f"not done after {seconds:.0f} s") from error
         finally:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-            await process.wait()
+            # Somebody of the group is there still, or its output would have ended: so the number
+            # is not another's yet.
+            if not is_ended:
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
+                await process.wait()
         if status != 0:
-            raise _GitError(said.decode(errors="replace").strip() or f"status {status}")
+            raise _GitError(_printable(said) or f"status {status}")
         return out
 
 
 class _GitError(Exception):
     """Git ended badly."""
+
+
+def _printable(text: bytes) -> str:
+    """Return what git said, some of which a server told it to say."""
+    shown = text.decode(errors="replace").strip()
+    return "".join(c if c.isprintable() or c == "\n" else "?" for c in shown)
 
 
 async def _bounded(stream: asyncio.StreamReader) -> bytes:

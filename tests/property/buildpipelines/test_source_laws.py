@@ -189,6 +189,53 @@ def test_only_our_error_escapes_from_a_tree(content: bytes) -> None:
             assert all("/" not in step for step in entry.path)
 
 
+def refusal_of(entry: bytes, content: bytes = b"") -> str:
+    objects = Objects()
+    blob = bytes.fromhex(objects.add("blob", content))
+    tree = objects.add("tree", entry + b"\0" + blob)
+    who = "A <a@example.test> 1 +0000"
+    commit = objects.add("commit", f"tree {tree}\nauthor {who}\ncommitter {who}\n\n".encode())
+    with pytest.raises(ArchiveError) as caught:
+        objects.written(commit)
+    return caught.value.cause
+
+
+@pytest.mark.parametrize(
+    ("entry", "cause"),
+    [
+        (b"100644 .git", "entry name"),
+        (b"100644 .GIT", "entry name"),
+        (b"100644 ..", "entry name"),
+        (b"100644 .", "entry name"),
+        (b"100644 ", "entry name"),
+        (b"100644 a/b", "entry name"),
+        (b"100644 a\\b", "entry name"),
+        (b"100644 a\nb", "entry name"),
+        (b"100644 \xff", "entry name"),
+        (b"100600 a", "entry type"),
+        (b"160000 a", "submodule"),
+        (b"40000 a", "source damaged"),
+        (b"a", "source damaged"),
+    ],
+)
+def test_entry_that_no_tree_should_have_is_refused_by_name(entry: bytes, cause: str) -> None:
+    assert refusal_of(entry) == cause
+
+
+@pytest.mark.parametrize("target", ["../x", "/etc/passwd", "a/../../x", "a\\b", "", "a\0b"])
+def test_link_out_of_the_tree_is_refused(target: str) -> None:
+    assert refusal_of(b"120000 l", target.encode()) == "link escapes"
+
+
+def test_entry_below_a_link_is_refused() -> None:
+    tar = SourceTar(io.BytesIO(), LIMITS)
+    tar.folder(("real",))
+    tar.link(("l",), "real")
+    with pytest.raises(ArchiveError) as caught:
+        tar.file(("l", "x"), size=0, is_executable=False, chunks=[])
+    assert caught.value.cause == "path through link"
+
+
 # ------------------------------------------------------------------ archives
 
 
