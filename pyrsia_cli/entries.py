@@ -125,6 +125,8 @@ def detail_of(leaf: JsonObject) -> str:
             agreed = len(attestors) if isinstance(attestors, list) else 0
             differing = len(differ) if isinstance(differ, list) else 0
             text = f"{agreed} of k={leaf.get('k')} agree at L{leaf.get('level')}"
+            if is_external(leaf):
+                text += ", external"
             return f"{text}; {differing} differ" if differing else text
         case "diverged":
             classes = leaf.get("classes")
@@ -139,7 +141,8 @@ def detail_of(leaf: JsonObject) -> str:
             items = leaf.get("items")
             return f"{len(items) if isinstance(items, list) else 0} items by {leaf.get('voter')}"
         case "build_request":
-            return f"by {leaf.get('sponsor')}, recipe {leaf.get('recipe')}"
+            kind = "external, " if leaf.get("claim") == "external" else ""
+            return f"{kind}by {leaf.get('sponsor')}, recipe {leaf.get('recipe')}"
         case "block":
             return f"{leaf.get('n_leaves')} entries by {leaf.get('proposer')}"
         case "set":
@@ -148,6 +151,14 @@ def detail_of(leaf: JsonObject) -> str:
             return f"epoch {leaf.get('epoch')}: {count} members, quorum {leaf.get('q')}"
         case _:
             return _detail_of_motion(leaf)
+
+
+def is_external(leaf: JsonObject) -> bool:
+    """Tell whether an accepted entry is what outside pipelines made: no member built it."""
+    document = leaf.get("doc")
+    files = document.get("files") if isinstance(document, dict) else None
+    listed = files if isinstance(files, list) else []
+    return any(isinstance(each, dict) and each.get("claim") == "external" for each in listed)
 
 
 def _detail_of_motion(leaf: JsonObject) -> str:

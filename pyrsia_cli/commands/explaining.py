@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from pyrsia_cli.api import NodeApi
+from pyrsia_cli.entries import is_external
 from pyrsia_cli.explaining import (
     DIFFERENCE_COLUMNS,
     FILE_COLUMNS,
@@ -99,9 +100,10 @@ def _show(
         emit(differences, DIFFERENCE_COLUMNS, output_format, document=document)
         return
     explained = sum(len(each.by) for each in told)
+    how = "had it from outside pipelines" if is_external(leaf) else "built it"
     say(
         f"{found.purl}: entry {found.leaf}, {leaf.get('t')};"
-        f" compared by {explained} of the {len(found.members)} authorized nodes that built it"
+        f" compared by {explained} of the {len(found.members)} authorized nodes that {how}"
     )
     emit(file_rows(told), FILE_COLUMNS, "table")
     say(*class_lines(told))

@@ -19,9 +19,37 @@ LEAVES: list[tuple[JsonObject, str]] = [
         "git+https://a.example/b v1: so",
     ),
     ({"t": "add_source", "repository": "", "tag": "", "reason": "moved"}, "taken back: moved"),
+    (
+        {"t": "build_request", "claim": "external", "sponsor": "12D3one", "recipe": {}},
+        "external, by 12D3one, recipe {}",
+    ),
+    (
+        {"t": "build_request", "claim": "rebuilt", "sponsor": "12D3one", "recipe": {}},
+        "by 12D3one, recipe {}",
+    ),
     ({"t": "revoke", "reason": "harms"}, "harms"),
     ({"t": "what nobody knows"}, ""),
 ]
+
+
+@pytest.mark.parametrize(
+    ("claims", "line"),
+    [
+        (["external", "mirrored"], "2 of k=2 agree at L0, external"),
+        (["rebuilt", "mirrored"], "2 of k=2 agree at L0"),
+        (["mirrored"], "2 of k=2 agree at L0"),
+    ],
+)
+def test_accepted_entry_says_when_outside_pipelines_made_it(claims: list[str], line: str) -> None:
+    leaf: JsonObject = {
+        "t": "accepted",
+        "k": 2,
+        "level": 0,
+        "attestors": [{}, {}],
+        "differ": [],
+        "doc": {"files": [{"claim": each} for each in claims]},
+    }
+    assert detail_of(leaf) == line
 
 
 @pytest.mark.parametrize(("leaf", "line"), LEAVES, ids=[str(leaf["t"]) for leaf, _ in LEAVES])
