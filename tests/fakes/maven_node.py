@@ -1,4 +1,4 @@
-"""A gateway with a log that knows Maven artifacts, and upstream repositories of the test's own."""
+"""A node with a log that knows Maven artifacts, and upstream repositories of the test's own."""
 
 from __future__ import annotations
 
@@ -10,16 +10,24 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, cast
 
 import httpx
 
+from pyrsia_node.artifacts.verified_log import VerifiedLog
 from pyrsia_node.devnet.maven_repository import MavenRepository, serve_repository
-from pyrsia_node.schema.config import Config
+from pyrsia_node.gateway import wiring
+from pyrsia_node.gateway.core_link import CoreLink
+from pyrsia_node.gateway.link import LinkClient
+from pyrsia_node.model.digest import sha256_of
+from pyrsia_node.schema.config import Config, parse_config, render_config
 from pyrsia_node.schema.maven_repositories import MavenUpstream
 from pyrsia_node.schema.sections import MavenSection
 from tests.fakes.data_peers import DataPeer, data_peer
 from tests.fakes.gateway_process import CONFIG, Node, RunningGateway, as_peer, node, run_gateway
 from tests.fakes.published_log import document, file_entry
+
+UPSTREAM = MavenSection(policy="upstream")
 
 
 def jar(text: str = "class") -> bytes:
@@ -50,12 +58,19 @@ class MavenNode:
     """What a test works with. ``upstream`` serves ``folder`` and whatever the test adds."""
 
     node: Node
-    gateway: RunningGateway
+    url: str
     peer: DataPeer
     upstream: MavenRepository
     folder: Path
     tmp: Path
     http: httpx.AsyncClient
+    gateway: RunningGateway | None = None
+
+    @property
+    def process(self) -> RunningGateway:
+        """The process that answers, where it is one of its own."""
+        assert self.gateway is not None
+        return self.gateway
 
     def accept(
         self, gav: str, *files: tuple[str, bytes], claim: str = "rebuilt", origin: str = "built"
@@ -69,8 +84,8 @@ class MavenNode:
 
 
 @asynccontextmanager
-async def maven_node(folder: Path, section: MavenSection) -> AsyncIterator[MavenNode]:
-    """Run a gateway; where ``section`` names no upstream there is one, "central"."""
+async def _around(folder: Path, section: MavenSection) -> AsyncIterator[MavenNode]:
+    """Prepare everything but the gateway."""
     async with AsyncExitStack() as stack:
         repository = folder / "upstream"
         repository.mkdir(exist_ok=True)
@@ -79,9 +94,60 @@ async def maven_node(folder: Path, section: MavenSection) -> AsyncIterator[Maven
         own = await stack.enter_async_context(node(folder / "node", config))
         peer = await stack.enter_async_context(data_peer(folder, "peer"))
         own.core.holders = [as_peer(peer.holder)]
-        gateway = await stack.enter_async_context(run_gateway(own.layout))
-        http = await stack.enter_async_context(httpx.AsyncClient(base_url=gateway.url, timeout=20))
-        yield MavenNode(own, gateway, peer, upstream, repository, folder, http)
+        unused = httpx.AsyncClient()
+        yield MavenNode(own, "", peer, upstream, repository, folder, unused)
+
+
+@asynccontextmanager
+async def maven_node(folder: Path, section: MavenSection) -> AsyncIterator[MavenNode]:
+    """Run a gateway process; where ``section`` names no upstream there is one, "central"."""
+    async with (
+        _around(folder, section) as it,
+        run_gateway(it.node.layout) as gateway,
+        httpx.AsyncClient(base_url=gateway.url, timeout=20) as http,
+    ):
+        it.gateway, it.url, it.http = gateway, gateway.url, http
+        yield it
+
+
+@asynccontextmanager
+async def maven_app(folder: Path, section: MavenSection) -> AsyncIterator[MavenNode]:
+    """Wire the repository as a gateway does, in this process: a second less for each test."""
+    async with _around(folder, section) as it, _service(it) as http:
+        it.url, it.http = "http://node", http
+        yield it
+
+
+@asynccontextmanager
+async def _service(it: MavenNode) -> AsyncIterator[httpx.AsyncClient]:
+    layout, log = it.node.layout, VerifiedLog(it.node.layout.log, it.node.log.trust)
+    config = parse_config(layout.config.read_text())
+    async with AsyncExitStack() as stack:
+        client = LinkClient(layout.core_socket)
+        stack.callback(client.close)
+        parts = wiring._open_storage(stack, layout, config, CoreLink(client))
+        app = wiring._make_maven(stack, layout, config, parts, log)
+        transport = httpx.ASGITransport(app=cast("Any", app))
+        yield await stack.enter_async_context(
+            httpx.AsyncClient(base_url="http://node", transport=transport, timeout=20)
+        )
+
+
+@asynccontextmanager
+async def rewired(it: MavenNode, section: MavenSection = UPSTREAM) -> AsyncIterator[MavenNode]:
+    """Wire the repository of a node anew, under another configuration."""
+    it.node.layout.config.write_text(render_config(config_for(it.upstream.url, section)))
+    async with _service(it) as http:
+        yield dataclasses.replace(it, http=http)
+
+
+@asynccontextmanager
+async def evicted(it: MavenNode, content: bytes) -> AsyncIterator[MavenNode]:
+    """Wire it anew over a store that lost the bytes."""
+    sha256 = sha256_of(content)
+    (it.node.layout.blobs / "sha256" / sha256[:2] / sha256).unlink()
+    async with rewired(it) as again:
+        yield again
 
 
 def config_for(url: str, section: MavenSection) -> Config:
@@ -92,16 +158,13 @@ def config_for(url: str, section: MavenSection) -> Config:
     return dataclasses.replace(CONFIG, maven=section)
 
 
-UPSTREAM = MavenSection(policy="upstream")
-
-
 def scenario(
     folder: Path, act: Callable[[MavenNode], Awaitable[None]], section: MavenSection = UPSTREAM
 ) -> None:
-    """Run ``act`` with a node."""
+    """Run ``act`` with a repository in this process."""
 
     async def run() -> None:
-        async with maven_node(folder, section) as it:
+        async with maven_app(folder, section) as it:
             await act(it)
 
     asyncio.run(run())

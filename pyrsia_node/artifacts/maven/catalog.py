@@ -29,7 +29,12 @@ from pyrsia_node.artifacts.reading import Reader
 from pyrsia_node.artifacts.resolver import LoggedFile, Project, Resolver
 from pyrsia_node.artifacts.statements import ProvedStatement, refuse
 from pyrsia_node.model.digest import parse_sha256
-from pyrsia_node.model.errors import InvalidInputError, NotFoundError, UnavailableError
+from pyrsia_node.model.errors import (
+    InvalidInputError,
+    NotFoundError,
+    UnavailableError,
+    VerificationError,
+)
 from pyrsia_node.model.maven import MavenFile, MavenListing, MavenProject
 from pyrsia_node.ports import BlobStore
 from pyrsia_node.ports.maven import Digests, KeptFile, MavenDb
@@ -199,11 +204,19 @@ class MavenCatalog:
         Raises:
             NotFoundError: Nobody lists anything there.
             UnavailableError: The log, or the upstream alone responsible, cannot be asked now.
+            VerificationError: The upstream alone responsible sends what cannot be read.
         """
         versions = await self._logged_versions(wanted.project)
         plugins = self._logged_plugins(wanted.group)
         logged = merge([versions, plugins])
-        theirs = await self._their_listing(wanted, is_logged=bool(versions.versions))
+        try:
+            theirs = await self._their_listing(wanted, is_logged=bool(versions.versions))
+        except (UnavailableError, VerificationError):
+            # What an upstream cannot say, or says in a way that cannot be read, hides no version
+            # of the log.
+            if logged.is_empty:
+                raise
+            theirs = Sighting(Listing(), is_stale=True)
         merged = logged if theirs is None else merge([logged, theirs.listing])
         if merged.is_empty:
             raise NotFoundError(
@@ -255,10 +268,6 @@ class MavenCatalog:
             found = await self._source.listing(wanted.path)
         except NotFoundError:
             return None
-        except UnavailableError:
-            if not is_logged:
-                raise
-            return Sighting(Listing(), is_stale=True)
         said = found.listing
         allowed = Listing(
             said.versions if may_list_versions else frozenset(),

@@ -56,7 +56,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MavenNode]:
 
 @pytest.fixture
 def http(shared: MavenNode) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=shared.gateway.url, timeout=20) as client:
+    with httpx.Client(base_url=shared.url, timeout=20) as client:
         yield client
 
 
@@ -180,7 +180,7 @@ def test_tricks_with_paths_are_404(shared: MavenNode, path: bytes) -> None:
 
 def raw_status(it: MavenNode, method: bytes, path: bytes, *fields: bytes) -> int:
     """Send a request as it is, which no client library would."""
-    host, _, port = it.gateway.url.removeprefix("http://").partition(":")
+    host, _, port = it.url.removeprefix("http://").partition(":")
     with socket.create_connection((host, int(port)), timeout=10) as connection:
         lines = [method + b" " + path + b" HTTP/1.1", b"host: localhost", b"connection: close"]
         connection.sendall(b"\r\n".join([*lines, *fields, b"", b""]))

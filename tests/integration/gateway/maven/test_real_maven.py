@@ -31,7 +31,7 @@ def accept_tool(it: MavenNode) -> None:
 
 
 async def build(it: MavenNode, project: Path, local: Path, *, mirror_of: str = "*") -> None:
-    url = f"{it.gateway.url}/maven2"
+    url = f"{it.url}/maven2"
     done = await asyncio.to_thread(run_maven, project, url, local, "package", mirror_of=mirror_of)
     assert done.returncode == 0, done.stdout[-3000:]
     assert zipfile.is_zipfile(project / "target/sample-1.0.jar")
@@ -87,7 +87,7 @@ def test_wrong_bytes_stop_the_build_though_maven_would_go_on(tmp_path: Path) -> 
             section = dataclasses.replace(section_for(upstream), reserved=())
             async with maven_node(tmp_path, section) as it:
                 project = make_project(tmp_path / "project", DEPENDENCIES[0])
-                url = f"{it.gateway.url}/maven2"
+                url = f"{it.url}/maven2"
                 done = await asyncio.to_thread(
                     run_maven, project, url, tmp_path / "m2", "package", is_strict=False
                 )
