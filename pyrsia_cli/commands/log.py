@@ -24,6 +24,7 @@ from pyrsia_node.model.errors import (
     UnavailableError,
     VerificationError,
 )
+from pyrsia_node.model.mappings import AddSource, patterns_for
 from pyrsia_node.model.purl import Purl
 from pyrsia_node.schema.http import BlockLine, Blocks, Entries, Entry, InspectLog
 from pyrsia_node.schema.leaf_content import purl_of
@@ -229,9 +230,17 @@ def _check_asked(leaves: Sequence[JsonObject], asked: Purl) -> None:
     """Refuse an answer that mixes in proved leaves of other packages."""
     for leaf in leaves:
         found = purl_of(leaf)
-        about = Purl.parse(found) if found else asked
-        if asked not in (about, about.without_version()):
+        if found is None:
+            continue
+        is_mapping = leaf.get("t") == AddSource.kind
+        about = None if is_mapping else Purl.parse(found)
+        fits = found in patterns_for(asked) if about is None else asked in _names(about)
+        if not fits:
             raise VerificationError(f"the node answered {asked} with a leaf about {found}")
+
+
+def _names(purl: Purl) -> tuple[Purl, Purl]:
+    return purl, purl.without_version()
 
 
 def _columns(fields: str) -> tuple[str, ...]:

@@ -23,6 +23,7 @@ from pyrsia_node.ledger.query import parse_query
 from pyrsia_node.ledger.rows import Block, SqlValue
 from pyrsia_node.ledger.search import HitPage, Order, search
 from pyrsia_node.model.errors import CorruptStateError, UnavailableError
+from pyrsia_node.model.mappings import patterns_for
 from pyrsia_node.model.purl import Purl
 
 ABOUT_MAX: Final = 5000
@@ -40,6 +41,8 @@ _ABOUT: Final = (
     " SELECT leaf FROM entry WHERE leaf < :as_of AND request IN (SELECT leaf FROM wanted)"
     " UNION SELECT leaf FROM item WHERE leaf < :as_of AND request IN (SELECT leaf FROM wanted)"
     " UNION SELECT leaf FROM statement WHERE leaf < :as_of AND project = :project AND {0} = :purl"
+    " UNION SELECT leaf FROM unit WHERE purl IN (:exact, :group) AND +type = 'add_source'"
+    " AND leaf < :as_of"
     " ORDER BY leaf DESC LIMIT :limit"
 )
 _ABOUT_PROJECT: Final = _ABOUT.format("project")
@@ -199,12 +202,15 @@ class IndexReader:
     def about(self, purl: Purl, *, as_of: int, limit: int = ABOUT_MAX) -> Found:
         """Return every leaf about a package or one version of it.
 
-        That is requests, attestations, results, outcomes, what came late, and statements. With
-        more than ``limit`` the newest are returned, and the answer is not complete.
+        That is requests, attestations, results, outcomes, what came late, statements, and the
+        mappings that ever said where its source is. With more than ``limit`` the newest are
+        returned, and the answer is not complete.
         """
         self._check_loaded()
         statement = _ABOUT_PROJECT if purl.version is None else _ABOUT_VERSION
         values: dict[str, SqlValue] = {"purl": str(purl), "project": str(purl.without_version())}
+        exact, group = patterns_for(purl) or (None, None)
+        values |= {"exact": exact, "group": group}
         leaves = self._leaves(statement, {**values, "as_of": as_of, "limit": limit + 1})
         is_complete = len(leaves) <= limit and self.applied_size() >= as_of
         return Found(tuple(sorted(leaves[:limit])), is_complete)

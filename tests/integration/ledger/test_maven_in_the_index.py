@@ -123,6 +123,19 @@ def test_maven_is_found(
     assert [by_leaf.get(leaf, str(leaf)) for leaf in page.hits] == names
 
 
+@pytest.mark.parametrize("version", [None, "1.15"])
+def test_mappings_are_among_what_the_log_says_of_a_package(
+    reader: IndexReader, version: str | None
+) -> None:
+    purl = Purl.maven("commons-codec", "commons-codec", version)
+    found = set(reader.about(purl, as_of=SIZE).leaves)
+    assert {STORY.leaf[each] for each in ("group", "artifact", "codec", "back")} <= found
+    sibling = reader.about(Purl.maven("commons-codec", "another", version), as_of=SIZE)
+    assert sibling.leaves == (STORY.leaf["group"], STORY.leaf["back"])
+    earlier = reader.about(purl, as_of=STORY.leaf["artifact"])
+    assert earlier.leaves == (STORY.leaf["group"],)
+
+
 def test_index_is_the_same_after_a_reindex(root: Path) -> None:
     network_id = STORY.local.network_id
     with IndexWriter.current(root, network_id=network_id) as writer:

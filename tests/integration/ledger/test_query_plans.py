@@ -18,7 +18,7 @@ from pyrsia_node.ledger.query import parse_query
 from pyrsia_node.ledger.reader import IndexReader
 from pyrsia_node.ledger.search import search
 from pyrsia_node.model.purl import Purl
-from pyrsia_node.schema.search_terms import STATUSES, UNIT_TYPES
+from pyrsia_node.schema.search_terms import CLAIMS, STATUSES, UNIT_TYPES
 from tests.fakes.log_story import LogStory, tell
 
 STORY = LogStory()
@@ -38,8 +38,9 @@ TERMS = (
     *("until:2030-01-01", "six", "compat*", "author:peterson", "-six"),
     *(f"status:{each}" for each in STATUSES),
     *(f"type:{each}" for each in sorted(UNIT_TYPES)),
+    *(f"claim:{each}" for each in CLAIMS),
 )
-BY_TYPE = ("status:", "type:")
+BY_TYPE = ("claim:", "status:", "type:")
 """Terms whose answer is all that has a type."""
 
 ALL_OF_A_TABLE = re.compile(r"SCAN (tag|unit|entry|item|request|description|block|[uterbs])$")
@@ -102,6 +103,7 @@ def test_a_term_looks_only_at_what_it_may_find(root: Path, term: str) -> None:
         lambda reader: reader.blocks(as_of=SIZE),
         lambda reader: reader.about(SIX, as_of=SIZE),
         lambda reader: reader.about(SIX.without_version(), as_of=SIZE),
+        lambda reader: reader.about(Purl.maven("a.b", "c", "1"), as_of=SIZE),
         lambda reader: reader.hints([2], as_of=SIZE),
     ],
 )

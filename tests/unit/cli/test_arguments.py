@@ -11,6 +11,7 @@ from pyrsia_cli.commands.log import _check_asked
 from pyrsia_cli.dependencies import parse_report
 from pyrsia_cli.main import cli
 from pyrsia_cli.settings import Settings, edited, load_settings, save_settings
+from pyrsia_node.model.canonical import JsonObject
 from pyrsia_node.model.errors import InvalidInputError, UnavailableError, VerificationError
 from pyrsia_node.model.purl import Purl
 
@@ -90,6 +91,19 @@ def test_a_leaf_about_another_package_is_no_answer() -> None:
     _check_asked([{"purl": str(six)}], Purl.pypi("six"))
     with pytest.raises(VerificationError, match="pkg:pypi/idna"):
         _check_asked([{"purl": "pkg:pypi/idna@3.10"}], six)
+
+
+def test_answer_about_an_artifact_may_hold_the_mappings_that_fit_it() -> None:
+    tool = Purl.maven("org.example", "tool", "2.0")
+    fitting: list[JsonObject] = [
+        {"t": "add_source", "pattern": "pkg:maven/org.example/tool"},
+        {"t": "add_source", "pattern": "pkg:maven/org.example/*"},
+    ]
+    _check_asked(fitting, tool)
+    _check_asked(fitting, tool.without_version())
+    for pattern in ("pkg:maven/org.example/other", "pkg:maven/org/*", "*"):
+        with pytest.raises(VerificationError, match="with a leaf about"):
+            _check_asked([{"t": "add_source", "pattern": pattern}], tool)
 
 
 @pytest.mark.parametrize(
