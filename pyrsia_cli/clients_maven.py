@@ -21,16 +21,16 @@ ID: Final = "pyrsia"
 ALL: Final = "*"
 
 _NOTE: Final = 'pyrsia: written by "pyrsia configure maven"'
-_WITH_MIRRORS: Final = "mirrors"
+_WITH_MIRRORS: Final = "made mirrors"
 """<mirrors> was made for our element."""
 
-_FILLED: Final = "content of mirrors"
+_FILLED: Final = "filled mirrors"
 """<mirrors/> was opened for it."""
 
-_SETTINGS: Final = "content of settings"
+_SETTINGS: Final = "filled settings"
 """<settings/> was opened for a <mirrors> that was made for it."""
 
-_FILE: Final = "file"
+_FILE: Final = "made the file"
 """The whole file was made for it."""
 
 _EMPTY_FILE: Final = "<settings>\n</settings>\n"
@@ -166,7 +166,7 @@ def maven_bypasses(text: str, host: str) -> list[str]:
 
 
 def _mirror(url: str, mirror_of: str, made: str) -> list[str]:
-    note = f"{_NOTE} with {made}" if made else _NOTE
+    note = f"{_NOTE}, which {made}" if made else _NOTE
     return [
         f"<!-- {note} -->",
         "<mirror>",
@@ -271,7 +271,7 @@ class _Reader:
         self._words.append(text)
 
     def comment(self, text: str, at: int) -> None:
-        note, _, made = text.strip().partition(" with ")
+        note, _, made = text.strip().partition(", which ")
         if note == _NOTE:
             self.found.notes.append((at, at + len(f"<!--{text}-->".encode()), made))
 
