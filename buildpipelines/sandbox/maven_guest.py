@@ -161,6 +161,7 @@ def jvm_options(job: dict[str, Any]) -> list[str]:
         "java.io.tmpdir": "/tmp",  # noqa: S108 - the sandbox's own
         "java.awt.headless": "true",
         "jansi.mode": "strip",
+        "jansi.noreset": "true",
         "project.build.outputTimestamp": str(job["epoch"]),
         "org.slf4j.simpleLogger.showThreadName": "false",
         "org.slf4j.simpleLogger.showLogName": "false",

@@ -58,6 +58,12 @@ def parse_major(version: str) -> int | None:
     return None if match is None else int(match[1])
 
 
+def has_maven(jvm_folder: Path = JVM_FOLDER, maven_home: Path = MAVEN_HOME) -> bool:
+    """Tell at once whether this machine has a JDK and a Maven."""
+    jars = {path.name: path for path in (maven_home / "lib").glob("maven-core*.jar")}
+    return _maven_version(jars) is not None and next(_jdks(jvm_folder), None) is not None
+
+
 def read_maven_toolchains(
     jvm_folder: Path = JVM_FOLDER, maven_home: Path = MAVEN_HOME
 ) -> tuple[MavenToolchain, ...]:

@@ -1,7 +1,8 @@
-"""What all jobs of a worker share, and what a running job shows. Values alone."""
+"""What all jobs of a worker share, and what a running job shows."""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
@@ -12,7 +13,7 @@ from buildpipelines.inputs.sources import SourceFetcher
 from buildpipelines.inputs.upstream import Upstream
 from buildpipelines.sandbox.confine import Confiner
 from buildpipelines.sandbox.limits import SandboxLimits
-from buildpipelines.sandbox.maven_toolchain import MavenToolchain
+from buildpipelines.sandbox.maven_toolchain import MavenToolchain, read_maven_toolchains
 from buildpipelines.sandbox.precompiled import CompiledPip
 from buildpipelines.sandbox.run import Progress
 from buildpipelines.sandbox.toolchain import ImageToolchain, Toolchain
@@ -47,9 +48,9 @@ class ImageTools:
     toolchain: ImageToolchain
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class MavenTools:
-    """Repositories and sources to fetch from, and the toolchains, the machine's default first.
+    """Repositories and sources to fetch from, and the toolchains of the machine.
 
     ``variation`` are variables that every build's environment is given besides: an experiment
     with what should make no difference. No option sets them.
@@ -57,8 +58,19 @@ class MavenTools:
 
     upstream: MavenUpstream
     sources: SourceFetcher
-    toolchains: tuple[MavenToolchain, ...]
     variation: Mapping[str, str] = field(default_factory=dict)
+    _toolchains: tuple[MavenToolchain, ...] = ()
+    _lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    async def toolchains(self) -> tuple[MavenToolchain, ...]:
+        """Return the toolchains, the machine's default first; looked at when first asked for.
+
+        Hashing JDKs takes a moment, and a worker that builds no artifact need not spend it.
+        """
+        async with self._lock:
+            if not self._toolchains:
+                self._toolchains = await asyncio.to_thread(read_maven_toolchains)
+            return self._toolchains
 
 
 @dataclass(frozen=True, slots=True)

@@ -145,7 +145,7 @@ class MavenJob:
         coordinates = refusing_format(lambda: _asked_for(params))
         options = refusing_format(lambda: maven.parse_options(params.options))
         reference = await self._reference(coordinates)
-        toolchain = self._toolchain_for(reference.marks.jdk or options.jdk)
+        toolchain = await self._toolchain_for(reference.marks.jdk or options.jdk)
         task = _Task(coordinates, reference, toolchain, await self._fetch(options))
         plan = _plan(task, options)
         best: _Built | None = None
@@ -176,7 +176,7 @@ class MavenJob:
         coordinates = refusing_format(lambda: parse_maven_purl(params.purl))
         refusing_format(lambda: parse_file_path(f"{coordinates.folder}/{coordinates.file('pom')}"))
         recipe = refusing_format(lambda: maven.parse_recipe_fields(params.recipe))
-        toolchain = self._toolchain_named(params.toolchain, recipe)
+        toolchain = await self._toolchain_named(params.toolchain, recipe)
         _check_lock(params, coordinates)
         reference = await self._reference(coordinates)
         task = _Task(coordinates, reference, toolchain, await self._fetch(recipe.options()))
@@ -220,19 +220,20 @@ class MavenJob:
             options.source, folder=folder, tag=options.tag, commit=options.commit
         )
 
-    def _toolchain_for(self, jdk: int | None) -> MavenToolchain:
+    async def _toolchain_for(self, jdk: int | None) -> MavenToolchain:
         """Return the toolchain with a JDK of this major version, or the machine's default."""
-        found = self._tools.toolchains
+        found = await self._tools.toolchains()
         chosen = next((t for t in found if jdk in (None, t.jdk)), None)
         if chosen is None:
             here = ", ".join(str(each.jdk) for each in found)
             raise BuildFailure("REFUSED", "toolchain", f"JDK {jdk} is wanted; here is {here}")
         return chosen
 
-    def _toolchain_named(self, digest: str, recipe: MavenRecipe) -> MavenToolchain:
-        found = next((t for t in self._tools.toolchains if t.digest == digest), None)
+    async def _toolchain_named(self, digest: str, recipe: MavenRecipe) -> MavenToolchain:
+        known = await self._tools.toolchains()
+        found = next((t for t in known if t.digest == digest), None)
         if found is None:
-            here = ", ".join(f"{t.digest} (JDK {t.jdk})" for t in self._tools.toolchains)
+            here = ", ".join(f"{t.digest} (JDK {t.jdk})" for t in known)
             raise BuildFailure("REFUSED", "toolchain", f"{digest} is asked for; here is {here}")
         if (recipe.jdk, recipe.maven) != (found.jdk, found.maven):
             wanted = f"JDK {recipe.jdk} and Maven {recipe.maven}"

@@ -130,7 +130,7 @@ class BuildLink:
     async def _describe(self, params: Mapping[str, object]) -> dict[str, object]:
         if params:
             raise FormatError("describe takes no parameters")
-        return self._service.describe()
+        return await self._service.describe()
 
     async def _trial(self, params: Mapping[str, object]) -> dict[str, object]:
         trial = parse_trial(params)

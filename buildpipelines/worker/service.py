@@ -22,7 +22,7 @@ from buildpipelines.inputs.upstream import Upstream
 from buildpipelines.sandbox import ids, seccomp
 from buildpipelines.sandbox.confine import Confiner
 from buildpipelines.sandbox.limits import SandboxLimits
-from buildpipelines.sandbox.maven_toolchain import read_maven_toolchains
+from buildpipelines.sandbox.maven_toolchain import has_maven
 from buildpipelines.sandbox.precompiled import CompiledPip
 from buildpipelines.sandbox.toolchain import Toolchain, read_image_toolchain, read_toolchain
 from buildpipelines.spec.messages import RebuildParams, TrialParams
@@ -79,7 +79,7 @@ class Service:
         self.jobs = jobs
         self._machine = machine
 
-    def describe(self) -> dict[str, object]:
+    async def describe(self) -> dict[str, object]:
         """Return what this worker can build, and with what."""
         pipelines = [pipeline()]
         described: dict[str, object] = {
@@ -96,7 +96,7 @@ class Service:
             pipelines.append(maven.pipeline())
             described["maven_toolchains"] = [
                 {"digest": each.digest, "document": dict(each.document)}
-                for each in self._machine.maven.toolchains
+                for each in await self._machine.maven.toolchains()
             ]
         if self._machine.external is not None:
             pipelines.append(external.pipeline())
@@ -207,15 +207,14 @@ async def _maven_tools(
     stack: contextlib.AsyncExitStack, options: Options, upstream: MavenUpstream, cache: InputsCache
 ) -> MavenTools | None:
     """Return what builds of Maven artifacts need, or None: a machine without it builds others."""
-    toolchains = await asyncio.to_thread(read_maven_toolchains)
-    if not toolchains:
+    if not await asyncio.to_thread(has_maven):
         return None
     sources = await stack.enter_async_context(
         SourceFetcher(
             cache, private_hosts=options.private_sources, certificates=options.certificates
         )
     )
-    return MavenTools(upstream, sources, toolchains)
+    return MavenTools(upstream, sources)
 
 
 def _environment(

@@ -362,9 +362,9 @@ def test_mapping_of_another_ecosystem_has_no_pipeline(asker: Asker) -> None:
 
 
 def test_worker_tells_of_its_pipeline_and_its_unknown_toolchain(asker: Asker) -> None:
-    described = asker.services[True].describe()
+    described = asyncio.run(asker.services[True].describe())
     assert described["external_toolchain_doc"] == {"toolchain": "unknown"}
     pipelines = described["pipelines"]
     assert isinstance(pipelines, list)
     assert "external" in [each["id"] for each in pipelines]
-    assert "external_toolchain_doc" not in asker.services[False].describe()
+    assert "external_toolchain_doc" not in asyncio.run(asker.services[False].describe())

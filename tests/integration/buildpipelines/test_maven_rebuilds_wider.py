@@ -199,7 +199,14 @@ HOSTS = (
         1,
         "2031-05-05 05:05:05",
     ),
-    Host(0o002, {"TZ": "America/St_Johns", "LANG": "ja_JP.eucJP"}, 64992, "c", 1, "+400d"),
+    Host(
+        0o002,
+        {"TZ": "America/St_Johns", "LANG": "ja_JP.eucJP"},
+        64992,
+        "c",
+        1,
+        "2027-12-27 12:00:00",
+    ),
     Host(0o027, {"TZ": ":/nowhere", "LC_ALL": "POSIX"}, 64993, "d/d/d/d", 2, "2024-02-29 23:59:57"),
 )
 
@@ -251,8 +258,7 @@ def set_clock_of_builds(service: Service, clock: str) -> None:
     }
     tools = service._machine.maven
     assert tools is not None
-    maven = dataclasses.replace(tools, variation=variation)
-    service._machine = dataclasses.replace(service._machine, maven=maven)
+    tools.variation = variation
 
 
 def test_four_hosts_that_differ_in_everything_build_the_same_bytes(

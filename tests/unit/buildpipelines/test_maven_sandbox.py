@@ -234,9 +234,11 @@ def test_a_changed_jdk_is_another_toolchain(tmp_path: Path, name: str) -> None:
 
 def test_a_machine_without_compiler_or_maven_builds_none(tmp_path: Path) -> None:
     jvm, maven = machine(tmp_path, "17.0.2")
+    assert toolchain.has_maven(jvm, maven)
     assert toolchain.read_maven_toolchains(jvm, tmp_path / "absent") == ()
     assert toolchain.read_maven_toolchains(tmp_path / "absent", maven) == ()
     (jvm / "java-17.0.2/bin/javac").unlink()
     assert toolchain.read_maven_toolchains(jvm, maven) == ()
+    assert not toolchain.has_maven(jvm, maven)
     (maven / "lib/maven-core-3.x.jar").write_bytes(b"no archive")
     assert toolchain.read_maven_toolchains(jvm, maven) == ()
