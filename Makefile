@@ -7,7 +7,7 @@ JOBS ?= 2
 NIGHTLY ?= .nightly
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: setup demo demo-docker check test unit sim sim-nightly integration faults chaos e2e bench docs golden lock clean
+.PHONY: setup demo demo-docker demo-maven check test unit sim sim-nightly integration faults chaos e2e bench docs golden lock clean
 
 setup: $(VENV)/.ready $(CLIENTS)/.ready
 
@@ -25,11 +25,18 @@ $(CLIENTS)/.ready: requirements-clients.lock $(VENV)/.ready
 	$(CLIENTS)/bin/python -m pip install --quiet --require-hashes -r requirements-clients.lock
 	touch $@
 
+$(VENV)/.ready-e2e: deploy/debian-packages-e2e.txt $(VENV)/.ready
+	deploy/setup-debian.sh debian-packages-e2e.txt
+	touch $@
+
 demo: setup ## Four authorized and two regular nodes do the main job, live, in under three minutes.
 	$(BIN)/pyrsia-node demo
 
 demo-docker: setup ## The same for images: import by four nodes, pull through a fifth, push, tag history.
 	$(BIN)/pyrsia-node demo docker
+
+demo-maven: setup ## The same for Maven: rebuild from source by four nodes, a build through a fifth, explain.
+	$(BIN)/pyrsia-node demo maven
 
 check: setup ## Formatting, lint, types, import contracts, dependencies, spelling.
 	$(BIN)/ruff format --check .
@@ -64,7 +71,7 @@ chaos: setup ## Thirty minutes of faults against seven real nodes in namespaces;
 	$(BIN)/python -m pytest -q -m nightly tests/chaos
 	$(BIN)/python -m tests.chaos --nodes 7 --seconds 1800 --power-cuts 20 --keep
 
-e2e: setup ## Whole networks, real clients, the wide table of rebuilds.
+e2e: setup $(VENV)/.ready-e2e ## Whole networks, real clients, the wide table of rebuilds.
 	$(BIN)/python -m pytest -m nightly tests/e2e tests/integration
 
 bench: setup ## Prints the tables of docs/benchmarks.md and writes benchmarks/results/.

@@ -145,8 +145,20 @@ class Story:
 
     def pyrsia(self, *arguments: str, expect: int = 0) -> str:
         """Run the ``pyrsia`` command against the regular node; return what it printed."""
+        return self._pyrsia(self._settings, arguments, expect)
+
+    def pyrsia_at(self, node: PlannedNode, *arguments: str) -> str:
+        """Run the ``pyrsia`` command as the admin of a node, against it; return what it printed."""
+        settings = self.folder / f"{node.label}.toml"
+        port, token = httpx.URL(node.http_url).port, Path(node.data) / "admin.token"
+        trust = self.cluster.plan.trust
+        text = f'port = {port}\ntoken_file = "{token}"\ntrust = "{trust}"\n'
+        settings.write_text(text, encoding="utf-8")
+        return self._pyrsia(settings, arguments, 0)
+
+    def _pyrsia(self, settings: Path, arguments: Sequence[str], expect: int) -> str:
         program = str(Path(sys.executable).with_name("pyrsia"))
-        environment = {"PYRSIA_CONFIG": str(self._settings), "COLUMNS": "200"}
+        environment = {"PYRSIA_CONFIG": str(settings), "COLUMNS": "200"}
         return self.command([program, *arguments], environment=environment, expect=expect)
 
     def command(

@@ -161,12 +161,13 @@ def managed_pom(gav: str, managed: Sequence[str]) -> bytes:
     return pom_of(gav, f"<packaging>pom</packaging>{inner}")
 
 
-def empty_jar() -> bytes:
+def empty_jar(*attributes: str) -> bytes:
     """Return a jar that holds a manifest and nothing else; the same bytes each time."""
+    lines = ("Manifest-Version: 1.0", *attributes, "", "")
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
         entry = zipfile.ZipInfo("META-INF/MANIFEST.MF", _TIME)
-        archive.writestr(entry, b"Manifest-Version: 1.0\r\n\r\n")
+        archive.writestr(entry, "\r\n".join(lines).encode())
     return buffer.getvalue()
 
 

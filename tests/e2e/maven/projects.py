@@ -25,6 +25,9 @@ _JUNIT: Final = (
     "org.junit.vintage:junit-vintage-engine:5.9.2",
 )
 _NO_JAVADOC: Final = "maven.javadoc.skip=true"
+_NO_ANT: Final = "maven.antrun.skip=true"
+"""Unpacks data of tests."""
+
 _NO_CLOCK: Final = "implementation.build=release"
 """Parents up to 64 write the time of the build into the manifest, from this property."""
 
@@ -156,7 +159,7 @@ COMMONS_COMPRESS: Final = Project(
         "org.ops4j.pax.exam:pax-exam-link-mvn:4.13.5",
         "org.osgi:org.osgi.core:6.0.0",
     ),
-    properties=(_NO_JAVADOC,),
+    properties=(_NO_JAVADOC, _NO_ANT),
     published="commons-compress-1.27.1.jar",
     leave_out=("src/site", "src/test"),
 )
