@@ -32,6 +32,7 @@ ENDED: Final = frozenset({"accepted", "diverged", "failed", "expired", "refused"
 POLL_S: Final = 0.5
 PATIENCE_S: Final = 60.0
 COLUMNS: Final = ("purl", "state", "build_id", "stage", "detail", "leaf_index")
+EXPLAIN: Final = "pyrsia build explain"
 REQUIREMENTS_BYTES_MAX: Final = 1024 * 1024
 
 
@@ -152,7 +153,7 @@ def report(
         emit([each.dump() for each in started], ("build_id", "state"), output_format)
         return
     statuses = _watch(api, [each.build_id for each in started])
-    emit([each.dump() for each in statuses], COLUMNS, output_format)
+    _show(statuses, output_format)
     click.get_current_context().exit(
         OK if all(each.state == "accepted" for each in statuses) else OTHER
     )
@@ -166,7 +167,29 @@ def build_status(build_id: str, output_format: str, *, wait: bool) -> None:
     """Show how a build stands at every authorized node."""
     with NodeApi(load_settings(settings_path())) as api:
         found = _watch(api, [build_id])[0] if wait else _status(api, build_id)
-    emit([found.dump()], COLUMNS, output_format, document=found.dump())
+    _show([found], output_format, document=found.dump())
+
+
+def _show(statuses: Sequence[BuildStatus], output_format: str, *, document: object = None) -> None:
+    """Print builds; beside a table, what does not fit into one, and where to read on."""
+    rows = [each.dump() for each in statuses]
+    if output_format != "table":
+        emit(rows, COLUMNS, output_format, document=document)
+        return
+    first = [
+        {**row, "detail": each.detail.partition("\n")[0]}
+        for row, each in zip(rows, statuses, strict=True)
+    ]
+    emit(first, COLUMNS, "table")
+    for each in statuses:
+        # The end of a compiler's words is worth more than their beginning on one line.
+        note(*(f"  {line}" for line in each.detail.split("\n")[1:]))
+        if each.leaf_index is None:
+            continue
+        if each.state in {"diverged", "failed", "expired"}:
+            note(f"{each.purl}: what each node says: pyrsia log show --entry {each.leaf_index}")
+        elif each.purl.startswith("pkg:maven/"):
+            note(f"{each.purl}: what differs from what is published: {EXPLAIN} {each.leaf_index}")
 
 
 def _status(api: NodeApi, build_id: str) -> BuildStatus:

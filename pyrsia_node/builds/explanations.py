@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import stat
+from collections import OrderedDict
 from typing import Final
 
 import trio
@@ -32,6 +33,9 @@ from pyrsia_node.schema.explanations import Explained, Explainer, ExplanationAns
 
 _LOG = logging.getLogger("pyrsia.builds.explanations")
 
+FOUND_MAX: Final = 16
+"""Explanations held in memory: 6.4 MB at most."""
+
 FIND_TIMEOUT_S: Final = 20.0
 """How long nodes are asked for one explanation."""
 
@@ -43,6 +47,8 @@ class Explanations:
         """Look into ``context``'s chain; find documents through ``documents``."""
         self._context = context
         self._documents = documents
+        # Found at others; not kept on the disk of who only reads them.
+        self._found: OrderedDict[Sha256, bytes] = OrderedDict()
 
     def explained(self, leaf: int) -> Explained:
         """Return who built what the outcome at ``leaf`` is about, and who explained it.
@@ -81,8 +87,11 @@ class Explanations:
         problem = f"document {digest} was not found in {FIND_TIMEOUT_S:g} s"
         with trio.move_on_after(FIND_TIMEOUT_S):
             try:
-                raw = await self._documents.find(sha256, prefer=by, keep=False)
+                raw = self._found.get(sha256)
+                if raw is None:
+                    raw = await self._documents.find(sha256, prefer=by, keep=False)
                 _check(raw, found.purl)
+                self._remember(sha256, raw)
                 document = loads_object(raw, bytes_max=EXPLANATION_BYTES_MAX)
                 return ExplanationAnswer(sha256=digest, document=document)
             except UnavailableError as error:
@@ -90,6 +99,12 @@ class Explanations:
             except (FormatError, InvalidInputError) as error:
                 problem = f"document {digest} is no explanation: {error}"
         return ExplanationAnswer(sha256=digest, problem=problem)
+
+    def _remember(self, sha256: Sha256, raw: bytes) -> None:
+        self._found[sha256] = raw
+        self._found.move_to_end(sha256)
+        while len(self._found) > FOUND_MAX:
+            self._found.popitem(last=False)
 
     def _request_of(self, leaf: int) -> RequestView:
         try:

@@ -133,6 +133,8 @@ async def test_other_nodes_ask_who_attested_and_check_what_comes(
     assert answered.document is not None
     assert asked == [PeerId(site.me)], "who attested is asked first"
     assert site.records.document(name) is None, "who only reads it does not keep it"
+    assert (await told.explanation(leaf, name)).document is not None
+    assert len(asked) == 1, "and asks for it once"
 
 
 async def test_what_no_answer_names_is_not_fetched(

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from pyrsia_cli.maven_names import parse_gav, parse_source
 from pyrsia_node.model.errors import InvalidInputError
+from tests.fakes.node_that_answers import said
 from tests.unit.cli.test_images_named import Node, run
 
 CODEC = "commons-codec:commons-codec:1.15"
@@ -86,6 +87,36 @@ def test_what_is_wrong_with_a_wish_is_named_before_a_node_is_asked(
     with pytest.raises(InvalidInputError, match=why):
         raise result.exception
     assert node.asked == []
+
+
+REFUSED = {
+    "state": "refused",
+    "stage": "trial",
+    "detail": "BUILD_FAILED (javac): it says\nC.java:1",
+}
+
+
+@pytest.mark.parametrize(
+    ("status", "exit_code", "says"),
+    [
+        (REFUSED, 1, ["BUILD_FAILED (javac): it says", "\n  C.java:1"]),
+        ({"state": "failed", "leaf_index": 9}, 1, ["pyrsia log show --entry 9"]),
+        ({"state": "accepted", "leaf_index": 7}, 0, ["pyrsia build explain 7"]),
+    ],
+)
+def test_outcome_says_where_to_read_on(
+    tmp_path: Path, status: dict[str, object], exit_code: int, says: list[str]
+) -> None:
+    node = Node()
+    known = {"build_id": "b-1", "purl": "pkg:maven/a/b@1", "stage": "", "detail": ""}
+    told = said({**known, "started_ms": 1, "updated_ms": 1, **status})
+    answer = node.answer
+    node.answer = lambda method, path, body: (  # type: ignore[method-assign]
+        told if path == "/api/v1/builds/b-1" else answer(method, path, body)
+    )
+    result = run(tmp_path, node, "build", "maven", CODEC)
+    assert result.exit_code == exit_code
+    assert all(each in result.output for each in says)
 
 
 JSON = {
