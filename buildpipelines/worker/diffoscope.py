@@ -181,11 +181,20 @@ async def _started(
             start_new_session=True,
         )
         try:
-            confinement.attach(confine.descendants(process.pid))
+            _attach_all(confinement, process.pid)
             opening.write(b"x")
             yield process
         finally:
             await asyncio.shield(_end(process))
+
+
+def _attach_all(confinement: confine.Confinement, pid: int) -> None:
+    """Count a sandbox that waits at its gate, and the children that it makes meanwhile."""
+    counted: list[int] = []
+    # A child that was made before its parent was counted is not; one made afterwards is.
+    while (found := confine.descendants(pid)) != counted:
+        confinement.attach(found)
+        counted = found
 
 
 def _command(tool: Tool, contents: dict[str, int], filter_fd: int | None, gate: int) -> list[str]:
