@@ -60,6 +60,8 @@ def _read(folder: list[str], name: str) -> Wanted:
     if name == METADATA:
         return Wanted(locate([*folder, name]), checksum=checksum)
     sidecar = next((each for each in _SIDECARS if name.endswith(each)), "")
+    if name.removesuffix(sidecar) == METADATA:
+        raise InvalidInputError(f"there is no {sidecar} of {METADATA}: it is made for each answer")
     if checksum and sidecar not in ("", SIGNATURE):
         raise InvalidInputError(f"there are no checksums of {sidecar} files")
     return Wanted(locate([*folder, name.removesuffix(sidecar)]), sidecar, checksum)
