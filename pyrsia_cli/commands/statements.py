@@ -13,6 +13,7 @@ import click
 
 from pyrsia_cli.api import NodeApi
 from pyrsia_cli.commands.members import bring, heights_option, require_answer, until_committed
+from pyrsia_cli.maven_names import parse_gav
 from pyrsia_cli.output import note, say
 from pyrsia_cli.settings import load_settings, settings_path
 from pyrsia_node.model.errors import InvalidInputError, NotFoundError, PyrsiaError, UnavailableError
@@ -42,7 +43,7 @@ def withdraw(entry: int, reason: str, heights: int) -> None:
 
 
 @click.command()
-@click.argument("package", metavar="NAME==VERSION")
+@click.argument("package", metavar="NAME==VERSION|G:A:V")
 @click.option("--sha256", "digests", multiple=True, help="A file's digest; may be repeated.")
 @click.option("--all-files", is_flag=True, help="Every file of every entry of the version.")
 @reason_option
@@ -57,6 +58,7 @@ def revoke(
     \b
     pyrsia revoke six==1.17.0 --sha256 4721f391... --reason "steals credentials"
     pyrsia revoke six==1.17.0 --all-files --reason "steals credentials"
+    pyrsia revoke org.example:tool:2.0 --all-files --reason "opens a shell"
     """  # noqa: D301 - click reads the backspace character
     purl = version_purl(package)
     if all_files == bool(digests):
@@ -74,7 +76,7 @@ def revoke(
 
 
 @click.command()
-@click.argument("package", metavar="NAME[==VERSION]")
+@click.argument("package", metavar="NAME[==VERSION]|G:A[:V]")
 @click.option("--instead", default="", help="What to use instead: NAME or NAME==VERSION.")
 @reason_option
 def deprecate(package: str, instead: str, reason: str) -> None:
@@ -84,7 +86,7 @@ def deprecate(package: str, instead: str, reason: str) -> None:
 
 
 @click.command()
-@click.argument("package", metavar="NAME[==VERSION]")
+@click.argument("package", metavar="NAME[==VERSION]|G:A[:V]")
 @click.option("--advisory", required=True, help="The advisory's name, such as CVE-2024-3094.")
 @reason_option
 def vulnerable(package: str, advisory: str, reason: str) -> None:
@@ -97,13 +99,17 @@ def vulnerable(package: str, advisory: str, reason: str) -> None:
 
 
 def any_purl(text: str) -> Purl:
-    """Return the package that NAME, NAME==VERSION or a package URL means.
+    """Return the package that a text means.
+
+    That is NAME or NAME==VERSION of Python, GROUP:ARTIFACT[:VERSION] of Maven, or a package URL.
 
     Raises:
         InvalidInputError: It means none.
     """
     if text.startswith("pkg:"):
         return Purl.from_user(text)
+    if ":" in text:
+        return parse_gav(text, needs_version=False)
     name, _, version = text.partition("==")
     return Purl.pypi(name.strip(), version.strip() or None)
 
@@ -112,7 +118,9 @@ def version_purl(text: str) -> Purl:
     """Return the version that a text means; raises InvalidInputError where it names none."""
     purl = any_purl(text)
     if purl.version is None:
-        raise InvalidInputError(f"{text}: name the version too, as NAME==VERSION")
+        raise InvalidInputError(
+            f"{text}: name the version too, as NAME==VERSION or GROUP:ARTIFACT:VERSION"
+        )
     return purl
 
 
