@@ -56,6 +56,7 @@ def cli() -> None:
       pyrsia search dep:six                      who depends on it; --help teaches the rest
       pyrsia configure pip                       let pip install through the node
       pyrsia configure docker                    let docker pull through the node
+      pyrsia configure maven                     let mvn fetch through the node
 
     Exit codes: 0 ok, 1 other, 2 invalid input, 3 verification failed, 4 not found,
     5 unavailable. Shell completion: eval "$(pyrsia completion bash)" (zsh, fish).

@@ -77,6 +77,11 @@ def checked_options(options: str) -> str:
     if given.source is not None and not is_archive and not (given.tag or given.commit):
         raise InvalidInputError(f"options: which tag or commit of {given.source} is not said")
     if given.pipeline == PIPELINE_EXTERNAL:
+        if is_archive:
+            raise InvalidInputError(
+                f"options: {given.source} is an archive, and an external pipeline is told a git"
+                " repository and its tag"
+            )
         more = sorted(given.dump().keys() - {"pipeline", "source", "tag"})
         if more:
             raise InvalidInputError(

@@ -95,6 +95,7 @@ def test_external_pipeline_needs_no_source_and_takes_no_recipe_of_the_mapping() 
         ({"module": "a\nb"}, "module"),
         ({"pipeline": "ours"}, "pipeline"),
         ({"pipeline": "external", "jdk": 17}, "jdk is for the network's own pipeline"),
+        ({"pipeline": "external", "source": "https://files.example/a.zip"}, "is told a git"),
         ({"shell": "sh"}, "shell"),
     ],
 )
