@@ -88,7 +88,7 @@ def make_lock(files: Iterable[LockedFile]) -> Lock:
     """Return the lock of ``files``, sorted and without repetition.
 
     Raises:
-        FormatError: two entries disagree about one file name, or there are too many.
+        FormatError: two entries disagree about one file name, or there are too many, or too much.
     """
     ordered = tuple(sorted(set(files)))
     names = [(f.ecosystem, f.project, f.file) for f in ordered]
@@ -96,7 +96,10 @@ def make_lock(files: Iterable[LockedFile]) -> Lock:
         raise FormatError("two entries of a lock name the same file")
     if len(ordered) > LOCK_FILES_MAX:
         raise FormatError(f"a lock names {len(ordered)} files; {LOCK_FILES_MAX} at most")
-    return Lock(ordered)
+    lock = Lock(ordered)
+    if len(canonical.dumps(lock.document())) > LOCK_BYTES_MAX:
+        raise FormatError(f"a lock has more than {LOCK_BYTES_MAX} bytes")
+    return lock
 
 
 def parse_lock(document: Mapping[str, object]) -> Lock:
@@ -114,8 +117,6 @@ def parse_lock(document: Mapping[str, object]) -> Lock:
     lock = make_lock(files)
     if list(lock.files) != files:
         raise FormatError("the files of a lock are not sorted or are repeated")
-    if len(canonical.dumps(lock.document())) > LOCK_BYTES_MAX:
-        raise FormatError(f"a lock has more than {LOCK_BYTES_MAX} bytes")
     return lock
 
 

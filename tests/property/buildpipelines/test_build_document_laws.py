@@ -178,3 +178,15 @@ def test_both_canonical_decoders_accept_the_same_bytes(data: bytes) -> None:
     except FormatError:
         ours = None
     assert ours == theirs
+
+
+def test_lock_that_no_member_would_read_is_never_made() -> None:
+    def files(count: int, folder: str) -> list[LockedFile]:
+        return [LockedFile("maven", folder, f"a-{n}.jar", "0" * 64, n) for n in range(count)]
+
+    most = make_lock(files(2000, "org/example/a/1.0"))
+    assert parse_lock(most.document()) == most
+    with pytest.raises(FormatError, match="2000 at most"):
+        make_lock(files(2001, "org/example/a/1.0"))
+    with pytest.raises(FormatError, match="more than 524288 bytes"):
+        make_lock(files(2000, "org/" + "example/" * 20 + "1.0"))
