@@ -81,14 +81,20 @@ class ContractClient:
     Args (of the constructor):
         address: Where it answers.
         patience_seconds: How long faults that pass are waited for.
+        answer_seconds: Longest silence within an answer.
     """
 
     def __init__(
-        self, address: PipelineAddress, *, patience_seconds: float = PATIENCE_SECONDS
+        self,
+        address: PipelineAddress,
+        *,
+        patience_seconds: float = PATIENCE_SECONDS,
+        answer_seconds: float = ANSWER_SECONDS,
     ) -> None:
         """Ask ``address``; nothing is connected yet."""
         self._address = address
         self._patience = patience_seconds
+        self._silence = answer_seconds
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Self:
@@ -184,7 +190,7 @@ class ContractClient:
         url = self._address.url + path
         check_address(url, is_private=self._address.is_private)
         headers = {} if body is None else {"Content-Type": "application/json"}
-        timeout = aiohttp.ClientTimeout(total=seconds, sock_connect=30, sock_read=ANSWER_SECONDS)
+        timeout = aiohttp.ClientTimeout(total=seconds, sock_connect=30, sock_read=self._silence)
         async with self._session.request(
             method, url, data=body, headers=headers, timeout=timeout, allow_redirects=False
         ) as answer:

@@ -42,10 +42,7 @@ from buildpipelines.worker.jobs import Jobs, TooManyJobsError
 from buildpipelines.worker.unix_socket import bind_private, peer_uid
 
 CONNECTIONS_MAX: Final = 32
-BODY_SECONDS: Final = 30.0
-FIRST_REQUEST_SECONDS: Final = 30.0
-"""How long a connection may be open without having asked anything."""
-
+SILENCE_SECONDS: Final = 30.0
 CHUNK: Final = 256 * 1024
 NO_SCRIPTS: Final = (
     "build_spec_url is refused: it would have this pipeline run a script of yours; it goes by what"
@@ -116,6 +113,7 @@ class ContractServer:
         *,
         seconds_max: int,
         allowed_uids: frozenset[int],
+        silence_seconds: float = SILENCE_SECONDS,
     ) -> None:
         """Build with ``service`` and remember in ``store``.
 
@@ -124,11 +122,13 @@ class ContractServer:
             store: What was asked, how it ended, and its files.
             seconds_max: Longest build.
             allowed_uids: Who may use the unix socket.
+            silence_seconds: How long a connection may ask nothing, or a body take to come.
         """
         self._service = service
         self._store = store
         self._seconds_max = seconds_max
         self._allowed_uids = allowed_uids
+        self._silence = silence_seconds
         self._slot = asyncio.Semaphore(1)
         self._adding = asyncio.Lock()
         self._builds: set[asyncio.Task[None]] = set()
@@ -152,7 +152,9 @@ class ContractServer:
         async with contextlib.AsyncExitStack() as stack:
             stack.push_async_callback(self._end_builds)
             stack.push_async_callback(runner.cleanup)
-            yield await _listen(stack, _Door(runner.server, self._silent), path, address)
+            yield await _listen(
+                stack, _Door(runner.server, self._silent, self._silence), path, address
+            )
 
     # ------------------------------------------------------------ requests
 
@@ -187,7 +189,7 @@ class ContractServer:
         return None
 
     async def _put(self, request: web.Request) -> web.StreamResponse:
-        async with asyncio.timeout(BODY_SECONDS):
+        async with asyncio.timeout(self._silence):
             mapping = parse_mapping(await request.read())
         trial = _trial_of(mapping, seconds_max=self._seconds_max)
         async with self._adding:
@@ -256,16 +258,17 @@ class ContractServer:
 class _Door:
     """Lets in a bounded number of connections, and cuts off those that never ask anything."""
 
-    def __init__(self, server: web.Server, silent: set[web.RequestHandler]) -> None:
+    def __init__(self, server: web.Server, silent: set[web.RequestHandler], seconds: float) -> None:
         self._server = server
         self._silent = silent
+        self._seconds = seconds
 
     def __call__(self) -> asyncio.Protocol:
         if len(self._server.connections) >= CONNECTIONS_MAX:
             return _Closed()
         handler = self._server()
         self._silent.add(handler)
-        asyncio.get_running_loop().call_later(FIRST_REQUEST_SECONDS, self._cut, handler)
+        asyncio.get_running_loop().call_later(self._seconds, self._cut, handler)
         return handler
 
     def _cut(self, handler: web.RequestHandler) -> None:

@@ -98,7 +98,9 @@ class ContractSite:
 
 
 @contextlib.contextmanager
-def serving_contract(folder: Path, *, uids: frozenset[int] | None = None) -> Iterator[ContractSite]:
+def serving_contract(
+    folder: Path, *, uids: frozenset[int] | None = None, silence_seconds: float = END_SECONDS
+) -> Iterator[ContractSite]:
     """Serve the contract from a thread of its own until the context ends.
 
     A second site over the same ``folder`` is what a restarted worker is.
@@ -115,6 +117,7 @@ def serving_contract(folder: Path, *, uids: frozenset[int] | None = None) -> Ite
             ContractStore(folder / "contract"),
             seconds_max=60,
             allowed_uids=frozenset({os.getuid()}) if uids is None else uids,
+            silence_seconds=silence_seconds,
         )
         path = folder / "pipeline.sock"
         async with server.listening(path, Address("127.0.0.1", 0)) as (found,):

@@ -22,6 +22,8 @@ class Answer:
     status: int = 200
     body: object = b""
     headers: dict[str, str] = field(default_factory=dict)
+    is_silent: bool = False
+    """Whether the body never comes, until the client goes."""
 
     def data(self) -> bytes:
         return self.body if isinstance(self.body, bytes) else json.dumps(self.body).encode()
@@ -88,6 +90,8 @@ def serving_pipeline(socket_path: Path | None = None) -> Iterator[ScriptedPipeli
                 self.send_header(name, value)
             self.end_headers()
             with contextlib.suppress(OSError):
+                if answer.is_silent:
+                    self.rfile.read(1)
                 self.wfile.write(data)
             # What says that it is longer than it is ends here.
             self.close_connection = self.close_connection or "Content-Length" in answer.headers

@@ -200,6 +200,29 @@ def test_faults_that_pass_are_waited_for(pipeline: ScriptedPipeline) -> None:
     assert len(pipeline.asked) == 2
 
 
+def test_pipeline_that_falls_silent_is_left_in_time(
+    pipeline: ScriptedPipeline, tmp_path: Path
+) -> None:
+    silent = Answer(body=b"x" * 100, is_silent=True)
+    pipeline.answers("PUT /build", silent)
+    pipeline.answers(f"GET /build/{BUILD}/artifacts/a-1.jar", silent)
+
+    async def run() -> list[BuildFailure]:
+        address = parse_pipeline_address(pipeline.url, is_private=True)
+        failures = []
+        async with ContractClient(address, patience_seconds=0, answer_seconds=0.1) as client:
+            for call in (
+                client.start(MAPPING),
+                client.fetch(BUILD, "a-1.jar", tmp_path / "a", bytes_max=100),
+            ):
+                with pytest.raises(BuildFailure) as caught:
+                    await call
+                failures.append(caught.value)
+        return failures
+
+    assert [each.outcome for each in asyncio.run(run())] == ["SOURCE_UNAVAILABLE"] * 2
+
+
 def test_pipeline_that_is_away_is_named_as_that() -> None:
     with serving_pipeline() as pipeline:
         url = pipeline.url

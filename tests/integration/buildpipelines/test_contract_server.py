@@ -288,6 +288,46 @@ def test_connections_are_bounded_and_room_comes_back(site: ContractSite) -> None
         each.close()
 
 
+def test_connection_that_asks_nothing_is_cut_off(tmp_path: Path) -> None:
+    with serving_contract(tmp_path, silence_seconds=0.2) as site:
+        host, _, port = site.url.removeprefix("http://").rpartition(":")
+        for sent in (b"", b"PUT /bui", b"PUT /build HTTP/1.1\r\nHost: localhost\r\n"):
+            with socket.create_connection((host, int(port)), timeout=10) as silent:
+                silent.sendall(sent)
+                assert silent.recv(100) == b""
+
+
+def test_body_that_does_not_come_is_not_waited_for(tmp_path: Path) -> None:
+    with serving_contract(tmp_path, silence_seconds=0.2) as site:
+        host, _, port = site.url.removeprefix("http://").rpartition(":")
+        with socket.create_connection((host, int(port)), timeout=10) as slow:
+            slow.sendall(b"PUT /build HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\n{")
+            assert slow.recv(12) == b"HTTP/1.1 408"
+        assert not site.trials.asked
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
+        b"GET\r\n\r\n",
+        b"GET /build/x HTTP/9.9\r\nHost: localhost\r\n\r\n",
+        b"PUT /build HTTP/1.1\r\nHost: localhost\r\nContent-Length: -1\r\n\r\n",
+        b"PUT /build HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+        b"GET /" + b"x" * 20_000 + b" HTTP/1.1\r\nHost: localhost\r\n\r\n",
+        b"GET /x HTTP/1.1\r\nHost: localhost\r\nA: " + b"x" * 20_000 + b"\r\n\r\n",
+    ],
+)
+def test_what_is_no_request_is_the_clients_mistake(site: ContractSite, head: bytes) -> None:
+    host, _, port = site.url.removeprefix("http://").rpartition(":")
+    with socket.create_connection((host, int(port)), timeout=10) as client:
+        client.sendall(head)
+        client.shutdown(socket.SHUT_WR)
+        answer = client.recv(12)
+    assert answer in (b"", b"HTTP/1.1 400", b"HTTP/1.0 400"), answer
+    assert ask(f"{site.url}/x")[0] == 404
+
+
 def test_only_near_addresses_can_be_listened_on() -> None:
     assert parse_address("127.0.0.1:8080") == Address("127.0.0.1", 8080)
     assert parse_address("[::1]:8080") == Address("::1", 8080)
