@@ -59,6 +59,7 @@ class FakeCore:
     holders: list[Holder] = field(default_factory=list)
     announced: list[dict[str, object]] = field(default_factory=list)
     builds: list[dict[str, object]] = field(default_factory=list)
+    sources: list[dict[str, object]] = field(default_factory=list)
     asked: int = 0
 
     @asynccontextmanager
@@ -72,6 +73,7 @@ class FakeCore:
             "build": self._build,
             "builds": self._builds,
             "build_status": self._build_status,
+            "sources": self._sources,
             "explained": self._explained,
             "explanation": self._explanation,
         }
@@ -145,6 +147,9 @@ class FakeCore:
             "started_ms": 1,
             "updated_ms": 1,
         }
+
+    async def _sources(self, _params: dict[str, object]) -> dict[str, object]:
+        return {"sources": self.sources, "is_last": True}
 
     async def _explained(self, params: dict[str, object]) -> dict[str, object]:
         """Tell of two members that said the same, one that said else, and one that said nothing."""

@@ -16,6 +16,7 @@ from pyrsia_node.model.digest import sha256_of
 from pyrsia_node.model.documents import Contradiction, Document, FileEntry, Metadata
 from pyrsia_node.model.genesis import DEFAULT_PARAMS, Params
 from pyrsia_node.model.leaves import Accepted, encode_outcome
+from pyrsia_node.model.mappings import AddSource
 from pyrsia_node.model.purl import Purl
 from pyrsia_node.model.sources import MAPPING, TREE, Source, source_names
 from pyrsia_node.model.statements import Revoke, Statement, Withdraw
@@ -122,9 +123,9 @@ class PublishedLog:
         self.publish()
         return committed.first_leaf + committed.leaves.index(encode_outcome(outcome))
 
-    def state(self, statement: Statement) -> int:
+    def state(self, statement: Statement | AddSource) -> int:
         """Put a statement into the log, approved by all where it needs it; return its leaf."""
-        if isinstance(statement, Withdraw | Revoke):
+        if isinstance(statement, Withdraw | Revoke | AddSource):
             network_id, height = self.local.network_id, self.local.chain.tip.height
             approvals = [
                 approve(one.id, statement, network_id, since=height, expiry=height + 10)
