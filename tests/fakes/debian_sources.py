@@ -18,7 +18,7 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import IO, Final, cast
 
 from tests.fakes.published_jars import cache_folder
 
@@ -97,7 +97,7 @@ def archive_of(source: DebianSource) -> Path:
 
 
 def unpack(source: DebianSource, folder: Path, *, leave_out: Sequence[str] = ()) -> Path:
-    """Unpack the archive's one top folder as ``folder``; return it.
+    """Unpack the files of the archive's one top folder as ``folder``; return it.
 
     Args:
         source: which one.
@@ -109,10 +109,16 @@ def unpack(source: DebianSource, folder: Path, *, leave_out: Sequence[str] = ())
     with tarfile.open(archive_of(source)) as tar:
         for member in tar:
             inner = member.name.partition("/")[2]
-            if inner and not f"{inner}/".startswith(skipped):
-                member.name = inner
-                tar.extract(member, folder, filter="data")
+            if member.isfile() and not f"{inner}/".startswith(skipped):
+                _write(folder, inner, cast("IO[bytes]", tar.extractfile(member)).read())
     return folder
+
+
+def _write(folder: Path, name: str, data: bytes) -> None:
+    path = folder / name
+    assert path.resolve().is_relative_to(folder.resolve()), name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(data)
 
 
 def _sha256(path: Path) -> str:
