@@ -306,7 +306,7 @@ def test_lock_that_a_members_own_index_contradicts_is_refused(worker: Worker, in
     cases = {
         "lock hash": poison,
         "lock unknown file": dataclasses.replace(poison, file="poison-9.tar.gz"),
-        "lock ecosystem": dataclasses.replace(poison, ecosystem="maven"),
+        "lock ecosystem": dataclasses.replace(poison, ecosystem="npm"),
         "lock too new": LockedFile("pypi", "poison", "poison-2.0.tar.gz", digest, 8),
     }
     for cause, file in cases.items():
