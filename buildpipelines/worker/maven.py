@@ -47,6 +47,7 @@ from buildpipelines.spec.lock import Lock
 from buildpipelines.spec.messages import BuildResult, RebuildParams, TrialParams
 from buildpipelines.spec.metadata import Metadata
 from buildpipelines.stabilize.jar import rules_document
+from buildpipelines.worker import diffoscope
 from buildpipelines.worker.machine import Machine, MavenTools, Report
 from buildpipelines.worker.maven_outputs import AssessedFiles, assess_files, mirrored_source
 from buildpipelines.worker.workspace import JobFolder, socket_folder
@@ -306,9 +307,14 @@ class MavenJob:
         self, made: list[Path], coordinates: Coordinates, *, tamper: str | None = None
     ) -> AssessedFiles:
         self._report.enter("compare")
-        rules = str(pipeline()["digest"])
         return await assess_files(
-            made, coordinates, self._tools.upstream, self._folder, rules=rules, tamper=tamper
+            made,
+            coordinates,
+            self._tools.upstream,
+            self._folder,
+            rules=str(pipeline()["digest"]),
+            tamper=tamper,
+            tool=diffoscope.Tool(self._machine.confiner, self._machine.uid),
         )
 
     async def _metadata(

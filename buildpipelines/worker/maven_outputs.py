@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -22,10 +22,12 @@ from buildpipelines.inputs.sources import FetchedSource
 from buildpipelines.spec.coordinates import Coordinates
 from buildpipelines.spec.explanation import UNPUBLISHED, FileExplanation, make_explanation
 from buildpipelines.spec.messages import Claim, OutputFile
+from buildpipelines.worker import diffoscope
 from buildpipelines.worker.tamper import tamper_with_archive
 from buildpipelines.worker.workspace import JobFolder
 
 FILE_BYTES_MAX: Final = 256 * 1024 * 1024
+DIFFERS: Final = 3
 EXPLANATION_FILE: Final = "explanation.json"
 JAVA_ARCHIVE: Final = "application/java-archive"
 PLAIN: Final = "application/octet-stream"
@@ -73,6 +75,7 @@ async def assess_files(
     rules: str,
     claim: Claim = "rebuilt",
     tamper: str | None = None,
+    tool: diffoscope.Tool | None = None,
 ) -> AssessedFiles:
     """Check and describe what a build made, and compare it with the upstream's files.
 
@@ -84,6 +87,7 @@ async def assess_files(
         rules: Digest of the pipeline that judges, in hex.
         claim: What is said of the files.
         tamper: A fault for development networks: spoil the main artifact.
+        tool: How to run diffoscope on the main artifact, where that differs and this is wanted.
 
     Raises:
         BuildFailure: a file of another version, a malformed archive, or no answer of the upstream.
@@ -98,12 +102,40 @@ async def assess_files(
         local = None if published is None else await upstream.fetch(published)
         spoil = tamper if path == main else None
         found.append(await asyncio.to_thread(_assess, path, local, folder, claim, spoil))
+    quoted = None if tool is None else await _quoted(found, main, tool)
     explanation = make_explanation(
-        purl=coordinates.purl, rules=rules, files=(each for _, each in found)
+        purl=coordinates.purl,
+        rules=rules,
+        files=(_with(each, quoted, main) for _, each in found),
+        tool="" if quoted is None else quoted.tool,
     )
     target = folder.root / EXPLANATION_FILE
     target.write_bytes(explanation.encode())
     return AssessedFiles(tuple(file for file, _ in found), str(target))
+
+
+async def _quoted(
+    found: Sequence[tuple[OutputFile, FileExplanation]],
+    main: Path | None,
+    tool: diffoscope.Tool,
+) -> diffoscope.Quoted | None:
+    """Return what diffoscope says of the main artifact, if it differs from the published one."""
+    for file, explanation in found:
+        is_main = main is not None and file.name == main.name
+        if is_main and explanation.level == DIFFERS and file.upstream_path is not None:
+            return await diffoscope.quote(
+                tool, Path(file.path), Path(file.upstream_path), name=file.name
+            )
+    return None
+
+
+def _with(
+    explanation: FileExplanation, quoted: diffoscope.Quoted | None, main: Path | None
+) -> FileExplanation:
+    """Return an explanation with the tool's words behind our own, where they are of this file."""
+    if quoted is None or main is None or explanation.name != main.name:
+        return explanation
+    return replace(explanation, differences=(*explanation.differences, *quoted.differences))
 
 
 def mirrored_source(source: FetchedSource, folder: JobFolder) -> OutputFile:
