@@ -18,7 +18,7 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Final, cast
+from typing import BinaryIO, Final, cast
 
 from tests.fakes.published_jars import cache_folder
 
@@ -110,7 +110,7 @@ def unpack(source: DebianSource, folder: Path, *, leave_out: Sequence[str] = ())
         for member in tar:
             inner = member.name.partition("/")[2]
             if member.isfile() and not f"{inner}/".startswith(skipped):
-                _write(folder, inner, cast("IO[bytes]", tar.extractfile(member)).read())
+                _write(folder, inner, cast("BinaryIO", tar.extractfile(member)).read())
     return folder
 
 
