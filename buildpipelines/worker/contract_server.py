@@ -140,7 +140,8 @@ class ContractServer:
     ) -> AsyncIterator[list[Address]]:
         """Listen on a socket file, an address or both while the context lasts.
 
-        Yields where it listens, with the ports that were given.
+        Yields where it listens, with the ports that were given. An address that cannot be had is
+        left out, and said in telemetry.
         """
         app = web.Application(middlewares=[self._guard], client_max_size=BODY_BYTES_MAX)
         app.router.add_put("/build", self._put)
@@ -294,7 +295,13 @@ async def _listen(
         stack.callback(path.unlink, missing_ok=True)
         stack.callback((await loop.create_server(door, sock=listener)).close)
     if address is not None:
-        server = await loop.create_server(door, address.host, address.port)
+        try:
+            server = await loop.create_server(door, address.host, address.port)
+        except OSError as error:
+            # The node's own builds matter more than others' questions: they go on.
+            where = f"{address.host} port {address.port}"
+            _log.error("the pipeline contract is not served at %s: %s", where, error)
+            return []
         stack.callback(server.close)
         found = [Address(*each.getsockname()[:2]) for each in server.sockets]
     return found

@@ -130,7 +130,8 @@ def _examine_leftovers(layout: Layout, *, is_running: bool) -> Iterator[Finding]
         yield ok("leftovers", "the node is running")
         return
     sockets = [path.name for path in layout.run.glob("*.sock")] if layout.run.is_dir() else []
-    jobs = [path.name for path in _list(layout.build_jobs)]
+    # Beside the jobs the worker keeps what it fetched, and builds of the pipeline contract.
+    jobs = [path.name for path in _list(layout.build_jobs / "jobs")]
     if sockets or jobs:
         what = ", ".join([*sockets, *(f"build job {job}" for job in jobs)])
         advice = "nothing to do: the next start clears what a killed node left"

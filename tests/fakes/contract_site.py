@@ -99,11 +99,16 @@ class ContractSite:
 
 @contextlib.contextmanager
 def serving_contract(
-    folder: Path, *, uids: frozenset[int] | None = None, silence_seconds: float = END_SECONDS
+    folder: Path,
+    *,
+    uids: frozenset[int] | None = None,
+    silence_seconds: float = END_SECONDS,
+    port: int = 0,
 ) -> Iterator[ContractSite]:
     """Serve the contract from a thread of its own until the context ends.
 
-    A second site over the same ``folder`` is what a restarted worker is.
+    A second site over the same ``folder`` is what a restarted worker is. A ``port`` that is taken
+    leaves the socket alone, and no address.
     """
     ready: list[ContractSite] = []
     is_ready, is_over = threading.Event(), threading.Event()
@@ -120,8 +125,9 @@ def serving_contract(
             silence_seconds=silence_seconds,
         )
         path = folder / "pipeline.sock"
-        async with server.listening(path, Address("127.0.0.1", 0)) as (found,):
-            ready.append(ContractSite(f"http://127.0.0.1:{found.port}", path, trials))
+        async with server.listening(path, Address("127.0.0.1", port)) as found:
+            url = f"http://127.0.0.1:{found[0].port}" if found else ""
+            ready.append(ContractSite(url, path, trials))
             is_ready.set()
             await asyncio.to_thread(is_over.wait)
         trials.gate.set()

@@ -258,6 +258,17 @@ def test_socket_is_for_its_owner_and_serves_the_same(site: ContractSite) -> None
     connection.close()
 
 
+def test_address_that_is_taken_leaves_the_socket(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with serving_contract(tmp_path, port=port) as site:
+            assert site.url == ""
+            connection = UnixConnection(site.socket)
+            connection.request("PUT", "/build", json.dumps(CODEC))
+            assert connection.getresponse().status == 200
+            connection.close()
+
+
 def test_user_who_is_not_allowed_is_refused_at_the_socket(tmp_path: Path) -> None:
     with serving_contract(tmp_path, uids=frozenset({os.getuid() + 1})) as site:
         connection = UnixConnection(site.socket)
@@ -291,7 +302,7 @@ def test_connections_are_bounded_and_room_comes_back(site: ContractSite) -> None
 def test_connection_that_asks_nothing_is_cut_off(tmp_path: Path) -> None:
     with serving_contract(tmp_path, silence_seconds=0.2) as site:
         host, _, port = site.url.removeprefix("http://").rpartition(":")
-        for sent in (b"", b"PUT /bui", b"PUT /build HTTP/1.1\r\nHost: localhost\r\n"):
+        for sent in (b"", b"PUT /b", b"PUT /build HTTP/1.1\r\nHost: localhost\r\n"):
             with socket.create_connection((host, int(port)), timeout=10) as silent:
                 silent.sendall(sent)
                 assert silent.recv(100) == b""

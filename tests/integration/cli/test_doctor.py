@@ -135,7 +135,8 @@ def test_taken_port_fails_by_number(tmp_path: Path) -> None:
 def test_leftovers_of_a_killed_node_are_named(tmp_path: Path) -> None:
     layout = make_node(tmp_path / "node")
     (layout.run / "core.sock").touch()
-    (layout.build_jobs / "7").mkdir()
+    for kept in ("jobs/7", "cache/ab", "contract/6f96"):
+        (layout.build_jobs / kept).mkdir(parents=True)
     (finding,) = findings(layout, "leftovers")
     assert (finding.level, finding.found) == ("warn", "core.sock, build job 7")
 
