@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from consensus.quorum import faults, quorum
 from pyrsia_node.core.assembly import Assembly, Backing
+from pyrsia_node.core.mapped_sources import sources_of
 from pyrsia_node.core.motions import Motion
 from pyrsia_node.core.opened import Opened
-from pyrsia_node.ledger.machine.sources import SourceRecord
-from pyrsia_node.model.builds import recipe_object
 from pyrsia_node.model.digest import Sha256, parse_sha256
-from pyrsia_node.model.purl import Purl
 from pyrsia_node.schema.links import Handler, NoParams, typed
 from pyrsia_node.schema.motions import (
     AdviceBody,
@@ -22,13 +20,7 @@ from pyrsia_node.schema.motions import (
     MotionLine,
     MotionTaken,
 )
-from pyrsia_node.schema.sources import (
-    SOURCES_MAX,
-    ApproverLine,
-    SourceLine,
-    Sources,
-    SourcesParams,
-)
+from pyrsia_node.schema.sources import Sources, SourcesParams
 
 UNKNOWN_TITLE = "not known here: its bringer does not answer"
 
@@ -123,31 +115,7 @@ class MemberMethods:
         return AdviceTaken(transaction=await self._assembly.advise(params.op, params.content))
 
     async def _sources(self, params: SourcesParams) -> Sources:
-        chain = self._opened.chain
-        if params.purl:
-            found = chain.source_record(Purl.from_user(params.purl))
-            return Sources(
-                sources=[] if found is None else [self._source_line(found)], is_last=True
-            )
-        more = [each for each in chain.sources() if each.mapping.pattern > params.after]
-        return Sources(
-            sources=[self._source_line(each) for each in more[:SOURCES_MAX]],
-            is_last=len(more) <= SOURCES_MAX,
-        )
-
-    def _source_line(self, record: SourceRecord) -> SourceLine:
-        labels, mapping = self._opened.labels(), record.mapping
-        return SourceLine(
-            pattern=mapping.pattern,
-            repository=mapping.repository,
-            tag=mapping.tag,
-            recipe=dict[str, object](recipe_object(mapping.recipe)),
-            reason=record.reason,
-            leaf=record.leaf,
-            approved_by=[
-                ApproverLine(id=each, label=labels.get(each, "")) for each in record.approved_by
-            ],
-        )
+        return sources_of(self._opened.chain, self._opened.labels(), params)
 
     def _taken(self, subject: Sha256, motion: Motion, transaction: str) -> MotionTaken:
         labels = self._opened.labels()

@@ -12,8 +12,8 @@ from pydantic import Field
 from buildpipelines.spec.framing import JsonObject
 from pyrsia_node.schema.fields import Answer, Count, Params, PeerIdText, Text
 
-SOURCES_MAX = 100
-"""Mappings of one answer: the largest have some 4 kB."""
+SOURCES_MAX = 50
+"""Mappings of one answer: the largest, which 88 members approved, have some 17 kB."""
 
 
 class SourcesParams(Params):
