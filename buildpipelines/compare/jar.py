@@ -27,6 +27,10 @@ from buildpipelines.stabilize import jar as rules
 from buildpipelines.stabilize.signature import signature_files
 from buildpipelines.stabilize.zip import implied_folders, normal_mode
 
+READ_BYTES_MAX: Final = 16 * 1024 * 1024
+"""Of how many bytes that differ the words are sought; beyond them digests have to do."""
+
+_CONTENT_BYTES_MAX = 4 * 1024 * 1024
 _CLASS: Final = ".class"
 _RULE_OF: Final = {"time": "zip-time", "compression": "zip-compression", "extra": "zip-extra"}
 
@@ -74,6 +78,11 @@ class _Side:
         implied = implied_folders(jar.archive)
         self.implied = {n for n, e in self.by_name.items() if e.is_dir and e.path in implied}
 
+    def stable(self, name: str) -> str | None:
+        """Return what a file's content counts as at level 2; None where a signature is one."""
+        found = self.level2.entries.get(name)
+        return None if found is None else found[1]
+
 
 @dataclass(slots=True)
 class _Found:
@@ -81,6 +90,14 @@ class _Found:
 
     differences: list[Difference] = field(default_factory=list)
     more: int = 0
+    read_bytes_left: int = READ_BYTES_MAX
+
+    def may_read(self, size: int) -> bool:
+        """Whether contents of that size may still be told in words; counts them."""
+        if size > min(self.read_bytes_left, _CONTENT_BYTES_MAX):
+            return False
+        self.read_bytes_left -= size
+        return True
 
     @property
     def is_full(self) -> bool:
@@ -110,7 +127,8 @@ def _explain(found: _Found, built: _Side, published: _Side, prefix: str) -> None
     one2, other2 = built.level2.entries, published.level2.entries
     names = sorted(one1.keys() | other1.keys())
     differing = [name for name in names if one1.get(name) != other1.get(name)]
-    deep = [name for name in differing if one2.get(name) != other2.get(name)]
+    # Of names alone: whether a digest or a signature holds depends on other entries as well.
+    deep = [name for name in names if one2.get(name) != other2.get(name)]
     if built.jar.has_manifest_first != published.jar.has_manifest_first:
         found.add([_manifest_place(prefix, built, published)])
     for name in deep:
@@ -135,12 +153,13 @@ def _explain_entry(found: _Found, built: _Side, published: _Side, prefix: str, n
     if normal_mode(ours) != normal_mode(theirs):
         one, other = f"{ours.attributes & 0o7777:04o}", f"{theirs.attributes & 0o7777:04o}"
         found.add([make_difference(path, "mode", built=one, published=other, level=3)])
-    if ours.is_dir or built.jar.digests[name] == published.jar.digests[name]:
+    is_same = ours.is_dir or built.jar.digests[name] == published.jar.digests[name]
+    if is_same and built.stable(name) == published.stable(name):
         return
     if name in built.jar.nested and name in published.jar.nested:
         _explain_nested(found, built, published, prefix, name)
     else:
-        found.add(_content(built, published, path, name))
+        found.add(_content(found, built, published, path, name))
 
 
 def _explain_nested(found: _Found, built: _Side, published: _Side, prefix: str, name: str) -> None:
@@ -161,19 +180,29 @@ def _presence(built: _Side, published: _Side, path: str, name: str) -> Differenc
     )
 
 
-def _content(built: _Side, published: _Side, path: str, name: str) -> list[Difference]:
+def _content(
+    found: _Found, built: _Side, published: _Side, path: str, name: str
+) -> list[Difference]:
     """Return what differs between two files of one name."""
-    if name == MANIFEST:
-        found = manifest_differences(path, built.jar, published.jar)
-        if found is not None:
-            return found
+    may_read = found.may_read(built.by_name[name].size + published.by_name[name].size)
+    if name == MANIFEST and may_read:
+        attributes = manifest_differences(path, built.jar, published.jar)
+        if attributes is not None:
+            return attributes
     is_signature = name in built.signatures and name in published.signatures
     rule = "jar-signature" if is_signature else rules.content_rule(built.jar.file_name, name)
-    is_stable = is_signature or built.level2.entries[name][1] == published.level2.entries[name][1]
+    # A signature of both is in neither normal form, so that these are equal as well.
+    is_stable = built.stable(name) == published.stable(name)
     lines: Sequence[TextDifference | ClassDifference] = ()
     ours, theirs = built.jar.small_file(name), published.jar.small_file(name)
-    if ours is not None and theirs is not None and not is_signature:
+    if ours is not None and theirs is not None and may_read and not is_signature:
         lines = _in_words(name, ours, theirs, "" if is_stable else rule)
+    if (name in built.signatures) != (name in published.signatures):
+        one, other = (
+            "of this jar" if name in side.signatures else "not of this jar"
+            for side in (built, published)
+        )
+        lines = [TextDifference("signature", one, other)]
     if not lines:
         one, other = (_bytes_text(side.jar, name) for side in (built, published))
         lines = [TextDifference("content", one, other)]

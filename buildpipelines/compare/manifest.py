@@ -33,9 +33,12 @@ def manifest_differences(path: str, built: Jar, published: Jar) -> list[Differen
     stable_ours, stable_theirs = stable_manifest(built, ours), stable_manifest(published, theirs)
     for name in sorted(ours.sections.keys() | theirs.sections.keys()):
         one, other = ours.sections.get(name), theirs.sections.get(name)
-        if one == other:
+        is_stable = stable_ours.sections.get(name) == stable_theirs.sections.get(name)
+        if one == other and is_stable:
             continue
-        if stable_ours.sections.get(name) == stable_theirs.sections.get(name):
+        if one == other and one is not None:
+            found.append(_digests(path, name, one, built, published))
+        elif is_stable:
             found.append(_section(path, name, one, other, level=2))
         elif one is None or other is None:
             found.append(_section(path, name, one, other, level=3))
@@ -77,6 +80,17 @@ def _attributes(
             level=2 if is_stable else 3,
             rule=attribute_rule(name) if is_stable else "",
         )
+
+
+def _digests(
+    path: str, name: str, attributes: Attributes, built: Jar, published: Jar
+) -> Difference:
+    """Return that equal digests are those of one entry and not of the other."""
+    one, other = (
+        "true" if all(is_true_digest(jar, name, k, v) for k, v in attributes.items()) else "false"
+        for jar in (built, published)
+    )
+    return make_difference(path, f"digests of {name}", built=one, published=other, level=3)
 
 
 def _section(

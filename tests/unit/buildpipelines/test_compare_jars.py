@@ -267,3 +267,67 @@ def test_what_a_rule_takes_out_is_not_shown_where_something_else_differs() -> No
         jar({"git.properties": b"git.a=1\nb=2\n"}), jar({"git.properties": b"git.a=2\nb=3\n"})
     )
     assert (found.built, found.published) == ("'b=2'", "'b=3'")
+
+
+POM = "META-INF/maven/g/a/pom.properties"
+
+
+def variants() -> dict[str, bytes]:
+    """Return jars of one family; some differ only in whether a signature holds."""
+    files = {"a/text": b"one", POM: b"a=1\n"}
+    signed_files, signed_manifest = signed(files)
+    plain = plain_manifest()
+    stamped = signed_manifest.replace(b"Main-Class", b"Created-By: 1\r\nMain-Class")
+    return {
+        "plain": jar(files, manifest=plain),
+        "commented": jar({**files, POM: b"#c\na=1\n"}, manifest=plain),
+        "signed": jar(signed_files, manifest=signed_manifest),
+        "signed late": jar(signed_files, manifest=signed_manifest, edit=at_time),
+        "signed, another manifest": jar(signed_files, manifest=stamped),
+        "signed, another entry": jar({**signed_files, POM: b"#c\na=1\n"}, manifest=signed_manifest),
+        "signed, another block": jar(
+            {**signed_files, "META-INF/ME.RSA": b"x"}, manifest=signed_manifest
+        ),
+        "signature files alone": jar(signed_files, manifest=plain),
+        "digests alone": jar(files, manifest=signed_manifest),
+        "another manifest": jar(files, manifest=stamped),
+        "folded": jar(files, manifest=plain.replace(b"a.Main", b"a\r\n .Main")),
+        "no reading": jar(files, manifest=plain.replace(b"\r\n\r\n", b"\r\nX")),
+        "no manifest": jar(files, manifest=None),
+        "odd git file": jar({**files, "git.json": b"{"}, manifest=plain),
+        "git file": jar({**files, "git.json": b"{}"}, manifest=plain),
+    }
+
+
+@pytest.mark.parametrize("one", variants())
+@pytest.mark.parametrize("other", variants())
+def test_level_is_that_of_the_most_important_difference(one: str, other: str) -> None:
+    found = explain(variants()[one], variants()[other])
+    assert max((d.level for d in found.differences), default=0) == found.level
+    assert (found.level == 0) == (one == other)
+    nested = explain(jar({"n.jar": variants()[one]}), jar({"n.jar": variants()[other]}))
+    assert nested.level == found.level
+    assert max((d.level for d in nested.differences), default=0) == nested.level
+
+
+def test_signature_that_holds_on_one_side_alone_is_named() -> None:
+    family = variants()
+    found = explain(family["signed"], family["signed, another manifest"])
+    assert found.level == 3
+    assert ("META-INF/ME.SF", "signature", "of this jar", "not of this jar") in {
+        (d.path, d.attribute, d.built, d.published) for d in found.differences
+    }
+    found = explain(family["signed"], family["signed, another entry"])
+    assert (MANIFEST, f"digests of {POM}", "true", "false") in {
+        (d.path, d.attribute, d.built, d.published) for d in found.differences
+    }
+
+
+def test_words_are_sought_for_a_bounded_number_of_bytes() -> None:
+    text = (b"x" * 999 + b"\n") * 350
+    files = {f"f{number:03}": text for number in range(30)}
+    found = explain(jar(files), jar({name: b"0\n" + data for name, data in files.items()}))
+    attributes = [d.attribute for d in found.differences]
+    assert attributes[0] == "lines from 1"
+    assert attributes[-1] == "content"
+    assert len(attributes) == 30
