@@ -40,6 +40,8 @@ _GIT: Final = re.compile(rf"git\+(https://{_HOST}(?::[0-9]{{1,5}})?(?:{_STEP})+)
 _ARCHIVE: Final = re.compile(rf"https://{_HOST}(?::[0-9]{{1,5}})?(?:/[A-Za-z0-9._~+%!,;=:@-]+)+\Z")
 _SMART: Final = "application/x-git-upload-pack-advertisement"
 _REFS: Final = "/info/refs?service=git-upload-pack"
+_AS_GIT: Final = {"User-Agent": "git/pyrsia-build", "Git-Protocol": "version=2"}
+"""Some hosts answer nobody else; and in version 2 the answer does not list every reference."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,7 +219,11 @@ class SourceFetcher:
             return _is_https(other) and urlsplit(other).netloc == netloc
 
         async with self._outward.get(
-            f"{url}{_REFS}", is_private=is_private, seconds=LOOK_SECONDS, may_follow=is_same_host
+            f"{url}{_REFS}",
+            is_private=is_private,
+            seconds=LOOK_SECONDS,
+            headers=_AS_GIT,
+            may_follow=is_same_host,
         ) as answer:
             check_busy(answer.status)
             if answer.status != 200 or answer.content_type != _SMART:
