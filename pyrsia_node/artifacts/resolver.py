@@ -38,6 +38,9 @@ from pyrsia_node.model.statements import Revoke
 PROJECTS_MAX: Final = 512
 """Resolved projects that are kept in memory."""
 
+REVOCATIONS_MAX: Final = 50_000
+"""Answers about single digests that are kept in memory."""
+
 _log = logging.getLogger("pyrsia.artifacts.resolver")
 
 
@@ -161,6 +164,8 @@ class Resolver:
         self._ecosystem = ecosystem
         self._serve_contradicting = serve_contradicting
         self._known: OrderedDict[str, Project] = OrderedDict()
+        self._revocations: dict[Sha256, ProvedStatement | None] = {}
+        self._revocations_size = -1
 
     def is_ready(self) -> bool:
         """Tell whether there is a head yet: not before a new node has its history."""
@@ -224,6 +229,23 @@ class Resolver:
         """
         as_of = self._log.head().size if size is None else size
         return self._statements.revoked(digests, size=as_of)
+
+    def revocation(self, sha256: Sha256) -> ProvedStatement | None:
+        """Return what revoked these bytes, if anything; asked about once for each checkpoint.
+
+        Raises:
+            UnavailableError: The log cannot be read now.
+        """
+        size = self._log.head().size
+        if size != self._revocations_size or len(self._revocations) >= REVOCATIONS_MAX:
+            self._revocations, self._revocations_size = {}, size
+        if sha256 not in self._revocations:
+            is_settled = self._index.applied_size() >= size
+            found = self.revoked([sha256], size=size).get(sha256)
+            if not is_settled:
+                return found
+            self._revocations[sha256] = found
+        return self._revocations[sha256]
 
     @property
     def serves_revoked(self) -> bool:

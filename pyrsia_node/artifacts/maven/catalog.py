@@ -333,8 +333,7 @@ def _check_revoked(resolver: Resolver, file: MavenFile, kept: KeptFile) -> Prove
     """Return what revoked an upstream's bytes; raises if such are not served."""
     if not resolver.is_ready():
         return None
-    sha256 = parse_sha256(kept.digests.sha256)
-    revoked = resolver.revoked([sha256]).get(sha256)
+    revoked = resolver.revocation(parse_sha256(kept.digests.sha256))
     if revoked is not None and not resolver.serves_revoked:
         raise refuse(revoked, file.name)
     return revoked

@@ -9,6 +9,7 @@ from typing import Final
 from pyrsia_node.model.errors import CorruptStateError
 from pyrsia_node.ports import BlobInfo, BlobStore
 from pyrsia_node.ports.maven import Digests
+from pyrsia_node.store.pieces import PieceHasher, piece_root
 
 PREFERRED: Final = ("sha256", "sha1", "md5")
 """Which of an upstream's checksums counts: the first that it publishes."""
@@ -19,7 +20,7 @@ _LENGTHS: Final = {"md5": 32, "sha1": 40, "sha256": 64, "sha512": 128}
 
 
 class Hashes:
-    """All digests of one file at once."""
+    """All digests of one file at once, and the hashes of its pieces."""
 
     def __init__(self) -> None:
         """Begin with no bytes."""
@@ -28,11 +29,13 @@ class Hashes:
             kind: hashlib.new(kind, usedforsecurity=kind not in {"md5", "sha1"})
             for kind in ("sha256", "sha1", "md5", "sha512")
         }
+        self._pieces = PieceHasher()
         self.size = 0
 
     def update(self, chunk: bytes) -> None:
         """Take in the next bytes."""
         self.size += len(chunk)
+        self._pieces.update(memoryview(chunk))
         for each in self._all.values():
             each.update(chunk)
 
@@ -40,16 +43,18 @@ class Hashes:
         """Return one digest of the bytes so far, in hex."""
         return self._all[kind].hexdigest()
 
-    def finish(self, pieces: str) -> Digests:
-        """Return all of them, with the piece root that the store computed."""
-        return Digests(
+    def finish(self) -> tuple[Digests, bytes]:
+        """Return all of them, and the concatenated hashes of the pieces; no more bytes then."""
+        pieces = self._pieces.finish()
+        digests = Digests(
             sha256=self.digest("sha256"),
             size=self.size,
-            pieces=pieces,
+            pieces=piece_root(pieces),
             sha1=self.digest("sha1"),
             md5=self.digest("md5"),
             sha512=self.digest("sha512"),
         )
+        return digests, pieces
 
 
 def compute_digests(store: BlobStore, info: BlobInfo) -> Digests:
@@ -65,7 +70,7 @@ def compute_digests(store: BlobStore, info: BlobInfo) -> Digests:
             hashes.update(chunk)
     if hashes.digest("sha256") != info.sha256:
         raise CorruptStateError(f"blob {info.sha256} holds other bytes: run pyrsia-node fsck")
-    return hashes.finish(info.pieces or "")
+    return hashes.finish()[0]
 
 
 def read_checksum(body: bytes, kind: str) -> str | None:

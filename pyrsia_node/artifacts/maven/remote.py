@@ -33,6 +33,7 @@ from pyrsia_node.schema.maven_repositories import MavenUpstream
 
 FILE_BYTES_MAX: Final = 4 * 1024**3
 _CHUNK_BYTES: Final = 256 * 1024
+_SMALL_BYTES: Final = 32 * 1024
 _IDENTITY: Final = {"accept-encoding": "identity"}
 """What is unpacked on the way would not be what the checksum is about."""
 
@@ -90,9 +91,10 @@ class RemoteRepository:
             hashes = await _receive(path, response.content, temporary)
             kind = self._check(path, hashes, await published, is_checked=is_checked)
             modified_s = _seconds(response.headers.get("last-modified", ""))
-            sha256 = hashes.digest("sha256")
-            info = await asyncio.to_thread(store.adopt, temporary.name, sha256)
-            return Taken(hashes.finish(info.pieces or ""), kind, modified_s)
+            digests, pieces = hashes.finish()
+            # Moved and not copied: nobody else ever had this file open.
+            await asyncio.to_thread(store.adopt_pieces, temporary.name, digests.sha256, pieces)
+            return Taken(digests, kind, modified_s)
 
     async def ask_listing(self, path: str, known: KeptListing | None) -> KeptListing | None:
         """Return the repository's listing now, with ``asked_ms`` 0; None if ``known`` still holds.
@@ -175,7 +177,11 @@ async def _receive(path: str, content: StreamReader, target: BinaryIO) -> Hashes
     async for chunk in content.iter_chunked(_CHUNK_BYTES):
         if hashes.size + len(chunk) > FILE_BYTES_MAX:
             raise VerificationError(f"{path} is longer than {FILE_BYTES_MAX} bytes")
-        await asyncio.to_thread(keep, chunk)
+        # A thread costs more than the hashes of a small file, and most are small.
+        if len(chunk) <= _SMALL_BYTES:
+            keep(chunk)
+        else:
+            await asyncio.to_thread(keep, chunk)
     target.flush()
     return hashes
 
