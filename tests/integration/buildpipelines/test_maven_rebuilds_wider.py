@@ -47,6 +47,16 @@ ANTRUN = """  <build><plugins><plugin>
     </execution></executions>
   </plugin></plugins></build>
 """
+ATTACHED = """  <build><plugins>
+    <plugin><artifactId>maven-source-plugin</artifactId><executions><execution>
+      <goals><goal>jar-no-fork</goal></goals>
+    </execution></executions></plugin>
+    <plugin><artifactId>maven-javadoc-plugin</artifactId><executions><execution>
+      <goals><goal>jar</goal></goals>
+    </execution></executions></plugin>
+  </plugins></build>
+"""
+"""Sources and documentation beside the jar, as most projects publish them."""
 
 
 @pytest.fixture(scope="module")
@@ -266,10 +276,16 @@ def set_clock_of_builds(service: Service, clock: str) -> None:
 def test_four_hosts_that_differ_in_everything_build_the_same_bytes(
     site: MavenSite, worker: Worker
 ) -> None:
-    files = project("steady")
+    files = project("steady", more=ATTACHED)
     files["src/main/resources/script.sh"] = b"#!/bin/sh\necho hello\n"
     address = site.add("steady", files)
     recorded = built(run_trial(worker, "steady", "steady", source=address, tag=TAG))
+    assert [f.name for f in recorded.files if f.claim == "rebuilt"] == [
+        "steady-1.0-javadoc.jar",
+        "steady-1.0-sources.jar",
+        "steady-1.0.jar",
+        "steady-1.0.pom",
+    ]
     results: list[BuildResult] = []
     for number, host in enumerate(HOSTS):
         with TemporaryDirectory() as name:
