@@ -21,7 +21,7 @@ import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final, Protocol
+from typing import BinaryIO, Final, Protocol
 from urllib.parse import urlsplit
 
 from aiohttp import web
@@ -217,7 +217,12 @@ class ContractServer:
         path = self._store.file(record, request.match_info["file"])
         if path is None:
             return _line(404, "the build has no such file")
-        return await _send_file(request, path)
+        try:
+            file = await asyncio.to_thread(path.open, "rb")
+        except FileNotFoundError:
+            return _line(404, "no such build")  # It made room for a newer one just now.
+        with file:
+            return await _send(request, file)
 
     def _record(self, request: web.Request) -> BuildRecord | None:
         return self._store.find(request.match_info["id"])
@@ -338,15 +343,14 @@ def _trial_of(mapping: MappingInfo, *, seconds_max: int) -> TrialParams | None:
     )
 
 
-async def _send_file(request: web.Request, path: Path) -> web.StreamResponse:
+async def _send(request: web.Request, file: BinaryIO) -> web.StreamResponse:
     # By hand: aiohttp's own answer for files would send a file of the same name and ".gz" instead.
-    with await asyncio.to_thread(path.open, "rb") as file:
-        answer = web.StreamResponse(headers=_BYTES)
-        answer.content_length = os.fstat(file.fileno()).st_size
-        await answer.prepare(request)
-        while request.method != "HEAD" and (data := await asyncio.to_thread(file.read, CHUNK)):
-            await answer.write(data)
-        await answer.write_eof()
+    answer = web.StreamResponse(headers=_BYTES)
+    answer.content_length = os.fstat(file.fileno()).st_size
+    await answer.prepare(request)
+    while request.method != "HEAD" and (data := await asyncio.to_thread(file.read, CHUNK)):
+        await answer.write(data)
+    await answer.write_eof()
     return answer
 
 

@@ -107,6 +107,21 @@ def test_file_is_bytes_and_never_the_zipped_file_beside_it(site: ContractSite) -
         assert answer.headers["Content-Encoding"] is None
 
 
+def test_head_tells_of_a_file_without_sending_it(site: ContractSite) -> None:
+    build = start(site)
+    ended(site, build)
+    name = "commons-codec-1.15.jar"
+    connection = http.client.HTTPConnection(site.url.removeprefix("http://"), timeout=10)
+    for path in (f"/build/{build}/artifacts/{name}", "/build/x"):
+        connection.request("HEAD", path)
+        answer = connection.getresponse()
+        assert answer.read() == b""
+        is_there = path.endswith(name)
+        assert answer.status == (200 if is_there else 404)
+        assert not is_there or answer.headers["Content-Length"] == str(len(FILES[name]))
+    connection.close()
+
+
 def test_file_of_a_running_build_is_202_and_of_a_failed_one_410(site: ContractSite) -> None:
     site.trials.gate.clear()
     site.trials.failure = BuildFailure("BUILD_FAILED", "compiler", "A.java:1: error")
