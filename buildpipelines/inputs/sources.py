@@ -37,7 +37,9 @@ ADDRESS_CHARACTERS_MAX: Final = 256
 _HOST: Final = r"(?:[A-Za-z0-9](?:[A-Za-z0-9.-]{0,250}[A-Za-z0-9])?|\[[0-9a-f:.]{2,45}\])"
 _STEP: Final = r"/(?!\.{1,2}(?:/|\Z))[A-Za-z0-9._~+,=()-]+"
 _GIT: Final = re.compile(rf"git\+(https://{_HOST}(?::[0-9]{{1,5}})?(?:{_STEP})+)\Z")
-_ARCHIVE: Final = re.compile(rf"https://{_HOST}(?::[0-9]{{1,5}})?(?:/[A-Za-z0-9._~+%!,;=:@-]+)+\Z")
+_ARCHIVE: Final = re.compile(
+    rf"https://{_HOST}(?::[0-9]{{1,5}})?(?:/[A-Za-z0-9._~+%!,;=:@()-]+)+\Z"
+)
 _SMART: Final = "application/x-git-upload-pack-advertisement"
 _REFS: Final = "/info/refs?service=git-upload-pack"
 _AS_GIT: Final = {"User-Agent": "git/pyrsia-build", "Git-Protocol": "version=2"}
