@@ -170,7 +170,7 @@ def _groups(content: bytes) -> list[list[str]] | None:
     content = content.replace(b"\r\n", b"\n")
     if not content.endswith(b"\n") or content.startswith(b"\n") or b"\r" in content:
         return None
-    groups: list[list[bytes]] = [[]]
+    groups: list[list[bytearray]] = [[]]  # A line may be folded a million times.
     for line in content.removesuffix(b"\n").split(b"\n"):
         if len(line) > _LINE_BYTES_MAX:
             return None
@@ -182,7 +182,7 @@ def _groups(content: bytes) -> list[list[str]] | None:
                 return None
             groups[-1][-1] += line[1:]
         else:
-            groups[-1].append(line)
+            groups[-1].append(bytearray(line))
     try:
         return [[line.decode() for line in group] for group in groups if group]
     except UnicodeDecodeError:

@@ -7,7 +7,7 @@
   ``git.``, which tell branch, time, machine and user of a checkout. Our builds have no checkout:
   they get the tree of the commit. Whatever else such a file holds stays and counts.
 
-A file that does not have this plain form is content.
+A file that does not have this plain form, or is large, is content.
 """
 
 from __future__ import annotations
@@ -25,6 +25,8 @@ _LINE = re.compile(
 
 
 _GIT = "git."
+_PROPERTIES_BYTES_MAX = 64 * 1024
+_JSON_BYTES_MAX = 1024 * 1024
 
 
 def stable_pom_properties(content: bytes) -> bytes | None:
@@ -47,6 +49,8 @@ def stable_git_file(name: str, content: bytes) -> bytes | None:
 
 
 def _stable_git_json(content: bytes) -> bytes | None:
+    if len(content) > _JSON_BYTES_MAX:
+        return None
     try:
         value: object = json.loads(
             content.decode(), object_pairs_hook=_once, parse_float=_refuse, parse_constant=_refuse
@@ -73,6 +77,8 @@ def _refuse(text: str) -> NoReturn:
 
 def _plain_lines(content: bytes) -> dict[str, str] | None:
     """Return key and value of each line; comments and empty lines are left out."""
+    if len(content) > _PROPERTIES_BYTES_MAX:
+        return None
     content = content.replace(b"\r\n", b"\n")
     try:
         lines = content.decode("ascii").split("\n")

@@ -49,6 +49,7 @@ def test_pom_properties_lose_comments_order_and_line_ends(content: bytes) -> Non
         b"version\n",
         "version=é\n".encode(),
         b"version=1.0\r1\n",
+        b"version=" + b"1" * 65_536,
     ],
 )
 def test_pom_properties_of_no_plain_form_are_content(content: bytes) -> None:
@@ -74,7 +75,16 @@ def test_git_properties_keep_what_is_not_of_the_checkout() -> None:
 
 @pytest.mark.parametrize(
     "content",
-    [b"[]", b"{", b'{"a":1,"a":2}', b'{"a":1.0}', b'{"a":NaN}', b"\xff", b"[" * 99_999],
+    [
+        b"[]",
+        b"{",
+        b'{"a":1,"a":2}',
+        b'{"a":1.0}',
+        b'{"a":NaN}',
+        b"\xff",
+        b"[" * 99_999,
+        b" " * (1 << 20) + b"{}",
+    ],
 )
 def test_git_json_of_no_plain_form_is_content(content: bytes) -> None:
     assert stable_git_file("git.json", content) is None

@@ -33,6 +33,12 @@ def test_lines_are_unfolded_and_sections_told_apart() -> None:
     )
 
 
+def test_line_that_is_folded_very_often_costs_time_in_proportion() -> None:
+    found = parse_manifest(b"A: x\n" + b" y\n" * 100_000)
+    assert found is not None
+    assert len(found.main["A"]) == 100_001
+
+
 def test_character_that_is_folded_in_its_middle_is_read() -> None:
     assert parse_manifest("Vendor: Zoë\n".encode().replace(b"\xc3\xab", b"\xc3\n \xab")) == (
         Manifest({"Vendor": "Zoë"}, {})
