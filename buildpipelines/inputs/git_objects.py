@@ -118,17 +118,19 @@ def write_tree(
 
 def _entries(reader: ObjectReader, root: str, limits: ArchiveLimits) -> list[TreeEntry]:
     """Return everything below a tree; a tree that repeats itself ends at the limits."""
-    found: list[TreeEntry] = []
+    found: dict[tuple[str, ...], TreeEntry] = {}
     folders: list[tuple[tuple[str, ...], str]] = [((), root)]
     while folders:
         path, oid = folders.pop()
         for entry in parse_tree(reader.read(oid, "tree", TREE_BYTES_MAX), path, limits):
-            found.append(entry)
+            if entry.path in found:
+                raise ArchiveError("duplicate name", repr("/".join(entry.path)[:300]))
+            found[entry.path] = entry
             if len(found) > limits.entries_max:
                 raise ArchiveError("too many entries", f"more than {limits.entries_max}")
             if entry.mode in _FOLDERS:
                 folders.append((entry.path, entry.oid))
-    return found
+    return list(found.values())
 
 
 def parse_tree(content: bytes, path: tuple[str, ...], limits: ArchiveLimits) -> Iterator[TreeEntry]:

@@ -227,6 +227,19 @@ def test_link_out_of_the_tree_is_refused(target: str) -> None:
     assert refusal_of(b"120000 l", target.encode()) == "link escapes"
 
 
+@pytest.mark.parametrize("modes", [("40000", "40000"), ("100644", "100644"), ("40000", "100644")])
+def test_name_that_a_tree_has_twice_is_refused(modes: tuple[str, str]) -> None:
+    objects = Objects()
+    oids = {"100644": objects.add("blob", b"x"), "40000": objects.tree({"y": (b"", False)})}
+    entries = (mode.encode() + b" a\0" + bytes.fromhex(oids[mode]) for mode in modes)
+    tree = objects.add("tree", b"".join(entries))
+    who = "A <a@example.test> 1 +0000"
+    commit = objects.add("commit", f"tree {tree}\nauthor {who}\ncommitter {who}\n\n".encode())
+    with pytest.raises(ArchiveError) as caught:
+        objects.written(commit)
+    assert caught.value.cause == "duplicate name"
+
+
 def test_entry_below_a_link_is_refused() -> None:
     tar = SourceTar(io.BytesIO(), LIMITS)
     tar.folder(("real",))
