@@ -174,9 +174,10 @@ class ContractServer:
             return _line(503, str(error))
         except TimeoutError:
             return _line(408, "the body did not come in time")
-        except (BuildpipelinesError, OSError) as error:
+        except OSError:
+            # What our disk says, and where, is no business of whoever asks.
             _log.exception("the pipeline contract: %s %s", request.method, request.path)
-            return _line(500, str(error))
+            return _line(503, "the pipeline's disk does not do this just now")
 
     def _why_refused(self, request: web.Request) -> web.Response | None:
         listener: socket.socket | None = request.get_extra_info("socket")
@@ -238,8 +239,9 @@ class ContractServer:
                 await self._run(record, replace(trial, job=record.id))
         except (BuildpipelinesError, OSError) as error:
             _log.warning("pipeline build %s: %s", record.id, error)
+            text = "the pipeline's disk failed" if isinstance(error, OSError) else str(error)
             with contextlib.suppress(OSError):
-                await asyncio.to_thread(self._store.fail, record, str(error))
+                await asyncio.to_thread(self._store.fail, record, text)
 
     async def _run(self, record: BuildRecord, trial: TrialParams) -> None:
         jobs = self._service.jobs

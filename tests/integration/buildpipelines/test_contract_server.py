@@ -235,6 +235,33 @@ def test_many_askers_at_once_get_ids_of_their_own(site: ContractSite) -> None:
     assert len(set(builds)) == OPEN_MAX
 
 
+def test_build_that_made_room_while_it_was_asked_for_is_not_found(
+    site: ContractSite, tmp_path: Path
+) -> None:
+    build = start(site)
+    ended(site, build)
+    (name, *_) = FILES
+    (tmp_path / "contract" / build / "artifacts" / name).unlink()
+    assert ask(f"{site.url}/build/{build}/artifacts/{name}")[0] == 404
+
+
+def test_disk_that_takes_nothing_is_told_in_a_line(site: ContractSite, tmp_path: Path) -> None:
+    (tmp_path / "contract").rmdir()
+    status, data = ask(f"{site.url}/build", CODEC)
+    assert (status, data.count(b"\n")) == (503, 1)
+    assert str(tmp_path).encode() not in data
+
+
+def test_files_that_cannot_be_kept_fail_the_build_without_a_word_of_our_folders(
+    site: ContractSite, tmp_path: Path
+) -> None:
+    site.trials.gate.clear()
+    build = start(site)
+    (tmp_path / "contract" / build / "artifacts").touch()
+    site.trials.gate.set()
+    assert ended(site, build) == {"Failure": "the pipeline's disk failed"}
+
+
 def test_builds_that_ended_outlive_a_restart_and_others_say_that_they_did_not(
     tmp_path: Path,
 ) -> None:

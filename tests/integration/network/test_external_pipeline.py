@@ -116,6 +116,11 @@ def test_what_an_outside_pipeline_made_is_external_for_everybody(
     answer = httpx.get(f"{root}/maven2/org/example/hello/1.0/hello-1.0.jar", timeout=60)
     assert answer.status_code == 200
     assert answer.headers["x-pyrsia-verified"] == "log; claim=external"
+    for member in cluster.members:
+        socket = str(member.layout.contract_socket)
+        with httpx.Client(transport=httpx.HTTPTransport(uds=socket)) as client:
+            assert client.get("http://localhost/build/unknown").status_code == 404
+
     for query, found in (("claim:external", 1), ("claim:rebuilt", 0)):
         found_by = httpx.get(f"{root}/api/v1/search", params={"q": query}, timeout=60).json()
         purls = [each["purl"] for each in found_by["hits"]]

@@ -72,6 +72,24 @@ def test_record_that_lost_a_file_or_its_form_is_forgotten(tmp_path: Path) -> Non
     assert [again.find(each.id) for each in (lost, spoilt, kept)] == [None, None, kept]
 
 
+@pytest.mark.parametrize("text", ["", "[]", "[" * 60_000, "{}" + " " * 300_000, '{"number":0}'])
+def test_record_that_is_none_is_forgotten_and_its_folder_removed(tmp_path: Path, text: str) -> None:
+    store = ContractStore(tmp_path / "s")
+    record = built(store, tmp_path)
+    (tmp_path / "s" / record.id / "build.json").write_text(text)
+    again = ContractStore(tmp_path / "s")
+    assert again.find(record.id) is None
+    assert not (tmp_path / "s" / record.id).exists()
+
+
+def test_folder_that_no_build_is_called_like_is_removed(tmp_path: Path) -> None:
+    store = ContractStore(tmp_path / "s")
+    record = store.add(ASKED)
+    (tmp_path / "s" / record.id).rename(tmp_path / "s" / ".odd")
+    ContractStore(tmp_path / "s")
+    assert list((tmp_path / "s").iterdir()) == []
+
+
 def test_oldest_builds_that_ended_make_room(tmp_path: Path) -> None:
     store = ContractStore(tmp_path / "s", builds_max=3)
     waiting = store.add(ASKED)

@@ -78,6 +78,7 @@ def test_mapping_without_null_members_means_the_same() -> None:
         (mapping_body(build_spec_url={}), "build_spec_url"),
         (mapping_body(script="rm"), "script"),
         (mapping_body(package_specific_id=1e400), "number"),
+        (mapping_body(package_specific_id=10**20), "number"),
     ],
 )
 def test_malformed_mapping_is_refused_and_what_is_wrong_is_named(body: bytes, named: str) -> None:
