@@ -82,6 +82,46 @@ def _parent(root: Element) -> Parent | None:
         return None
 
 
+def parent_path(pom: Pom, folder: str) -> str | None:
+    """Return where in a source the parent of a pom in ``folder`` lies, if it lies there at all.
+
+    Maven's rule: the path in ``relativePath``, by default ``../pom.xml``; empty means nowhere.
+    """
+    declared = pom.root.child("parent")
+    if declared is None or pom.parent is None:
+        return None
+    relative = declared.child("relativePath")
+    path = "../pom.xml" if relative is None else relative.text.strip()
+    if not path or path.startswith("/") or len(path) > VALUE_CHARACTERS_MAX:
+        return None
+    if not path.endswith(".xml"):
+        path = f"{path}/pom.xml"
+    steps = [step for step in folder.split("/") if step]
+    for step in path.split("/"):
+        if step == "..":
+            if not steps:
+                return None  # beyond the source
+            steps.pop()
+        elif step not in ("", "."):
+            steps.append(step)
+    return "/".join(steps)
+
+
+def is_parent(found: Pom, child: Pom) -> bool:
+    """Tell whether a pom is the parent that another one names."""
+    if child.parent is None:
+        return False
+    wanted = child.parent.coordinates
+    group, version = (
+        found.root.value(key) or found.root.value("parent", key) for key in ("groupId", "version")
+    )
+    return (group, found.root.value("artifactId"), version) == (
+        wanted.group,
+        wanted.artifact,
+        wanted.version,
+    )
+
+
 def extract_metadata(line: Sequence[Pom], coordinates: Coordinates) -> Metadata:
     """Return the agreed facts of a pom that has the parents ``line[1:]``.
 

@@ -49,6 +49,7 @@ from buildpipelines.spec.metadata import Metadata
 from buildpipelines.stabilize.jar import rules_document
 from buildpipelines.worker import diffoscope
 from buildpipelines.worker.machine import Machine, MavenTools, Report
+from buildpipelines.worker.maven_metadata import read_metadata
 from buildpipelines.worker.maven_outputs import AssessedFiles, assess_files, mirrored_source
 from buildpipelines.worker.workspace import JobFolder, socket_folder
 
@@ -190,7 +191,7 @@ class MavenJob:
         inputs = ReplayRepository(params.lock, await fetch_maven(params.lock, self._tools.upstream))
         made = await self._build(task, recipe, inputs, "build")
         assessed = await self._assess(made, coordinates, tamper=params.tamper)
-        metadata = await self._metadata(assessed, coordinates, inputs)
+        metadata = await self._metadata(assessed, task, recipe, inputs)
         return self._result(_Built(recipe, assessed, params.lock, metadata), task)
 
     async def _reference(self, coordinates: Coordinates) -> _Reference:
@@ -247,7 +248,7 @@ class MavenJob:
         made = await self._build(task, recipe, inputs, f"attempt {number}")
         lock = refusing_format(lambda: inputs.lock((task.source.locked(),)))
         assessed = await self._assess(made, task.coordinates)
-        metadata = await self._metadata(assessed, task.coordinates, await self._replay(lock))
+        metadata = await self._metadata(assessed, task, recipe, await self._replay(lock))
         self._folder.note(f"attempt {number}: levels {assessed.levels()}")
         return _Built(recipe, assessed, lock, metadata)
 
@@ -318,23 +319,16 @@ class MavenJob:
         )
 
     async def _metadata(
-        self, assessed: AssessedFiles, coordinates: Coordinates, inputs: ReplayRepository
+        self, assessed: AssessedFiles, task: _Task, recipe: MavenRecipe, inputs: ReplayRepository
     ) -> Metadata:
-        """Return what the built pom and its parents among the inputs say."""
-        data = assessed.pom(coordinates)
+        """Return what the built pom and its parents say."""
+        data = assessed.pom(task.coordinates)
         if data is None:
-            detail = f"{coordinates.file('pom')} was not installed"
+            detail = f"{task.coordinates.file('pom')} was not installed"
             raise BuildFailure("BUILD_FAILED", "no pom", detail)
-        try:
-            line = [pom.read_pom(data)]
-            while (parent := line[-1].parent) is not None and len(line) <= pom.PARENTS_MAX:
-                path = await inputs.file(f"{parent.coordinates.folder}/{parent.file}")
-                if path is None:
-                    break
-                line.append(pom.read_pom(path.read_bytes()))
-            return pom.extract_metadata(line, coordinates)
-        except FormatError as error:
-            raise BuildFailure("BUILD_FAILED", "pom", str(error)) from error
+        return await read_metadata(
+            data, task.coordinates, inputs=inputs, source=task.source.tar, module=recipe.module
+        )
 
     def _is_late(self, params: TrialParams) -> bool:
         """Tell whether another attempt could run out of the job's time."""

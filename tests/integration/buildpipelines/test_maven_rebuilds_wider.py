@@ -144,6 +144,7 @@ def test_module_of_a_larger_tree_is_built_with_its_siblings(
     <artifactId>elder</artifactId><version>1.0</version></dependency></dependencies>
 """
     modules = "  <modules><module>elder</module><module>young</module></modules>\n"
+    modules += "  <scm><url>https://git.example/family</url></scm>\n"
     files = {"pom.xml": pom("family", packaging="pom", more=modules)}
     for name, more in (("elder", parent), ("young", parent + needs)):
         files |= {f"{name}/{path}": data for path, data in project(name, more=more).items()}
@@ -154,6 +155,20 @@ def test_module_of_a_larger_tree_is_built_with_its_siblings(
         "young-1.0.pom",
     ]
     assert "pkg:maven/org.example/elder@1.0 compile" in result.metadata.requires
+    assert result.metadata.repository == "https://git.example/family"
+    again = built(run_rebuild(worker, replay_of(result, "young-again", 100)))
+    assert (again.metadata, again.files[0].sha256) == (result.metadata, result.files[0].sha256)
+
+
+def test_spoilt_rebuild_differs_at_every_level(site: MavenSite, worker: Worker) -> None:
+    address = site.add("tampered", project("tampered"))
+    true = built(run_trial(worker, "tampered", "tampered", source=address, tag=TAG))
+    params = dataclasses.replace(replay_of(true, "spoilt", 100), tamper="by a test")
+    spoilt = built(run_rebuild(worker, params))
+    for one, other in zip(true.files, spoilt.files, strict=True):
+        is_jar = one.name.endswith(".jar")
+        pairs = ((one.sha256, other.sha256), (one.l1, other.l1), (one.l2, other.l2))
+        assert all((left != right) is is_jar for left, right in pairs)
 
 
 def test_build_is_compared_with_what_is_published_and_differences_are_told(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from buildpipelines.errors import FormatError
-from buildpipelines.recipes.pom import Pom, extract_metadata, read_pom
+from buildpipelines.recipes.pom import Pom, extract_metadata, is_parent, parent_path, read_pom
 from buildpipelines.recipes.xml import DEPTH_MAX, ELEMENTS_MAX, parse_xml
 from buildpipelines.spec.coordinates import parse_coordinates
 from buildpipelines.spec.metadata import Metadata
@@ -83,6 +83,38 @@ def test_parent_is_where_the_pom_says() -> None:
     assert (parent.coordinates.folder, parent.file) == ("org/example/parent/7", "parent-7.pom")
     assert read_pom(PARENT).parent is None
     assert read_pom(CHILD.replace(b">7<", b">${revision}<")).parent is None
+
+
+@pytest.mark.parametrize(
+    ("folder", "relative", "path"),
+    [
+        ("core", None, "pom.xml"),
+        ("a/b", None, "a/pom.xml"),
+        ("a/b", "../../parent", "parent/pom.xml"),
+        ("a/b", "../c/./other.xml", "a/c/other.xml"),
+        ("core", "", None),
+        ("", None, None),
+        ("core", "../../pom.xml", None),
+        ("core", "/etc/pom.xml", None),
+    ],
+)
+def test_parent_lies_where_the_relative_path_leads(
+    folder: str, relative: str | None, path: str | None
+) -> None:
+    line = b"" if relative is None else f"<relativePath>{relative}</relativePath>".encode()
+    child = read_pom(CHILD.replace(b"</parent>", line + b"</parent>"))
+    assert parent_path(child, folder) == path
+
+
+def test_pom_without_a_parent_has_no_path_to_one() -> None:
+    assert parent_path(read_pom(PARENT), "core") is None
+
+
+def test_parent_is_the_one_that_is_named() -> None:
+    child, parent = read_pom(CHILD), read_pom(PARENT)
+    assert is_parent(parent, child)
+    assert not is_parent(read_pom(PARENT.replace(b">7<", b">8<")), child)
+    assert not is_parent(child, parent)
 
 
 @pytest.mark.parametrize(
