@@ -203,23 +203,22 @@ class MavenUpstreams:
 
     async def _listing(self, path: str) -> Sighting:
         found: list[Listing] = []
-        is_stale = False
         failure: UnavailableError | VerificationError | None = None
         for repository in self._repositories.values():
             kept = await asyncio.to_thread(self._parts.db.listing, path, repository.id)
-            if not self._is_fresh(kept):
+            if not self._is_fresh(kept) and not self._is_absent(repository.id, path):
                 try:
                     kept = await self._ask_listing(repository, path, kept)
                 except (UnavailableError, VerificationError) as error:
                     # An old list is better than none: files are checked one by one anyway.
-                    is_stale, failure = True, error
+                    failure = error
             if kept is not None and kept.body:
                 found.append(parse_listing(kept.body))
         if not found and failure is not None:
             raise failure
         if not found:
             raise NotFoundError(f"no upstream has {path}")
-        return Sighting(merge(found), is_stale=is_stale)
+        return Sighting(merge(found), is_stale=failure is not None)
 
     def _is_fresh(self, kept: KeptListing | None) -> bool:
         if self._is_offline:
@@ -232,31 +231,45 @@ class MavenUpstreams:
 
     async def _ask_listing(
         self, repository: RemoteRepository, path: str, kept: KeptListing | None
-    ) -> KeptListing:
+    ) -> KeptListing | None:
+        """Ask a repository and remember what it says; an absence that was none before in memory.
+
+        Clients may ask for whatever they like, and that must not fill the disk.
+        """
         now_ms = self._parts.clock.now_ms()
         answer = await repository.ask_listing(path, kept)
         if answer is None:
             assert kept is not None
-            newest = replace(kept, asked_ms=now_ms)
-        else:
-            if answer.body:
-                parse_listing(answer.body)  # before it takes the place of one that was readable
-            newest = replace(answer, asked_ms=now_ms)
+            answer = kept
+        elif answer.body:
+            parse_listing(answer.body)  # before it takes the place of one that was readable
+        elif kept is None:
+            self._note_absence(_absence(repository.id, path))
+            return None
+        newest = replace(answer, asked_ms=now_ms)
         await asyncio.to_thread(self._parts.db.keep_listing, newest)
         return newest
 
     # ------------------------------------------------------------ inside
 
     def _check_absence(self, path: str) -> None:
-        until = self._absent.get(path)
-        if until is None:
-            return
-        if asyncio.get_running_loop().time() < until:
+        if self._is_noted_absent(path):
             raise NotFoundError(f"no upstream has {path}, as of a moment ago")
-        del self._absent[path]
 
-    def _note_absence(self, path: str) -> None:
-        self._absent[path] = asyncio.get_running_loop().time() + self._negative_ms / 1000
+    def _is_absent(self, upstream: str, path: str) -> bool:
+        return self._is_noted_absent(_absence(upstream, path))
+
+    def _is_noted_absent(self, key: str) -> bool:
+        until = self._absent.get(key)
+        if until is None:
+            return False
+        if asyncio.get_running_loop().time() < until:
+            return True
+        del self._absent[key]
+        return False
+
+    def _note_absence(self, key: str) -> None:
+        self._absent[key] = asyncio.get_running_loop().time() + self._negative_ms / 1000
         if len(self._absent) > ABSENCES_KEPT:
             self._absent.popitem(last=False)
 
@@ -277,3 +290,8 @@ class MavenUpstreams:
 
 async def _run(act: Callable[[], Awaitable[_T]]) -> _T:
     return await act()
+
+
+def _absence(upstream: str, path: str) -> str:
+    """Return the key of a listing that one upstream lacks; no path of a file has a space."""
+    return f"{upstream} {path}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import os
 from pathlib import Path
 
 import pytest
@@ -243,6 +244,40 @@ def test_second_upstream_is_asked_for_what_the_first_lacks_and_not_in_its_stead(
 
         section = MavenSection(policy="upstream", upstreams=entries, fresh_seconds=0)
         scenario(tmp_path, act, section)
+
+
+def test_listing_is_asked_about_again_and_sent_again_only_if_it_changed(tmp_path: Path) -> None:
+    path = "org/other/lib/maven-metadata.xml"
+    text = (
+        b"<metadata><versioning><versions><version>%b</version></versions></versioning></metadata>"
+    )
+
+    async def act(it: MavenNode) -> None:
+        put(it.folder, path, text % b"1.0")
+        first = await get(it, path)
+        assert await get(it, path) == first
+        assert [each.status for each in it.upstream.asked] == [200, 304]
+        put(it.folder, path, text % b"1.1")
+        later = 2_000_000_000
+        os.utime(it.folder / path, (later, later))
+        assert b"<release>1.1</release>" in await get(it, path)
+        (it.folder / path).unlink()
+        await get(it, path, 404)
+        await get(it, "org/other/never/maven-metadata.xml", 404)
+
+    scenario(tmp_path, act, NOW)
+
+
+def test_peers_are_told_of_a_file_that_was_taken_in(tmp_path: Path) -> None:
+    async def act(it: MavenNode) -> None:
+        put(it.folder, LIB, BYTES)
+        assert await get(it, LIB) == BYTES
+        async with asyncio.timeout(5):
+            while not it.node.core.announced:
+                await asyncio.sleep(0)
+        assert it.node.core.announced == [{"sha256": sha256_of(BYTES), "complete": True}]
+
+    scenario(tmp_path, act)
 
 
 def test_signature_goes_with_the_upstreams_bytes_alone(tmp_path: Path) -> None:
