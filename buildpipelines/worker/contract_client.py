@@ -40,8 +40,12 @@ PAUSE_SECONDS: Final = 0.5
 PAUSE_SECONDS_MAX: Final = 15.0
 ANSWER_SECONDS: Final = 60.0
 ARTIFACT_SECONDS: Final = 1800.0
+PROBE_SECONDS: Final = 5.0
 CHUNK_BYTES: Final = 256 * 1024
 CONNECTIONS_MAX: Final = 8
+
+GONE: Final = "external build is gone"
+"""Cause where a pipeline knows no build of an id."""
 
 _SOCKET: Final = "unix://"
 _LINE_CHARACTERS_MAX: Final = 300
@@ -151,7 +155,7 @@ class ContractClient:
                 data = await _read(answer)
                 if answer.status in (404, 410):
                     detail = f"the pipeline forgot build {build_id}"
-                    raise BuildFailure("SOURCE_UNAVAILABLE", "external build is gone", detail)
+                    raise BuildFailure("SOURCE_UNAVAILABLE", GONE, detail)
                 _require_ok(answer.status, data)
                 info = _understood(parse_info, data)
             if info.id != build_id:
@@ -212,6 +216,16 @@ class ContractClient:
                     ) from error
             await asyncio.sleep(pause)
             pause = min(2 * pause, PAUSE_SECONDS_MAX)
+
+
+async def why_no_answer(address: PipelineAddress) -> str:
+    """Return why a pipeline cannot be asked now, in words; "" if it speaks the contract."""
+    async with ContractClient(address, patience_seconds=0, answer_seconds=PROBE_SECONDS) as client:
+        try:
+            await client.status("none")
+        except BuildFailure as failure:
+            return "" if failure.cause == GONE else failure.detail
+    return ""
 
 
 class _PassingError(Exception):

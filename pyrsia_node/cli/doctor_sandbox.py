@@ -6,6 +6,7 @@ only that answer counts.
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -37,6 +38,11 @@ _ASK_MAVEN: Final = (
     "from buildpipelines.sandbox.maven_toolchain import read_maven_toolchains;"
     "print('jdks', *(each.jdk for each in read_maven_toolchains()))"
 )
+_ASK_PIPELINE: Final = (
+    "import asyncio;"
+    "from buildpipelines.worker.contract_client import parse_pipeline_address, why_no_answer;"
+    "print('pipeline', asyncio.run(why_no_answer(parse_pipeline_address"
+)
 _LIMITS: Final = {
     "cgroup2": "control groups, version 2",
     "cgroup1": "control groups, version 1",
@@ -65,6 +71,8 @@ def examine_sandbox(layout: Layout, config: Config) -> Iterator[Finding]:
     if layout.build_jobs.is_dir():
         yield from _examine_as_worker(layout, uid)
         yield from _examine_maven(layout, config, uid)
+        if config.build.external:
+            yield _examine_external(layout, config, uid)
 
 
 def _examine_as_worker(layout: Layout, uid: int | None) -> Iterator[Finding]:
@@ -109,10 +117,24 @@ def _examine_maven(layout: Layout, config: Config, uid: int | None) -> Iterator[
         yield ok("maven", f"artifacts are rebuilt with JDK {', '.join(jdks)}")
 
 
+def _examine_external(layout: Layout, config: Config, uid: int | None) -> Finding:
+    """Return whether another's pipeline answers the worker as its contract says."""
+    url, is_private = config.build.external, config.build.external_private
+    program = f"{_ASK_PIPELINE}({url!r}, is_private={is_private}))))"
+    code, output = _run_as_worker(layout, uid, (), program)
+    kind, _, problem = _last(output).partition(" ")
+    if code != 0 or kind != "pipeline":
+        return fail("external pipeline", f"not found out: {_last(output)}", "report this")
+    if not problem:
+        return ok("external pipeline", f"{url} answers")
+    advice = "see to it, or take build.external away; near addresses need build.external_private"
+    return warn("external pipeline", f"{url}: {problem}", advice)
+
+
 def _run_as_worker(
     layout: Layout, uid: int | None, groups: Sequence[Path], program: str
 ) -> tuple[int, str]:
-    spec = isolated_spec(layout, ["-c", program], {}, uid=uid, cgroups=tuple(groups))
+    spec = isolated_spec(layout, ["-c", program], os.environ, uid=uid, cgroups=tuple(groups))
     try:
         done = subprocess.run(
             spec.command,

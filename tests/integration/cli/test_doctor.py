@@ -29,6 +29,7 @@ from pyrsia_node.schema.sections import (
     NodeSection,
     P2pSection,
 )
+from tests.fakes.scripted_pipeline import serving_pipeline
 
 
 def make_node(
@@ -37,13 +38,14 @@ def make_node(
     http_port: int = 0,
     builds: bool = False,
     upstreams: tuple[MavenUpstream, ...] = (),
+    external: str = "",
 ) -> Layout:
     config = Config(
         node=NodeSection("north", "authorized"),
         http=HttpSection(port=http_port),
         data=DataSection(host="127.0.0.1", port=0),
         p2p=P2pSection(listen=("/ip4/127.0.0.1/tcp/0",)),
-        build=BuildSection(enabled=builds),
+        build=BuildSection(enabled=builds, external=external, external_private=True),
         maven=MavenSection(upstreams=upstreams),
     )
     layout = Layout(folder)
@@ -82,6 +84,18 @@ def test_doctor_says_with_which_jdks_artifacts_are_rebuilt(tmp_path: Path) -> No
     [finding] = findings(make_node(tmp_path / "node", builds=True, upstreams=(central,)), "maven")
     assert finding.level == "ok"
     assert finding.found.startswith("artifacts are rebuilt with JDK 17")
+
+
+def test_doctor_says_whether_an_external_pipeline_answers(tmp_path: Path) -> None:
+    assert findings(make_node(tmp_path / "none", builds=True), "external pipeline") == []
+    with serving_pipeline() as pipeline:
+        url = pipeline.url
+        layout = make_node(tmp_path / "node", builds=True, external=url)
+        [finding] = findings(layout, "external pipeline")
+        assert (finding.level, finding.found) == ("ok", f"{url} answers")
+    [finding] = findings(layout, "external pipeline")
+    assert finding.level == "warn"
+    assert finding.found.startswith(f"{url}: the pipeline does not answer")
 
 
 def test_doctor_changes_nothing(tmp_path: Path) -> None:
