@@ -21,6 +21,7 @@ import pytest
 from buildpipelines.inputs.maven_upstream import parse_maven_repository
 from buildpipelines.inputs.pipconf import index_settings
 from buildpipelines.sandbox.limits import SandboxLimits
+from buildpipelines.sandbox.maven_toolchain import PROGRAMS
 from buildpipelines.spec.explanation import parse_explanation
 from buildpipelines.spec.messages import BuildResult, JobFailure, RebuildParams
 from buildpipelines.survey import replay_of
@@ -200,6 +201,54 @@ def test_build_is_compared_with_what_is_published_and_differences_are_told(
             assert [f.sha256 for f in again.files] == [f.sha256 for f in result.files]
             texts = [(d.path, d.level) for d in explanation.files[0].differences]
             assert (("greeting.txt", 3) in texts) is (level == 3)
+
+
+def test_time_of_the_run_in_a_manifest_is_a_difference_that_a_rule_ends(
+    site: MavenSite, worker: Worker
+) -> None:
+    more = """  <build><plugins><plugin><artifactId>maven-jar-plugin</artifactId><configuration>
+    <archive><manifestEntries>
+      <Implementation-Build>${maven.build.timestamp}</Implementation-Build>
+    </manifestEntries></archive>
+  </configuration></plugin></plugins></build>
+"""
+    address = site.add("stamped", project("stamped", more=more))
+    one = built(run_trial(worker, "stamped", "stamped", source=address, tag=TAG))
+    other = built(run_rebuild(worker, replay_of(one, "stamped-again", 100)))
+    jars = [next(f for f in each.files if f.name == "stamped-1.0.jar") for each in (one, other)]
+    assert jars[0].l1 != jars[1].l1
+    assert jars[0].l2 == jars[1].l2
+
+
+def test_build_sees_one_jdk_one_maven_and_the_listed_programs(
+    site: MavenSite, worker: Worker
+) -> None:
+    looks = ("/usr/bin", "/usr/lib/jvm", "/usr/share/maven", "/usr/share/java", "/etc")
+    target = "/build/src/target/classes"
+    script = "; ".join(
+        f"ls {folder} > {target}/classes{folder.replace('/', '-')}" for folder in looks
+    )
+    arguments = f'<arg value="-c"/><arg value="mkdir -p {target}; cd {target}; {script}; env"/>'
+    task = f'<exec executable="sh" failonerror="true">{arguments}</exec>'
+    address = site.add("curious", project("curious", more=ANTRUN.format(task=task)))
+    result = built(run_trial(worker, "curious", "curious", source=address, tag=TAG))
+    seen: dict[str, set[str]] = {}
+    with zipfile.ZipFile(io.BytesIO(content(result, "curious-1.0.jar"))) as archive:
+        for name in archive.namelist():
+            if name.startswith("classes-"):
+                seen[name] = set(archive.read(name).decode().split())
+    assert seen["classes-usr-bin"] == set(PROGRAMS)
+    assert seen["classes-usr-lib-jvm"] == {"jdk"}
+    assert seen["classes-usr-share-maven"] == {"boot", "lib"}
+    assert seen["classes-usr-share-java"] == set()
+    assert {name for name in seen["classes-etc"] if not name.startswith("java-")} == {
+        "group",
+        "hosts",
+        "passwd",
+    }
+    log = Path(result.log_path).read_text()
+    assert "SSL_CERT_FILE" not in log
+    assert "HOME=/build/home" in log
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
