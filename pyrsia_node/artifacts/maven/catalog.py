@@ -253,7 +253,8 @@ class MavenCatalog:
 
     async def _their_listing(self, wanted: MavenListing, *, is_logged: bool) -> Sighting | None:
         """Return what upstreams list of an artifact, of a group, or both, as far as allowed."""
-        if self._source is None:
+        # As an artifact's its path may belong to a free group; a reserved one's name stays here.
+        if self._source is None or self._policy.is_reserved(wanted.group):
             return None
         project = wanted.project
         may_list_versions = (

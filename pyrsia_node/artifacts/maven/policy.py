@@ -22,11 +22,12 @@ class MavenPolicy:
         """Return the policy of a configuration."""
         return cls(section.policy, section.policies, section.reserved, section.strict)
 
-    def allows(self, group: str) -> bool:
-        """Tell whether upstreams may be asked about a group at all.
+    def is_reserved(self, group: str) -> bool:
+        """Tell whether a group is the operator's own: others may publish under its name."""
+        return any(covers(each, group) for each in self.reserved)
 
-        A reserved group never is, whatever a policy says: somebody else may publish under its name.
-        """
-        if any(covers(each, group) for each in self.reserved):
+    def allows(self, group: str) -> bool:
+        """Tell whether upstreams may be asked about a group at all; never if it is reserved."""
+        if self.is_reserved(group):
             return False
         return policy_of(group, self.policies, default=self.default) == UPSTREAM

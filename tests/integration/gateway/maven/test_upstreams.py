@@ -130,6 +130,7 @@ def test_reserved_and_denied_groups_are_asked_of_nobody(tmp_path: Path) -> None:
             assert b"pyrsia build maven" in await get(it, path, 404)
             folder = path.rpartition("/1/")[0]
             await get(it, f"{folder}/maven-metadata.xml", 404)
+        await get(it, "com/acme/maven-metadata.xml", 404)
         assert it.upstream.asked == []
         put(it.folder, "com/acmes/a/1/a-1.jar", b"another group")
         put(it.folder, "net/open/a/1/a-1.jar", b"open")
