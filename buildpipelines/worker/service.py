@@ -101,6 +101,7 @@ class Service:
         if self._machine.external is not None:
             pipelines.append(external.pipeline())
             described["external_toolchain_doc"] = dict(external.TOOLCHAIN)
+        described["pipelines"] = sorted(pipelines, key=lambda each: str(each["id"]))
         return described
 
     def trial(self, params: TrialParams) -> None:

@@ -61,8 +61,9 @@ def test_description_names_the_toolchain_by_the_digest_of_its_document(worker: W
     assert found["toolchain"] == canonical.digest(document)
     pipelines = found["pipelines"]
     assert isinstance(pipelines, list)
-    assert [(each["id"], each["version"]) for each in pipelines] == [("docker", 1), ("pypi", 1)]
-    assert len({each["digest"] for each in pipelines}) == 2
+    ids = [(each["id"], each["version"]) for each in pipelines]
+    assert ids == [("docker", 1), ("maven", 1), ("pypi", 1)]
+    assert len({each["digest"] for each in pipelines}) == 3
     environment = found["environment"]
     assert isinstance(environment, dict)
     assert environment["limits"] in ("cgroup1", "cgroup2", "rlimit")
