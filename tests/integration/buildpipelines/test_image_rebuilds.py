@@ -328,7 +328,7 @@ def test_registry_that_the_operator_did_not_name_is_never_asked(worker: Worker) 
 def test_worker_tells_that_it_builds_images_and_with_what(worker: Worker) -> None:
     described = worker.call("describe", {})
     pipelines = cast("list[dict[str, object]]", described["pipelines"])
-    assert [each["id"] for each in pipelines] == ["docker", "pypi"]
+    assert [each["id"] for each in pipelines] == ["docker", "maven", "pypi"]
     document = cast("dict[str, dict[str, str]]", described["image_toolchain_doc"])
     assert "buildah" in document["programs"]
     assert any(name.startswith("buildah:") for name in document["packages"])

@@ -141,7 +141,7 @@ def test_worker_without_user_ids_offers_no_images_and_says_why(index: Index) -> 
     uid = ORDINARY_UID if os.geteuid() == 0 else None
     with TemporaryDirectory() as name, running_worker(Path(name), index.url, uid=uid) as worker:
         described = worker.call("describe", {})
-        assert [each["id"] for each in described["pipelines"]] == ["pypi"]  # type: ignore[attr-defined]  # JSON
+        assert [each["id"] for each in described["pipelines"]] == ["maven", "pypi"]  # type: ignore[attr-defined]  # JSON
         params = {"job": "image", "ecosystem": "docker", "seconds_max": 60}
         image = {"name": "registry.example/a", "version": "1"}
         context = "registry.example/c@sha256:" + "0" * 64
