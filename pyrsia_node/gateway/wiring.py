@@ -35,8 +35,7 @@ from pyrsia_node.gateway.images.wiring import open_registry
 from pyrsia_node.gateway.link import LinkClient, LinkServer
 from pyrsia_node.gateway.log_answers import LogAnswers
 from pyrsia_node.gateway.log_files import LogFiles
-from pyrsia_node.gateway.maven.app import MavenService
-from pyrsia_node.gateway.maven.wiring import open_maven
+from pyrsia_node.gateway.maven.wiring import MavenSurroundings, open_maven
 from pyrsia_node.gateway.pypi import PypiService
 from pyrsia_node.gateway.registry_routes import RegistryAdmin, add_registry_routes
 from pyrsia_node.gateway.socket_methods import TIMEOUTS_S, Addresses, SocketMethods
@@ -44,6 +43,7 @@ from pyrsia_node.gateway.validation import WEBHOOK, add_validation_routes, open_
 from pyrsia_node.ledger.reader import IndexReader
 from pyrsia_node.model.errors import NotFoundError
 from pyrsia_node.model.oci import PURL_TYPE
+from pyrsia_node.ports.registry import RegistryDb
 from pyrsia_node.registry.collector import CollectedPorts
 from pyrsia_node.schema.config import Config
 from pyrsia_node.schema.http import GatewayStatus
@@ -140,7 +140,9 @@ async def open_gateway(
         b"pypi": PypiService(catalog, log, parts.store),
         b"log": LogFiles(layout.log, log),
         b"v2": registry.app,
-        b"maven2": _make_maven(stack, layout, config, parts, log),
+        b"maven2": open_maven(
+            stack, layout, config, _around_maven(layout, parts, log, registry.db)
+        ),
         WEBHOOK: validator.webhook,
     }
     clock = asyncio.get_running_loop().time
@@ -249,20 +251,17 @@ def _make_catalog(
     )
 
 
-def _make_maven(
-    stack: AsyncExitStack, layout: Layout, config: Config, parts: _Storage, log: VerifiedLog
-) -> MavenService:
-    return open_maven(
-        stack,
-        layout,
-        config,
+def _around_maven(
+    layout: Layout, parts: _Storage, log: VerifiedLog, registry_db: RegistryDb
+) -> MavenSurroundings:
+    return MavenSurroundings(
         genesis=_genesis(layout),
         log=log,
         store=parts.store,
         fetcher=parts.fetcher,
-        router=parts.core,
         core=parts.core,
         clock=SystemClock(),
+        registry_db=registry_db,
     )
 
 

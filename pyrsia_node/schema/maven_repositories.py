@@ -3,7 +3,8 @@
 An upstream is an inline table, ``{ id = "central", url = "https://repository.example/maven2" }``.
 ``allow_private = true`` lets it live at a loopback, link-local or private address. Its files are
 then for clients of this node alone: a build would tell the network about them, whoever asked for
-it, so that takes ``importable = true`` as well. ``unchecked = true`` lets files through for which
+it, and peers would get them, so that takes ``importable = true`` as well. Files that come with a
+password stay here in any case. ``unchecked = true`` lets files through for which
 the upstream has no checksum; else those are refused. Pure.
 """
 
@@ -13,6 +14,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
+from urllib.parse import urlsplit
 
 from pyrsia_node.schema.rules import Rule, is_url
 
@@ -42,6 +44,11 @@ class MavenUpstream:
     def may_import(self) -> bool:
         """Whether builds may use it: files of a private network only if the operator said so."""
         return self.importable or not self.allow_private
+
+    @property
+    def is_public(self) -> bool:
+        """Whether its files may become public, for peers to have: not those behind a password."""
+        return self.may_import and "@" not in urlsplit(self.url).netloc
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,10 +19,12 @@ from pyrsia_node.devnet.maven_repository import MavenRepository, serve_repositor
 from pyrsia_node.gateway import wiring
 from pyrsia_node.gateway.core_link import CoreLink
 from pyrsia_node.gateway.link import LinkClient
+from pyrsia_node.gateway.maven.wiring import open_maven
 from pyrsia_node.model.digest import sha256_of
 from pyrsia_node.schema.config import Config, parse_config, render_config
 from pyrsia_node.schema.maven_repositories import MavenUpstream
 from pyrsia_node.schema.sections import MavenSection
+from pyrsia_node.store.registry_db import open_registry_db
 from tests.fakes.data_peers import DataPeer, data_peer
 from tests.fakes.gateway_process import CONFIG, Node, RunningGateway, as_peer, node, run_gateway
 from tests.fakes.published_log import document, file_entry
@@ -126,7 +128,10 @@ async def _service(it: MavenNode) -> AsyncIterator[httpx.AsyncClient]:
         client = LinkClient(layout.core_socket)
         stack.callback(client.close)
         parts = wiring._open_storage(stack, layout, config, CoreLink(client))
-        app = wiring._make_maven(stack, layout, config, parts, log)
+        db = open_registry_db(layout.registry, layout.blobs / "local")
+        stack.callback(db.close)
+        around = wiring._around_maven(layout, parts, log, db)
+        app = open_maven(stack, layout, config, around)
         transport = httpx.ASGITransport(app=cast("Any", app))
         yield await stack.enter_async_context(
             httpx.AsyncClient(base_url="http://node", transport=transport, timeout=20)
@@ -144,16 +149,23 @@ async def rewired(it: MavenNode, section: MavenSection = UPSTREAM) -> AsyncItera
 @asynccontextmanager
 async def evicted(it: MavenNode, content: bytes) -> AsyncIterator[MavenNode]:
     """Wire it anew over a store that lost the bytes."""
-    sha256 = sha256_of(content)
-    (it.node.layout.blobs / "sha256" / sha256[:2] / sha256).unlink()
+    where = blob_of(it, content)
+    assert where is not None
+    where.unlink()
     async with rewired(it) as again:
         yield again
+
+
+def blob_of(it: MavenNode, content: bytes) -> Path | None:
+    """Return where the store has these bytes; "sha256" in it is what peers may have."""
+    sha256 = sha256_of(content)
+    return next(it.node.layout.blobs.glob(f"[sl]*/{sha256[:2]}/{sha256}"), None)
 
 
 def config_for(url: str, section: MavenSection) -> Config:
     """Return a configuration whose upstream, if the section names none, is at ``url``."""
     if not section.upstreams:
-        central = MavenUpstream("central", url, allow_private=True)
+        central = MavenUpstream("central", url, allow_private=True, importable=True)
         section = dataclasses.replace(section, upstreams=(central,))
     return dataclasses.replace(CONFIG, maven=section)
 

@@ -1,8 +1,8 @@
 """Blobs that came through the proxy and are not for everybody: under which names they are served.
 
-They came with credentials, or from a registry inside a private network: kept apart from what peers
+They came with credentials, or from a server inside a private network: kept apart from what peers
 may have, noted in the registry's database so that garbage collection evicts them by use, and served
-only under an image that they came for.
+only under a name that they came for: an image, or a repository of Maven.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _CLAIM_PAUSE_S: Final = 0.02
 
 
 class PrivateBlobs:
-    """Which image each of them came for. Methods block on the database; call them in a thread."""
+    """Which name each of them came under. Methods block on the database; call them in a thread."""
 
     def __init__(self, store: BlobStore, db: RegistryDb, clock: Clock) -> None:
         """Keep blobs in ``store`` and their uses in ``db``."""
@@ -35,8 +35,8 @@ class PrivateBlobs:
         self._clock = clock
         self._used: OrderedDict[tuple[str, str], int] | None = None
 
-    def keeper(self, name: ImageName) -> Keep:
-        """Return what puts a blob into the store for one image."""
+    def keeper(self, name: ImageName | str) -> Keep:
+        """Return what puts a blob into the store under one name."""
 
         def keep(path: str, sha256: str, hashes: bytes) -> BlobInfo:
             # In this order garbage collection at the same time finds each byte either claimed or
@@ -48,8 +48,8 @@ class PrivateBlobs:
 
         return keep
 
-    def may_serve(self, name: ImageName, sha256: str) -> bool:
-        """Tell whether a blob came for this image and is here; notes the use."""
+    def may_serve(self, name: ImageName | str, sha256: str) -> bool:
+        """Tell whether a blob came under this name and is here; notes the use."""
         used = self._links().get((str(name), sha256))
         if used is None:
             return False
@@ -76,7 +76,7 @@ class PrivateBlobs:
                 return
         raise UnavailableError(f"blob {sha256} is being removed; try again")
 
-    def _note(self, name: ImageName, sha256: str, size: int) -> None:
+    def _note(self, name: ImageName | str, sha256: str, size: int) -> None:
         now_ms = self._clock.now_ms()
         self._db.note_proxied([Proxied(sha256, size, str(name), now_ms)])
         links = self._links()

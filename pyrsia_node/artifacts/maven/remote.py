@@ -17,6 +17,7 @@ from urllib.parse import quote
 
 from aiohttp import StreamReader
 
+from pyrsia_node.artifacts.images.keeping import Keep
 from pyrsia_node.artifacts.incoming import temporary_file
 from pyrsia_node.artifacts.maven.checksums import (
     CHECKSUM_BYTES_MAX,
@@ -27,7 +28,6 @@ from pyrsia_node.artifacts.maven.checksums import (
 from pyrsia_node.artifacts.maven.listings import LISTING_BYTES_MAX
 from pyrsia_node.artifacts.safe_http import SafeHttp
 from pyrsia_node.model.errors import NotFoundError, UnavailableError, VerificationError
-from pyrsia_node.ports import BlobStore
 from pyrsia_node.ports.maven import Digests, KeptListing
 from pyrsia_node.schema.maven_repositories import MavenUpstream
 
@@ -58,6 +58,7 @@ class RemoteRepository:
             folder: Takes files while they come.
         """
         self.id = entry.id
+        self.is_public = entry.is_public
         self._entry = entry
         self._folder = folder
         self._http = SafeHttp(
@@ -66,12 +67,12 @@ class RemoteRepository:
             setting=f"allow_private of {entry.id} in maven.upstreams",
         )
 
-    async def take(self, path: str, store: BlobStore, *, is_checked: bool) -> Taken:
+    async def take(self, path: str, keep: Keep, *, is_checked: bool) -> Taken:
         """Take a file into the store.
 
         Args:
             path: Where it lies in the repository.
-            store: Where it goes.
+            keep: Puts it into the store.
             is_checked: Whether a checksum must fit; not for what is a signature itself.
 
         Raises:
@@ -93,7 +94,7 @@ class RemoteRepository:
             modified_s = _seconds(response.headers.get("last-modified", ""))
             digests, pieces = hashes.finish()
             # Moved and not copied: nobody else ever had this file open.
-            await asyncio.to_thread(store.adopt_pieces, temporary.name, digests.sha256, pieces)
+            await asyncio.to_thread(keep, temporary.name, digests.sha256, pieces)
             return Taken(digests, kind, modified_s)
 
     async def ask_listing(self, path: str, known: KeptListing | None) -> KeptListing | None:

@@ -3,9 +3,10 @@
 They are asked in the operator's order. One that cannot be asked hides those behind it: what comes
 from the second because the first is down could be somebody else's file. A file is checked against
 the checksum that its upstream publishes before anybody gets a byte of it, because Maven itself only
-warns; then it is a shared blob, which peers may have, and its row says where it came from. Absence
-is believed for a while; listings are asked about again, and used stale while an upstream is down.
-Nothing here is vouched for by the log; the caller says so to the client.
+warns; then it is a shared blob, which peers may have, and its row says where it came from. A file
+of a private network, or one that came with a password, is kept apart: peers hear nothing of it.
+Absence is believed for a while; listings are asked about again, and used stale while an upstream is
+down. Nothing here is vouched for by the log; the caller says so to the client.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ from dataclasses import dataclass, replace
 from typing import Final, TypeVar, cast
 
 from pyrsia_node.artifacts.fetcher import Fetcher
+from pyrsia_node.artifacts.images.keeping import Keep
+from pyrsia_node.artifacts.images.private_blobs import PrivateBlobs
 from pyrsia_node.artifacts.maven.listings import Listing, merge, parse_listing
 from pyrsia_node.artifacts.maven.remote import RemoteRepository
 from pyrsia_node.artifacts.maven.source import Sighting
@@ -46,6 +49,7 @@ class UpstreamParts:
 
     store: BlobStore
     db: MavenDb
+    private: PrivateBlobs
     fetcher: Fetcher
     router: Router
     clock: Clock
@@ -96,6 +100,7 @@ class MavenUpstreams:
         for _ in range(3):
             # What is evicted between the two looks is fetched anew.
             with contextlib.suppress(NotFoundError, FileNotFoundError):
+                await self._note_use(kept)
                 return BlobReader(self._parts.store, kept.digests.sha256)
             await self._once(("bytes", kept.path), lambda: self._bring_back(kept))
         raise UnavailableError(f"{kept.path} comes and goes; try again")
@@ -147,10 +152,10 @@ class MavenUpstreams:
     async def _take(self, repository: RemoteRepository, path: str, *, is_checked: bool) -> KeptFile:
         """Take a file into the store, then write down where it came from.
 
-        A crash between the two leaves a shared blob without a name: it is evicted in time.
+        A crash between the two leaves a blob without a path: it is evicted in time.
         """
         parts = self._parts
-        taken = await repository.take(path, parts.store, is_checked=is_checked)
+        taken = await repository.take(path, self._keeper(repository), is_checked=is_checked)
         kept = KeptFile(
             path=path,
             upstream=repository.id,
@@ -160,18 +165,31 @@ class MavenUpstreams:
             kept_ms=parts.clock.now_ms(),
         )
         await asyncio.to_thread(parts.db.keep_file, kept)
-        self._announce(kept.digests.sha256)
+        if repository.is_public:
+            self._announce(kept.digests.sha256)
         return kept
+
+    def _keeper(self, repository: RemoteRepository) -> Keep:
+        if repository.is_public:
+            return self._parts.store.adopt_pieces
+        return self._parts.private.keeper(_origin(repository.id))
+
+    async def _note_use(self, kept: KeptFile) -> None:
+        """Keep what is evicted by use, and not by the cache, from being evicted first."""
+        repository = self._repositories.get(kept.upstream)
+        if repository is not None and not repository.is_public:
+            origin, sha256 = _origin(repository.id), kept.digests.sha256
+            await asyncio.to_thread(self._parts.private.may_serve, origin, sha256)
 
     async def _bring_back(self, kept: KeptFile) -> None:
         """Fetch bytes again that left the cache: the same ones, from whoever has them."""
-        if await self._from_peers(kept):
+        repository = self._repositories[kept.upstream]
+        if repository.is_public and await self._from_peers(kept):
             return
         if self._is_offline:
             raise UnavailableError(f"{kept.path} left the cache, and maven.offline is set")
-        repository = self._repositories[kept.upstream]
-        is_checked = kept.checked != ""
-        taken = await repository.take(kept.path, self._parts.store, is_checked=is_checked)
+        keep, is_checked = self._keeper(repository), kept.checked != ""
+        taken = await repository.take(kept.path, keep, is_checked=is_checked)
         if taken.digests.sha256 != kept.digests.sha256:
             raise VerificationError(
                 f"{kept.path} changed at {repository.id}: it had sha256 {kept.digests.sha256}, now "
@@ -290,6 +308,11 @@ class MavenUpstreams:
 
 async def _run(act: Callable[[], Awaitable[_T]]) -> _T:
     return await act()
+
+
+def _origin(upstream: str) -> str:
+    """Return under which name private blobs of an upstream are kept; no image is called so."""
+    return f"maven:{upstream}"
 
 
 def _absence(upstream: str, path: str) -> str:

@@ -32,6 +32,14 @@ def test_builds_use_no_private_upstream_unless_told_so() -> None:
     assert MavenUpstream("a", URL, allow_private=True, importable=True).may_import
 
 
+def test_files_behind_a_password_never_become_public() -> None:
+    assert MavenUpstream("a", URL).is_public
+    assert not MavenUpstream("a", URL, allow_private=True).is_public
+    assert MavenUpstream("a", URL, allow_private=True, importable=True).is_public
+    secret = URL.replace("://", "://user:secret@")
+    assert not MavenUpstream("a", secret, importable=True).is_public
+
+
 def test_longest_prefix_of_whole_segments_decides() -> None:
     policies = (
         GroupPolicy("org", "upstream"),

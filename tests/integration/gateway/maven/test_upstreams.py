@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -15,10 +16,12 @@ from pyrsia_node.model.purl import Purl
 from pyrsia_node.model.statements import Revoke
 from pyrsia_node.schema.maven_repositories import GroupPolicy, MavenUpstream
 from pyrsia_node.schema.sections import MavenSection
+from pyrsia_node.store.registry_db import SqliteRegistryDb
 from tests.fakes.gateway_process import run_gateway
 from tests.fakes.maven_node import (
     UPSTREAM,
     MavenNode,
+    blob_of,
     evicted,
     jar,
     maven_node,
@@ -63,7 +66,7 @@ def test_wrong_or_missing_checksum_lets_no_byte_through(tmp_path: Path) -> None:
         it.upstream.absent |= {f"{LIB}.{each}" for each in ("sha256", "sha1", "md5")}
         assert b"publishes no checksum" in await get(it, LIB, 502)
         assert list(it.node.layout.partial.iterdir()) == []
-        assert not list(it.node.layout.blobs.glob(f"sha256/*/{sha256_of(BYTES)}"))
+        assert blob_of(it, BYTES) is None
         it.upstream.extra.clear()
         it.upstream.absent.clear()
         assert await get(it, LIB) == BYTES
@@ -279,6 +282,35 @@ def test_peers_are_told_of_a_file_that_was_taken_in(tmp_path: Path) -> None:
         assert it.node.core.announced == [{"sha256": sha256_of(BYTES), "complete": True}]
 
     scenario(tmp_path, act)
+
+
+@pytest.mark.parametrize("user", ["", "user:secret@"])
+def test_private_upstreams_files_are_for_own_clients_alone(tmp_path: Path, user: str) -> None:
+    with serve_repository(MavenRepository([tmp_path / "inside"])) as inside:
+        url = inside.url.replace("http://", f"http://{user}")
+        entry = MavenUpstream("inside", url, allow_private=True, importable=user != "")
+
+        async def act(it: MavenNode) -> None:
+            put(tmp_path / "inside", LIB, BYTES)
+            assert await get(it, LIB) == BYTES
+            where = blob_of(it, BYTES)
+            assert where is not None
+            assert where.parts[-3] == "local"
+            assert await get(it, LIB) == BYTES
+            where.unlink()
+            section = MavenSection(policy="upstream", upstreams=(entry,))
+            async with rewired(it, section) as again:
+                assert await get(again, LIB) == BYTES
+            assert it.node.core.announced == []
+            assert it.node.core.asked == 0, "no peer learns what is wanted"
+            assert inside.paths().count(LIB) == 2
+            with closing(SqliteRegistryDb(it.node.layout.registry)) as db:
+                kept = [(each.image, each.sha256) for each in db.proxied(limit=9)]
+            assert kept == [("maven:inside", sha256_of(BYTES))], "garbage collection knows it"
+            sent = inside.asked[0].headers.get("authorization")
+            assert (sent is not None) == (user != "")
+
+        scenario(tmp_path, act, MavenSection(policy="upstream", upstreams=(entry,)))
 
 
 def test_signature_goes_with_the_upstreams_bytes_alone(tmp_path: Path) -> None:
