@@ -25,6 +25,7 @@ from buildpipelines.spec import canonical
 
 JVM_FOLDER: Final = Path("/usr/lib/jvm")
 MAVEN_HOME: Final = Path("/usr/share/maven")
+LIBRARIES_FOLDER: Final = Path("/usr/lib")
 PROGRAMS_FOLDER: Final = Path("/usr/bin")
 RELEASE_BYTES_MAX: Final = 64 * 1024
 
@@ -33,8 +34,18 @@ ls mkdir mv pwd python3 rm rmdir sed sh sleep sort tail tar test touch tr true u
 PROGRAMS: Final = tuple(_NAMES.split())
 """The whole of /usr/bin in a build: what scripts call. Our guest itself runs on python3."""
 
-DECIDING: Final = ("bin/java", "lib/modules", "lib/ct.sym", "lib/server/libjvm.so")
+DECIDING: Final = (
+    "bin/java",
+    "lib/ct.sym",
+    "lib/libjava.so",
+    "lib/libzip.so",
+    "lib/modules",
+    "lib/server/libjvm.so",
+)
 """The files of a JDK that decide what it compiles; the rest goes by the release's own name."""
+
+LIBRARIES: Final = ("libz.so.1",)
+"""Of the system: what compresses for a Debian JDK. Another one makes other bytes of a jar."""
 
 _RELEASE: Final = re.compile(r'^([A-Z_]+)="([^"\n]*)"$', re.MULTILINE)
 _MAJOR: Final = re.compile(r"(?:1\.)?(\d{1,3})(?:[.+_-].*)?\Z")
@@ -117,6 +128,7 @@ def _toolchain(
             },
             "settings": canonical.digest(dict(_settings(folder))),
         },
+        "libraries": {name: _library(name) for name in LIBRARIES},
         "maven": dict(maven),
         "programs": dict(programs),
         "sandbox": {"rules": SANDBOX_RULES, "emptied": list(bwrap.MAVEN_EMPTIED)},
@@ -186,6 +198,12 @@ def _maven_version(jars: Mapping[str, Path]) -> str | None:
     except (OSError, KeyError, zipfile.BadZipFile):
         return None  # not a Maven that could run
     return None if found is None else found[1]
+
+
+def _library(name: str) -> str:
+    """Return the digest of a library of the system, or "" where there is none."""
+    path = LIBRARIES_FOLDER / f"{platform.machine()}-linux-gnu" / name
+    return _digest(path.resolve()) if path.is_file() else ""
 
 
 def _digest(path: Path) -> str:
