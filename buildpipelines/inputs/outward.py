@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
-import re
 import socket
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
@@ -23,6 +22,7 @@ from urllib.parse import urljoin, urlsplit
 import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
 from aiohttp.resolver import ThreadedResolver
+from yarl import URL
 
 from buildpipelines.errors import BuildFailure
 
@@ -32,6 +32,11 @@ RETRY_SECONDS: Final = 0.5
 CHUNK_BYTES: Final = 256 * 1024
 
 _REDIRECTS: Final = (301, 302, 303, 307, 308)
+_NAT64: Final = ipaddress.IPv6Network("64:ff9b::/96")
+_NEVER_PUBLIC: Final = (
+    ipaddress.IPv6Network("fec0::/10"),  # site-local, RFC 3879
+    ipaddress.IPv6Network("::/96"),  # IPv4-compatible, RFC 4291
+)
 _T = TypeVar("_T")
 
 
@@ -77,7 +82,7 @@ class Outward:
         headers: Mapping[str, str] | None = None,
         may_follow: Callable[[str], bool] = lambda _url: True,
     ) -> AsyncIterator[aiohttp.ClientResponse]:
-        """Ask ``url`` and follow redirects; ``Authorization`` stays at the first host.
+        """Ask ``url`` and follow redirects; ``Authorization`` stays at the first scheme and host.
 
         Args:
             url: Where to ask.
@@ -90,12 +95,12 @@ class Outward:
             BuildFailure: SOURCE_UNAVAILABLE: an address that is not allowed, too many redirects.
         """
         timeout = aiohttp.ClientTimeout(total=seconds, sock_connect=30, sock_read=60)
-        origin = urlsplit(url).netloc
+        origin = urlsplit(url)[:2]
         first = url
         for _ in range(REDIRECTS_MAX):
             check_address(url, is_private=is_private)
             sent = {"Accept-Encoding": "identity", **(headers or {})}
-            if urlsplit(url).netloc != origin:
+            if urlsplit(url)[:2] != origin:
                 sent.pop("Authorization", None)
             answer = await self._sessions[is_private].get(
                 url, timeout=timeout, headers=sent, allow_redirects=False
@@ -158,17 +163,30 @@ class PublicResolver(AbstractResolver):
 
 
 def is_public(address: str) -> bool:
-    """Tell whether a numeric address is one of the Internet's; what is no address is none."""
+    """Tell whether a numeric address is one of the Internet's; what is no address is none.
+
+    An IPv6 address that carries an IPv4 one (mapped, NAT64) is judged by that: a gateway on the
+    way would unwrap it.
+    """
     try:
         found = ipaddress.ip_address(address.partition("%")[0])
     except ValueError:
         return False
-    mapped = found.ipv4_mapped if isinstance(found, ipaddress.IPv6Address) else None
-    return (mapped or found).is_global and not (mapped or found).is_multicast
+    if isinstance(found, ipaddress.IPv6Address):
+        if found.ipv4_mapped is not None:
+            found = found.ipv4_mapped
+        elif found in _NAT64:
+            found = ipaddress.IPv4Address(int(found) & 0xFFFF_FFFF)
+        elif any(found in network for network in _NEVER_PUBLIC):
+            return False
+    return found.is_global and not found.is_multicast
 
 
 def check_address(url: str, *, is_private: bool) -> None:
     """Refuse other schemes, and numbers of private networks; names are judged when resolved.
+
+    The host is judged as the client reads it: digits of other scripts, which become numbers on
+    the way to a connection, are numbers here, too.
 
     Raises:
         BuildFailure: SOURCE_UNAVAILABLE.
@@ -178,11 +196,13 @@ def check_address(url: str, *, is_private: bool) -> None:
         raise unavailable(url, f"leads to {url!r:.100}")
     if is_private:
         return
-    is_number = bool(re.fullmatch(r"[0-9a-fx.:%]+", parts.hostname)) and (
-        ":" in parts.hostname or parts.hostname[0].isdigit()
-    )
-    if is_number and not is_public(parts.hostname):
-        raise unavailable(url, f"leads to {parts.hostname}, which is not public")
+    try:
+        host = URL(url).raw_host or ""
+    except ValueError as error:
+        raise unavailable(url, f"leads to {url!r:.100}: {error}") from error
+    is_number = ":" in host or (host[:1].isdigit() and not host.strip("0123456789abcdefx.%"))
+    if is_number and not is_public(host):
+        raise unavailable(url, f"leads to {host}, which is not public")
 
 
 def unavailable(where: str, text: str) -> BuildFailure:
