@@ -43,6 +43,9 @@ _PASSED_ON: Final = (
 )
 """What the worker needs to reach its upstream. Nothing else of our environment reaches it."""
 
+_CERTIFICATES: Final = ("PIP_CERT", "SSL_CERT_DIR", "SSL_CERT_FILE")
+"""Of those, files and folders that the worker must be able to open."""
+
 _MIB: Final = 1024 * 1024
 _STOP_TIMEOUT_S: Final = 12.0
 
@@ -176,7 +179,7 @@ def isolated_spec(
     if uid is None:
         # Our own processes are not in this user namespace: /proc shows the worker nothing of them.
         arguments += ["--unshare-user", "--cap-drop", "ALL"]
-    arguments += mount_arguments(layout.root, _needs(layout), _enterable_by(uid))
+    arguments += mount_arguments(layout.root, _needs(layout, environment), _enterable_by(uid))
     arguments += ["--chdir", str(layout.build), "--"]
     if uid is not None:
         arguments += [_program("setpriv"), f"--reuid={uid}", f"--regid={uid}", "--clear-groups"]
@@ -191,9 +194,12 @@ def isolated_spec(
     )
 
 
-def _needs(layout: Layout) -> list[Need]:
+def _needs(layout: Layout, environment: Mapping[str, str]) -> list[Need]:
     # Python with its packages, and our one package: the worker imports nothing else of ours.
     readable = {Path(sys.prefix), Path(sys.base_prefix), *map(Path, buildpipelines.__path__)}
+    # Certificates may lie in a folder of their owner's alone, as a home is.
+    named = (Path(environment[name]) for name in _CERTIFICATES if environment.get(name))
+    readable |= {path for path in named if path.is_absolute() and path.exists()}
     return [Need(layout.build, is_writable=True), *map(Need, sorted(readable))]
 
 

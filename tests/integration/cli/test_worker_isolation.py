@@ -284,6 +284,25 @@ def test_another_user_reaches_what_lies_deep_below_a_closed_folder(open_folder: 
     assert (done.stdout, done.stderr) == ("reached\n", "")
 
 
+def test_worker_opens_the_certificates_that_are_named_in_a_closed_folder(
+    open_folder: Path,
+) -> None:
+    layout = Layout(open_folder / "data")
+    layout.build.mkdir(parents=True)
+    authority = open_folder / "home" / "authority.pem"
+    authority.parent.mkdir()
+    authority.write_text("trusted\n")
+    authority.chmod(0o644)
+    authority.parent.chmod(0o700)
+    uid = WORKER_UID_DEFAULT if os.geteuid() == 0 else None
+    reading = ["-c", "import os; print(open(os.environ['SSL_CERT_FILE']).read(), end='')"]
+    spec = isolated_spec(layout, reading, {"SSL_CERT_FILE": str(authority)}, uid=uid)
+    done = subprocess.run(
+        spec.command, env=spec.environment, capture_output=True, text=True, check=False
+    )
+    assert (done.stdout, done.stderr) == ("trusted\n", "")
+
+
 BUILDER = textwrap.dedent(
     """
     import subprocess, time
