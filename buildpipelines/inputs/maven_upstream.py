@@ -16,15 +16,14 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Final, Self
+from typing import Final
 from urllib.parse import quote, urlsplit
 
 import aiohttp
 
 from buildpipelines.errors import BuildFailure, FormatError
 from buildpipelines.inputs.cache import InputsCache
-from buildpipelines.inputs.outward import CHUNK_BYTES, Outward, check_busy, retry, unavailable
+from buildpipelines.inputs.outward import CHUNK_BYTES, Asking, check_busy, retry, unavailable
 from buildpipelines.spec.coordinates import METADATA, parse_file_path
 from buildpipelines.spec.lock import FILE_BYTES_MAX
 
@@ -81,7 +80,7 @@ def parse_maven_repository(text: str, *, is_private: bool = False) -> MavenRepos
     return MavenRepository(name, url.rstrip("/"), is_private)
 
 
-class MavenUpstream:
+class MavenUpstream(Asking):
     """The repositories of one worker. Use as an async context manager; safe for many jobs."""
 
     def __init__(
@@ -94,24 +93,10 @@ class MavenUpstream:
         """Ask these in this order; files go to ``cache``."""
         self._repositories = tuple(repositories)
         self._cache = cache
-        self._outward = Outward(certificates=certificates)
+        super().__init__(certificates=certificates)
         self._found: dict[str, tuple[float, MavenFile | None]] = {}
         self._sha256: dict[tuple[str, str], str] = {}
         self._locks: dict[str, asyncio.Lock] = {}
-
-    async def __aenter__(self) -> Self:
-        """Open connections lazily; nothing is fetched yet."""
-        await self._outward.__aenter__()
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Close all connections."""
-        await self._outward.__aexit__(kind, error, trace)
 
     async def find(self, path: str) -> MavenFile | None:
         """Return what lies at a path, or None if no repository has it. Kept for a while.

@@ -116,6 +116,28 @@ class Outward:
         raise unavailable(first, f"more than {REDIRECTS_MAX} redirects")
 
 
+class Asking:
+    """Who asks other machines. Use as an async context manager; nothing is asked outside of it."""
+
+    def __init__(self, *, certificates: Path | None = None) -> None:
+        """Trust the machine's certificates, or those of ``certificates`` alone."""
+        self._outward = Outward(certificates=certificates)
+
+    async def __aenter__(self) -> Self:
+        """Open connections lazily; nothing is fetched yet."""
+        await self._outward.__aenter__()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Close all connections."""
+        await self._outward.__aexit__(kind, error, trace)
+
+
 class BusyError(Exception):
     """The other side answered that it cannot answer now."""
 

@@ -15,8 +15,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 import aiohttp
@@ -24,7 +23,7 @@ import aiohttp
 from buildpipelines.errors import ArchiveError, BuildFailure, FormatError
 from buildpipelines.extract.image import DOCUMENT_BYTES_MAX, parse_json_object
 from buildpipelines.inputs.cache import InputsCache
-from buildpipelines.inputs.outward import CHUNK_BYTES, Outward, check_busy, retry, unavailable
+from buildpipelines.inputs.outward import CHUNK_BYTES, Asking, check_busy, retry, unavailable
 from buildpipelines.recipes.dockerfile import Pin
 from buildpipelines.spec.lock import FILE_BYTES_MAX
 
@@ -63,29 +62,15 @@ def parse_registry(text: str, *, is_private: bool = False) -> Registry:
     return Registry(host, url.rstrip("/"), is_private)
 
 
-class Registries:
+class Registries(Asking):
     """The registries of one worker. Use as an async context manager; safe for many jobs."""
 
     def __init__(self, registries: Sequence[Registry], cache: InputsCache) -> None:
         """Ask these and no others; files go to ``cache``."""
         self._known = {registry.host: registry for registry in registries}
         self._cache = cache
-        self._outward = Outward()
+        super().__init__()
         self._tokens: dict[tuple[str, str], str] = {}
-
-    async def __aenter__(self) -> Self:
-        """Open connections lazily; nothing is fetched yet."""
-        await self._outward.__aenter__()
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Close all connections."""
-        await self._outward.__aexit__(kind, error, trace)
 
     async def look(self, host: str, repository: str, tag: str) -> Pin:
         """Return what a tag is at its registry just now.

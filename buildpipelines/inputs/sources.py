@@ -16,8 +16,7 @@ import socket
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Final, Self
+from typing import Final
 from urllib.parse import urlsplit
 
 from buildpipelines.errors import ArchiveError, BuildFailure
@@ -25,7 +24,7 @@ from buildpipelines.extract.source import SOURCE_LIMITS, SourceFacts, archive_fo
 from buildpipelines.inputs import git
 from buildpipelines.inputs.cache import InputsCache
 from buildpipelines.inputs.git import COMMIT, TAG, GitOrigin
-from buildpipelines.inputs.outward import CHUNK_BYTES, Outward, check_busy, is_public, retry
+from buildpipelines.inputs.outward import CHUNK_BYTES, Asking, check_busy, is_public, retry
 from buildpipelines.spec.lock import LockedFile
 from buildpipelines.spec.messages import Source
 
@@ -76,7 +75,7 @@ class FetchedSource:
         return LockedFile("source", "source", self.file, self.sha256, self.size)
 
 
-class SourceFetcher:
+class SourceFetcher(Asking):
     """Fetches sources. Use as an async context manager; safe for many jobs."""
 
     def __init__(
@@ -96,21 +95,7 @@ class SourceFetcher:
         self._cache = cache
         self._private = frozenset(private_hosts)
         self._certificates = certificates
-        self._outward = Outward(certificates=certificates)
-
-    async def __aenter__(self) -> Self:
-        """Open connections lazily; nothing is fetched yet."""
-        await self._outward.__aenter__()
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Close all connections."""
-        await self._outward.__aexit__(kind, error, trace)
+        super().__init__(certificates=certificates)
 
     async def tree(
         self, url: str, *, folder: Path, tag: str = "", commit: str = ""
