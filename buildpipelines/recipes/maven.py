@@ -12,11 +12,12 @@ import datetime as dt
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Final, Literal, cast
+from typing import Final, Literal
 
 from buildpipelines.errors import FormatError
 from buildpipelines.extract.zip import ZipArchive, ZipEntry
-from buildpipelines.spec import fields
+from buildpipelines.spec import fields, maven_fields
+from buildpipelines.spec.maven_fields import EPOCH_MAX, EPOCH_MIN, Newline
 from buildpipelines.spec.messages import RecipeValue
 
 VERSION: Final = 1
@@ -26,35 +27,16 @@ ATTEMPTS_MAX: Final = 4
 NONE: Final = "none"
 """The reference of a version that is published nowhere."""
 
-EPOCH_MIN, EPOCH_MAX = 315_532_800, 4_354_819_198
-"""What an entry of a zip file can say, in seconds since 1970: 1980 to 2107."""
-
 GOALS: Final = ("install",)
 SKIP_TESTS: Final = "maven.test.skip=true"
 UMASK: Final = 0o022
 TIMEZONE: Final = "UTC"
 LOCALE: Final = "C.UTF-8"
-LIST_MAX: Final = 32
 MARK_BYTES_MAX: Final = 1024 * 1024
 MARK_ENTRIES_MAX: Final = 32
 
-Newline = Literal["lf", "crlf"]
-
-_SOURCE = re.compile(r"(git\+)?https://[a-z0-9.-]{1,200}(:[0-9]{1,5})?/[!-~]{1,200}\Z")
-_COMMIT = re.compile(r"([0-9a-f]{40}|[0-9a-f]{64})?\Z")
-_TAG = re.compile(r"([A-Za-z0-9_][A-Za-z0-9._/+@-]{0,199})?\Z")
-_MODULE = re.compile(r"([A-Za-z0-9_][A-Za-z0-9._-]*(/[A-Za-z0-9_][A-Za-z0-9._-]*){0,15})?\Z")
-_MAVEN = re.compile(r"[0-9][A-Za-z0-9.-]{0,31}\Z")
-_GOAL = re.compile(r"[A-Za-z0-9][A-Za-z0-9:._@-]{0,200}\Z")
-_PROFILE = re.compile(r"[!?]?[A-Za-z0-9_][A-Za-z0-9._-]{0,100}\Z")
-_PROPERTY = re.compile(r"[A-Za-z][A-Za-z0-9._-]{0,100}(=[ -~]{0,150})?\Z")
-_TIMEZONE = re.compile(r"[A-Za-z][A-Za-z0-9_+-]{0,30}(/[A-Za-z0-9_+-]{1,30}){0,2}\Z")
-_LOCALE = re.compile(r"(C|[a-z]{2}_[A-Z]{2})\.UTF-8\Z")
-_REFERENCE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+-]{0,254}\Z")
-_NEWLINE = re.compile(r"(lf|crlf)\Z")
 _JDK_VALUE = re.compile(r"(?:1\.)?([1-9][0-9]?)(?![0-9])")
 _CREATED_BY = re.compile(r"(?:1\.)?([1-9][0-9]?)(?:[._+][0-9A-Za-z._+-]*)? \(")
-_RESERVED = ("maven.repo.local", "project.build.outputTimestamp", "maven.home", "user.")
 _TEXTS = ("pom.xml", "pom.properties", "LICENSE", "LICENSE.txt", "NOTICE", "NOTICE.txt")
 _UMASKS: Final = {0o644: 0o022, 0o664: 0o002, 0o640: 0o027, 0o600: 0o077}
 
@@ -158,14 +140,16 @@ def parse_options(value: Mapping[str, RecipeValue]) -> Options:
     known = {"tag", "commit", "module", "jdk", "goals", "profiles", "properties", "newline"}
     known |= {"umask", "timezone", "locale", "epoch"}
     fields.exactly(given, {"source"}, frozenset(known))
-    source, tag, commit = _source(given, "source")
+    source = maven_fields.read_source(given, "source")
+    given = {"tag": "", "commit": "", **given}
+    tag, commit = (maven_fields.read_text(given, name) for name in ("tag", "commit"))
     has_git = source.startswith("git+")
     if has_git and not tag and not commit:
         raise FormatError("a git source needs a tag or a commit: a branch is another tomorrow")
     if not has_git and (tag or commit):
         raise FormatError("tag and commit belong to a git+https source")
     given.setdefault("properties", [])
-    properties = _properties(given)
+    properties = maven_fields.read_list(given, "properties")
     if not any(each.startswith(("maven.test.skip", "skipTests")) for each in properties):
         properties = (*properties, SKIP_TESTS)
     given = {"module": "", "timezone": TIMEZONE, "locale": LOCALE, "profiles": [], **given}
@@ -174,16 +158,16 @@ def parse_options(value: Mapping[str, RecipeValue]) -> Options:
         source=source,
         tag=tag,
         commit=commit,
-        module=_module(given),
-        jdk=_jdk(given) if "jdk" in given else None,
-        goals=_listed(given, "goals", _GOAL) or GOALS,
-        profiles=_listed(given, "profiles", _PROFILE),
+        module=maven_fields.read_text(given, "module"),
+        jdk=maven_fields.read_number(given, "jdk") if "jdk" in given else None,
+        goals=maven_fields.read_list(given, "goals") or GOALS,
+        profiles=maven_fields.read_list(given, "profiles"),
         properties=properties,
-        newline=_newline(given) if "newline" in given else None,
-        umask=_umask(given) if "umask" in given else None,
-        timezone=fields.matching(given, "timezone", _TIMEZONE),
-        locale=fields.matching(given, "locale", _LOCALE),
-        epoch=_epoch(given) if "epoch" in given else None,
+        newline=maven_fields.read_newline(given) if "newline" in given else None,
+        umask=maven_fields.read_number(given, "umask") if "umask" in given else None,
+        timezone=maven_fields.read_text(given, "timezone"),
+        locale=maven_fields.read_text(given, "locale"),
+        epoch=maven_fields.read_number(given, "epoch") if "epoch" in given else None,
     )
 
 
@@ -195,31 +179,32 @@ def parse_recipe_fields(value: Mapping[str, RecipeValue]) -> MavenRecipe:
     """
     given = _plain(value)
     fields.exactly(given, set(MavenRecipe.__slots__))
-    source, tag, commit = _source(given, "source_url")
+    source = maven_fields.read_source(given, "source_url")
+    tag, commit = (maven_fields.read_text(given, name) for name in ("tag", "commit"))
     if source.startswith("git+") is not bool(commit):
         raise FormatError("a recipe has a commit if its source is git, else none")
     if tag and not commit:
         raise FormatError("a recipe with a tag has its commit, too")
-    goals = _listed(given, "goals", _GOAL)
+    goals = maven_fields.read_list(given, "goals")
     if not goals:
         raise FormatError("field 'goals' is empty")
     return MavenRecipe(
         source_url=source,
         commit=commit,
         tag=tag,
-        strip=fields.integer(given, "strip", low=0, high=1),
-        module=_module(given),
-        jdk=_jdk(given),
-        maven=fields.matching(given, "maven", _MAVEN),
+        strip=maven_fields.read_number(given, "strip"),
+        module=maven_fields.read_text(given, "module"),
+        jdk=maven_fields.read_number(given, "jdk"),
+        maven=maven_fields.read_text(given, "maven"),
         goals=goals,
-        profiles=_listed(given, "profiles", _PROFILE),
-        properties=_properties(given),
-        newline=_newline(given),
-        umask=_umask(given),
-        timezone=fields.matching(given, "timezone", _TIMEZONE),
-        locale=fields.matching(given, "locale", _LOCALE),
-        epoch=_epoch(given),
-        reference=fields.matching(given, "reference", _REFERENCE),
+        profiles=maven_fields.read_list(given, "profiles"),
+        properties=maven_fields.read_list(given, "properties"),
+        newline=maven_fields.read_newline(given),
+        umask=maven_fields.read_number(given, "umask"),
+        timezone=maven_fields.read_text(given, "timezone"),
+        locale=maven_fields.read_text(given, "locale"),
+        epoch=maven_fields.read_number(given, "epoch"),
+        reference=maven_fields.read_text(given, "reference"),
     )
 
 
@@ -339,52 +324,3 @@ def _umask_of(entries: tuple[ZipEntry, ...]) -> int | None:
 def _plain(value: Mapping[str, RecipeValue]) -> dict[str, object]:
     """Return the fields as parsed JSON has them, lists as lists."""
     return {key: list(v) if isinstance(v, tuple) else v for key, v in value.items()}
-
-
-def _source(value: Mapping[str, object], key: str) -> tuple[str, str, str]:
-    source = fields.matching(value, key, _SOURCE)
-    given = {"tag": "", "commit": "", **value}
-    tag = fields.matching(given, "tag", _TAG)
-    # What git itself refuses in a name, and what could be taken for an option or a range.
-    if ".." in tag or "@{" in tag or "//" in tag or tag.endswith(("/", ".", ".lock")):
-        raise FormatError(f"field 'tag' {tag!r:.100} is no name of a git tag")
-    return source, tag, fields.matching(given, "commit", _COMMIT)
-
-
-def _module(value: Mapping[str, object]) -> str:
-    return fields.matching(value, "module", _MODULE)
-
-
-def _jdk(value: Mapping[str, object]) -> int:
-    return fields.integer(value, "jdk", low=1, high=99)
-
-
-def _newline(value: Mapping[str, object]) -> Newline:
-    return cast("Newline", fields.matching(value, "newline", _NEWLINE))
-
-
-def _umask(value: Mapping[str, object]) -> int:
-    return fields.integer(value, "umask", low=0, high=0o077)
-
-
-def _epoch(value: Mapping[str, object]) -> int:
-    return fields.integer(value, "epoch", low=EPOCH_MIN, high=EPOCH_MAX)
-
-
-def _listed(value: Mapping[str, object], key: str, pattern: re.Pattern[str]) -> tuple[str, ...]:
-    found = fields.texts(value, key, count_max=LIST_MAX, characters_max=256)
-    for text in found:
-        if not pattern.match(text):
-            raise FormatError(f"field {key!r}: {text!r:.100} does not fit {pattern.pattern}")
-    return found
-
-
-def _properties(value: Mapping[str, object]) -> tuple[str, ...]:
-    found = _listed(value, "properties", _PROPERTY)
-    names = [text.partition("=")[0] for text in found]
-    if len({*names}) != len(names):
-        raise FormatError("field 'properties' names a property twice")
-    for name in names:
-        if name.startswith(_RESERVED):
-            raise FormatError(f"field 'properties': {name} is given by the sandbox")
-    return found

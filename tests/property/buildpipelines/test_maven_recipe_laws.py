@@ -17,6 +17,7 @@ from buildpipelines.recipes import maven
 from buildpipelines.recipes.maven import Marks, Options, Origin
 from buildpipelines.recipes.pom import extract_metadata, read_pom
 from buildpipelines.recipes.xml import parse_xml
+from buildpipelines.spec import maven_fields
 from buildpipelines.spec.coordinates import parse_coordinates
 from buildpipelines.spec.messages import RecipeValue, parse_recipe
 from buildpipelines.spec.metadata import parse_metadata
@@ -26,7 +27,7 @@ from tests.hostile.jars import jar
 HELLO = parse_coordinates("g:a", "1")
 LIMITS = ArchiveLimits(entries_max=100, file_bytes_max=1 << 20, total_bytes_max=4 << 20)
 
-epochs = st.integers(maven.EPOCH_MIN, maven.EPOCH_MAX)
+epochs = st.integers(maven_fields.EPOCH_MIN, maven_fields.EPOCH_MAX)
 newlines = st.sampled_from(["lf", "crlf"])
 umasks = st.integers(0, 0o077)
 words = st.from_regex(r"[a-z][a-z0-9.]{0,8}", fullmatch=True)

@@ -13,6 +13,7 @@ from buildpipelines.extract.limits import ArchiveLimits
 from buildpipelines.extract.zip import ZipArchive
 from buildpipelines.recipes import maven
 from buildpipelines.recipes.maven import Marks, Options, Origin
+from buildpipelines.spec import maven_fields
 from buildpipelines.spec.messages import RecipeValue
 
 GIT = "git+https://git.example/codec.git"
@@ -165,7 +166,7 @@ def test_a_plan_comes_again_from_the_options_of_its_recipe() -> None:
 def test_a_time_before_zip_files_had_one_is_moved_to_their_first() -> None:
     origin = Origin(GIT, COMMIT, "t", strip=0, time=0)
     (only,) = maven.plan(Marks(), Options(GIT), origin, reference="none", jdk=17, maven="3.8.7")
-    assert only.epoch == maven.EPOCH_MIN
+    assert only.epoch == maven_fields.EPOCH_MIN
 
 
 def test_recipes_survive_the_way_through_a_request() -> None:
@@ -253,3 +254,19 @@ def test_tests_are_skipped_unless_the_options_say_how() -> None:
 def test_options_out_of_form_are_named(options: dict[str, RecipeValue], text: str) -> None:
     with pytest.raises(FormatError, match=text):
         maven.parse_options(options)
+
+
+@pytest.mark.parametrize("change", [c for c in HOSTILE if next(iter(c)) != "source_url"], ids=str)
+def test_what_no_recipe_takes_no_mapping_may_name(change: dict[str, RecipeValue]) -> None:
+    name, value = next(iter(change.items()))
+    if name in {"commit", "goals"} and not value:
+        maven_fields.check_field(name, value)  # legal by itself: something else is missing then
+        return
+    with pytest.raises(FormatError, match=name):
+        maven_fields.check_field(name, value)
+
+
+def test_every_field_of_a_recipe_but_the_address_has_its_rule() -> None:
+    for name, value in recipe().items():
+        if name != "source_url":
+            maven_fields.check_field(name, value)
