@@ -122,10 +122,12 @@ class MavenDemo(Story):
         if claims.get(_JAR) != "rebuilt":
             raise StoryError(f"the log says {claims}")
         self._entry = status
-        built = f"{len(leaf['attestors'])} nodes built the same bytes (k={leaf['k']})"
+        built = f"the entry counts {len(leaf['attestors'])} nodes that built the same bytes"
         contradicts = leaf["doc"]["contradicts"] or "nothing"
         self.screen.done(
-            f"{built}, each in a sandbox without a network; {_JAR} is {claims[_JAR]}",
+            f"{built} (k={leaf['k']}), each in a sandbox without a network; who comes later adds"
+            " nothing to it",
+            f"{_JAR} is {claims[_JAR]}",
             f"log entry {status['leaf_index']}; contradicts: {contradicts}",
         )
 

@@ -28,9 +28,6 @@ _NO_JAVADOC: Final = "maven.javadoc.skip=true"
 _NO_ANT: Final = "maven.antrun.skip=true"
 """Unpacks data of tests."""
 
-_NO_CLOCK: Final = "implementation.build=release"
-"""Parents up to 64 write the time of the build into the manifest, from this property."""
-
 _BROTLI: Final = """package org.brotli.dec;
 
 /** What commons-compress compiles against; Debian has no such library. */
@@ -95,7 +92,6 @@ COMMONS_CODEC: Final = Project(
     "rel/commons-codec-{version}",
     parent="52",
     placeholders=("junit:junit:4.13", "org.apache.commons:commons-lang3:3.8"),
-    properties=(_NO_CLOCK,),
 )
 COMMONS_CLI: Final = Project(
     CLI,
@@ -103,7 +99,6 @@ COMMONS_CLI: Final = Project(
     "commons-cli.git",
     "rel/commons-cli-{version}",
     parent="64",
-    properties=(_NO_CLOCK,),
 )
 COMMONS_IO: Final = Project(
     IO,
@@ -119,7 +114,6 @@ COMMONS_IO: Final = Project(
         "org.openjdk.jmh:jmh-core:1.32",
         "org.openjdk.jmh:jmh-generator-annprocess:1.32",
     ),
-    properties=(_NO_CLOCK,),
 )
 COMMONS_LANG3: Final = Project(
     LANG3,

@@ -1,7 +1,7 @@
 """commons-codec 1.15 in a network of one authorized and one regular node, ``min_authorized`` 1.
 
 The story of the two nodes with images is ``tests/e2e/test_two_nodes.py``; this is the Maven one:
-authorize, build, wait, and the log shows the artifact.
+a wish without any authority, an authority that comes, a build, and the log shows the artifact.
 """
 
 from __future__ import annotations
@@ -13,7 +13,11 @@ import pytest
 from tests.e2e.maven.projects import COMMONS_CODEC
 from tests.e2e.maven.stage import Stage, files_of, running_stage
 
-pytestmark = [pytest.mark.nightly, pytest.mark.timeout(600)]
+pytestmark = [
+    pytest.mark.nightly,
+    pytest.mark.timeout(600),
+    pytest.mark.xdist_group("maven-two-nodes"),
+]
 
 GAV = COMMONS_CODEC.gav
 JAR = "commons-codec/commons-codec/1.15/commons-codec-1.15.jar"
@@ -22,11 +26,22 @@ JAR = "commons-codec/commons-codec/1.15/commons-codec-1.15.jar"
 @pytest.fixture(scope="module")
 def two(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
     folder = tmp_path_factory.mktemp("two")
-    with running_stage(folder, authorized=1, projects=[COMMONS_CODEC]) as running:
+    with running_stage(
+        folder, authorized=1, projects=[COMMONS_CODEC], first=["regular-1"]
+    ) as running:
         yield running
 
 
+def test_wish_without_any_authority_does_not_succeed(two: Stage) -> None:
+    done = two.build("--gav", GAV, "--source", "git+https://git.example/codec.git@v1")
+    assert done.code == 5
+    assert "no authorized node is connected" in done.err
+
+
 def test_artifact_is_unknown_before_anybody_said_where_it_comes_from(two: Stage) -> None:
+    two.cluster.start("authorized-1")
+    two.cluster.wait_ready("authorized-1")
+    two.cluster.wait_connected()
     assert two.entries(GAV, "accepted") == []
     done = two.build("--gav", GAV)
     assert done.code != 0
