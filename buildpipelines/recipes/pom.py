@@ -1,9 +1,10 @@
 """METADATA of a log entry from a Maven pom and its parents. Pure.
 
 Every member computes this value alone and hashes it, so it depends on nothing but the bytes of
-the built pom and of those parents that the lock holds: fixed limits, no e-mail addresses, and of
-Maven's model only inheritance, properties and managed versions. What other means would have to
-decide (profiles, imported lists of versions) is left out rather than guessed.
+the built pom and of those parents that are in the source or among the locked files: fixed limits,
+no e-mail addresses, and of Maven's model only inheritance, properties and managed versions. What
+other means would have to decide (profiles, imported lists of versions) is left out rather than
+guessed.
 """
 
 from __future__ import annotations
@@ -23,7 +24,11 @@ VERSION: Final = 1
 
 PARENTS_MAX: Final = 16
 DEPENDENCIES_MAX: Final = 400
+DEPENDENCIES_READ_MAX: Final = 6000
+"""Of a pom and its parents together; the largest lists of managed versions have some 1,500."""
+
 REPLACEMENTS_MAX: Final = 64
+WORD_CHARACTERS_MAX: Final = 300
 VALUE_CHARACTERS_MAX: Final = 2000
 
 _REFERENCE = re.compile(r"\$\{([A-Za-z0-9_.-]{1,100})\}")
@@ -154,7 +159,8 @@ class _Model:
         for root in reversed(self.line):
             listed = root.child("properties")
             for each in () if listed is None else listed.children:
-                self._own[each.name] = each.text.strip()
+                self._own[each.name] = each.text.strip()[:VALUE_CHARACTERS_MAX]
+        self._replaced: dict[str, str] = {}
 
     def text(self, *path: str) -> str:
         """Return the value at a path of the nearest pom that has one."""
@@ -168,13 +174,23 @@ class _Model:
         return next((found for root in self.line if (found := root.all(parent, name))), [])
 
     def replaced(self, text: str) -> str:
-        """Return ``text`` with its references replaced; those of unknown meaning stay."""
+        """Return ``text``, cut, with its references replaced; those of unknown meaning stay.
+
+        Cut before it is looked at, and each reference looked at once where its value brings in no
+        others: a stranger's pom costs what it weighs.
+        """
+        text, place = text[:VALUE_CHARACTERS_MAX], 0
+        if text in self._replaced:
+            return self._replaced[text]
+        given = text
         for _ in range(REPLACEMENTS_MAX):
-            match = next((m for m in _REFERENCE.finditer(text) if self._value(m[1])), None)
+            match = next((m for m in _REFERENCE.finditer(text, place) if self._value(m[1])), None)
             if match is None or len(text) > VALUE_CHARACTERS_MAX:
                 break
-            text = text[: match.start()] + self._value(match[1]) + text[match.end() :]
-        return text[:VALUE_CHARACTERS_MAX]
+            place = match.start()
+            text = text[:place] + self._value(match[1]) + text[match.end() :]
+        self._replaced[given] = text[:VALUE_CHARACTERS_MAX]
+        return self._replaced[given]
 
     def _value(self, name: str) -> str:
         if name in self._own:
@@ -193,19 +209,23 @@ def _dependencies(model: _Model) -> tuple[str, ...]:
     """Return what a pom and its parents depend on, each name once, sorted."""
     managed: dict[tuple[str, str], Element] = {}
     direct: dict[tuple[str, str], Element] = {}
-    for root in reversed(model.line):  # so that the nearest stands last and wins
-        management = root.child("dependencyManagement")
-        if management is not None:
-            managed |= {_key(model, e): e for e in management.all("dependencies", "dependency")}
-        direct |= {_key(model, e): e for e in root.all("dependencies", "dependency")}
+    left = DEPENDENCIES_READ_MAX
+    for root in model.line:  # the nearest first: what it says stands
+        management = root.child("dependencyManagement") or Element("dependencyManagement")
+        for found, listed in ((direct, root), (managed, management)):
+            elements = listed.all("dependencies", "dependency")[:left]
+            left -= len(elements)
+            for element in elements:
+                found.setdefault(_key(model, element), element)
     lines = set()
     for (group, artifact), element in direct.items():
         if not (_NAME.match(group) and _NAME.match(artifact)):
             continue  # a name that nothing in the pom decides
         default = managed.get((group, artifact), Element("dependency"))
-        version = model.replaced(element.value("version") or default.value("version"))
-        scope = model.replaced(element.value("scope") or default.value("scope")) or "compile"
-        optional = model.replaced(element.value("optional") or default.value("optional"))
+        version, scope, optional = (
+            _short(model, element.value(key) or default.value(key))
+            for key in ("version", "scope", "optional")
+        )
         purl = f"pkg:maven/{group}/{artifact}"
         if _FIXED.match(version):
             purl += f"@{version.replace('+', '%2B')}"
@@ -215,10 +235,12 @@ def _dependencies(model: _Model) -> tuple[str, ...]:
 
 
 def _key(model: _Model, element: Element) -> tuple[str, str]:
-    return (
-        model.replaced(element.value("groupId")),
-        model.replaced(element.value("artifactId")),
-    )
+    return _short(model, element.value("groupId")), _short(model, element.value("artifactId"))
+
+
+def _short(model: _Model, text: str) -> str:
+    """Return a value that is a name or a word, or nothing that could be one."""
+    return model.replaced(text[:WORD_CHARACTERS_MAX])
 
 
 def _people(model: _Model) -> str:

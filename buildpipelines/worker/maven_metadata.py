@@ -21,7 +21,8 @@ from buildpipelines.spec.coordinates import Coordinates
 from buildpipelines.spec.metadata import Metadata
 
 POMS_MAX: Final = 2000
-"""How many poms of a source are looked at."""
+POMS_BYTES_MAX: Final = 32 * 1024 * 1024
+"""How many poms of a source are looked at, and how large they may be together."""
 
 
 async def read_metadata(
@@ -46,7 +47,7 @@ async def read_metadata(
             if path is None:
                 break
             line.append(pom.read_pom(path.read_bytes()))
-        return pom.extract_metadata(line, coordinates)
+        return await asyncio.to_thread(pom.extract_metadata, line, coordinates)
     except FormatError as error:
         raise BuildFailure("BUILD_FAILED", "pom", str(error)) from error
 
@@ -75,13 +76,15 @@ def _line_in_tree(data: bytes, source: Path, module: str) -> list[Pom]:
 
 
 def _poms(tar: tarfile.TarFile) -> Iterator[tuple[str, bytes]]:
-    """Yield the poms of a source by path; what is no small plain file is no pom."""
-    count = 0
+    """Yield the poms of a source by path, up to a bound; what is no small file is no pom."""
+    count, size = 0, 0
     for member in tar:
         is_pom = member.isreg() and member.name.rpartition("/")[2] == "pom.xml"
-        if not is_pom or member.size > BYTES_MAX or count >= POMS_MAX:
+        if not is_pom or member.size > BYTES_MAX:
             continue
-        count += 1
+        count, size = count + 1, size + member.size
+        if count > POMS_MAX or size > POMS_BYTES_MAX:
+            return
         file = tar.extractfile(member)
         assert file is not None, "a regular file has bytes"
         yield member.name, file.read()

@@ -14,6 +14,7 @@ from buildpipelines.inputs.maven_proxy import ReplayRepository
 from buildpipelines.spec.coordinates import parse_coordinates
 from buildpipelines.spec.lock import Lock, LockedFile, make_lock
 from buildpipelines.spec.metadata import Metadata
+from buildpipelines.worker import maven_metadata
 from buildpipelines.worker.maven_metadata import read_metadata
 
 CORE = parse_coordinates("g:core", "1")
@@ -88,6 +89,16 @@ def test_line_of_parents_goes_on_from_tree_to_lock(tmp_path: Path) -> None:
 def test_poms_that_are_each_others_parents_come_to_an_end(tmp_path: Path) -> None:
     built = child_of("core").replace(b"</parent>", b"<relativePath>.</relativePath></parent>")
     assert metadata(tmp_path, built, {"core/pom.xml": built}).name == "g:core"
+
+
+def test_poms_of_a_source_are_looked_at_up_to_a_bound(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    built = child_of("family")
+    files = {"core/pom.xml": built, "pom.xml": pom("family", more=LICENCE)}
+    assert metadata(tmp_path, built, files).licence == "MIT"
+    monkeypatch.setattr(maven_metadata, "POMS_BYTES_MAX", len(built))
+    assert metadata(tmp_path, built, files).licence == ""
 
 
 def test_pom_of_another_version_is_refused(tmp_path: Path) -> None:

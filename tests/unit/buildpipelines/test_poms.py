@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from buildpipelines.errors import FormatError
@@ -149,6 +151,17 @@ def test_texts_and_lists_are_bounded() -> None:
     assert len(found.requires) == 400
     assert len(found.summary.encode()) <= 1000
     assert found.homepage == ""
+
+
+def test_a_pom_made_of_references_costs_what_it_weighs() -> None:
+    one = "<dependency><groupId>${{p}}</groupId><artifactId>a{}${{p}}</artifactId></dependency>"
+    many = "".join(one.format(n) for n in range(1500)).encode()
+    endless = b"<p>" + b"${y}" * 250_000 + b"</p><q>${q}${p}</q>"
+    text = CHILD.replace(b"<lang>", endless + b"<lang>", 1)
+    text = text.replace(b"<dependencies>", b"<dependencies>" + many).replace(b"Encodes", b"${q}")
+    began = time.thread_time()
+    extract_metadata(line(text), CODEC)
+    assert time.thread_time() - began < 1  # in hours, once
 
 
 @pytest.mark.parametrize(
