@@ -286,6 +286,26 @@ def test_contradicting_builds_are_withheld_and_external_ones_are_called_so(
     scenario(tmp_path, act, DENY)
 
 
+def test_plugins_of_a_group_are_listed_by_their_names_and_both_readings_of_a_path_together(
+    tmp_path: Path,
+) -> None:
+    async def act(it: MavenNode) -> None:
+        for artifact in ("exec-maven-plugin", "tool", "maven-lint-plugin"):
+            it.accept(f"org.example:{artifact}:1.0", (f"{artifact}-1.0.jar", artifact.encode()))
+        it.accept("org.example.deep:far-maven-plugin:1.0", ("far-maven-plugin-1.0.jar", b"far"))
+        it.accept("org:example:3.0", ("example-3.0.jar", b"an artifact called as the group"))
+        root = ET.fromstring((await it.http.get("/maven2/org/example/maven-metadata.xml")).content)  # noqa: S314 - our own answer
+        plugins = {
+            each.findtext("prefix"): each.findtext("artifactId")
+            for each in root.iterfind("plugins/plugin")
+        }
+        assert plugins == {"exec": "exec-maven-plugin", "lint": "maven-lint-plugin"}
+        assert (root.findtext("groupId"), root.findtext("artifactId")) == ("org", "example")
+        assert root.findtext("versioning/release") == "3.0"
+
+    scenario(tmp_path, act, DENY)
+
+
 def test_revoked_bytes_are_refused_and_withdrawn_versions_are_not_listed(tmp_path: Path) -> None:
     async def act(it: MavenNode) -> None:
         fill(it)
