@@ -1,7 +1,8 @@
 """What this node offers of Maven: files that the log vouches for, and, by policy, others.
 
-The one place where names of the log and names of upstreams meet. For the same file the log wins;
-a name of the log or of a reserved group never falls through to an upstream (dependency confusion);
+The one place where names of the log and names of upstreams meet. A version that any entry is about
+is the log's alone: no file of it, and no name of a reserved group, falls through to an upstream,
+whose pom beside the network's jar would decide what else is resolved (dependency confusion).
 ``strict`` shuts a whole ``GROUP:ARTIFACT`` once any version is logged. docs/design/maven.md.
 """
 
@@ -121,7 +122,7 @@ class MavenCatalog:
             return _from_log(file, logged.files[key], resolver)
         if logged is not None and logged.names(key):
             raise _withheld(file, logged, key)
-        source = self._source_for(file.project, logged)
+        source = self._source_for(file, logged)
         if source is None or not file.is_ordinary:
             raise NotFoundError(_unknown(file, logged))
         try:
@@ -291,10 +292,10 @@ class MavenCatalog:
         except InvalidInputError:
             return self._resolver  # the core does not join; the log's own words say what is missing
 
-    def _source_for(self, project: MavenProject, logged: Project | None) -> MavenSource | None:
-        if logged is not None and self._policy.strict:
+    def _source_for(self, file: MavenFile, logged: Project | None) -> MavenSource | None:
+        if logged is not None and (self._policy.strict or _is_about(logged, file.version)):
             return None
-        return self._source if self._policy.allows(project.group) else None
+        return self._source if self._policy.allows(file.project.group) else None
 
 
 def _logged(resolver: Resolver, project: MavenProject) -> Project | None:
@@ -302,6 +303,11 @@ def _logged(resolver: Resolver, project: MavenProject) -> Project | None:
         return resolver.project(project.name)
     except NotFoundError:
         return None
+
+
+def _is_about(logged: Project, version: str) -> bool:
+    """Tell whether any entry is about a version, whether its files are served or not."""
+    return any(each.version == version for each in (*logged.files.values(), *logged.withheld))
 
 
 def _from_log(file: MavenFile, logged: LoggedFile, resolver: Resolver) -> OfferedFile:

@@ -13,7 +13,7 @@ import pytest
 from pyrsia_node.devnet.maven_repository import MavenRepository, serve_repository
 from pyrsia_node.model.digest import sha256_of
 from pyrsia_node.model.purl import Purl
-from pyrsia_node.model.statements import Revoke
+from pyrsia_node.model.statements import Revoke, Withdraw
 from pyrsia_node.schema.maven_repositories import GroupPolicy, MavenUpstream
 from pyrsia_node.schema.sections import MavenSection
 from pyrsia_node.store.registry_db import SqliteRegistryDb
@@ -95,7 +95,6 @@ def test_log_wins_and_names_of_the_log_never_fall_through(tmp_path: Path) -> Non
     async def act(it: MavenNode) -> None:
         it.accept("org.other:lib:2.0", ("lib-2.0.jar", jar("ours")))
         put(it.folder, LIB, BYTES)
-        put(it.folder, "org/other/lib/2.0/lib-2.0.pom", b"<project/>")
         put(it.folder, "org/other/lib/3.0/lib-3.0.pom", b"<project/>")
         assert await get(it, LIB) == jar("ours")
         assert await get(it, "org/other/lib/3.0/lib-3.0.pom") == b"<project/>"
@@ -107,6 +106,27 @@ def test_log_wins_and_names_of_the_log_never_fall_through(tmp_path: Path) -> Non
         assert LIB not in it.upstream.paths()
 
     scenario(tmp_path, act, NOW)
+
+
+@pytest.mark.parametrize(
+    "name", ["lib-2.0.pom", "lib-2.0.module", "lib-2.0.JAR", "lib-2.0-sources.jar", "lib-2.0-x.pom"]
+)
+def test_version_of_the_log_has_no_file_of_an_upstream(tmp_path: Path, name: str) -> None:
+    """A pom or a module beside the network's jar would decide what else is resolved."""
+
+    async def act(it: MavenNode) -> None:
+        leaf = it.accept("org.other:lib:2.0", ("lib-2.0.jar", jar("ours")), claim="external")
+        path = f"org/other/lib/2.0/{name}"
+        for each in (path, f"{path}.asc"):
+            put(it.folder, each, b"bait")
+        for suffix in ("", ".sha1", ".asc", ".asc.sha1"):
+            assert b"no file" in await get(it, path + suffix, 404)
+        member, purl = it.node.log.local.members[0].id, Purl.maven("org.other", "lib", "2.0")
+        it.node.log.state(Withdraw(member, purl, leaf, "a broken build", "00" * 16))
+        await get(it, path, 404)
+        assert it.upstream.asked == []
+
+    scenario(tmp_path, act)
 
 
 def test_strict_shuts_a_project_off_once_a_version_is_logged(tmp_path: Path) -> None:
