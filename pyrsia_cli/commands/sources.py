@@ -26,6 +26,7 @@ from pyrsia_node.model.errors import (
     VerificationError,
 )
 from pyrsia_node.model.mappings import SourceMapping, check_mapping
+from pyrsia_node.schema.followable import check_followable
 from pyrsia_node.schema.http import Entry
 from pyrsia_node.schema.mapping_files import FILE_CHARACTERS_MAX, pattern_of, read_mappings
 from pyrsia_node.schema.sources import SourceLine, Sources
@@ -53,7 +54,7 @@ def sources() -> None:
 @click.argument("pattern", required=False, default="", metavar="[GROUP:ARTIFACT|GROUP:*]")
 @click.option("--repository", default="", help="git+https://HOST/PATH, or an archive's https://…")
 @click.option("--tag", default="", help="The tags of its versions, such as v{version}.")
-@click.option("--jdk", type=click.IntRange(0, 99), help="Major version of the JDK.")
+@click.option("--jdk", type=click.IntRange(1, 99), help="Major version of the JDK.")
 @click.option("--module", default="", help="Folder of the module in the sources.")
 @click.option("--goal", "goals", multiple=True, help="Maven goal; may be repeated.")
 @click.option("--profile", "profiles", multiple=True, help="Maven profile; may be repeated.")
@@ -106,6 +107,7 @@ def add(  # noqa: PLR0917 - click passes options by name
         raise InvalidInputError(f"name a pattern ({_PATTERN}) and its --repository, or --mapping")
     mapping = SourceMapping(pattern_of(pattern), repository, tag, recipe)
     check_mapping(mapping)
+    check_followable(mapping)
     bring("add_source", {**mapping.members(), "reason": reason}, heights)
 
 
@@ -181,9 +183,12 @@ def read_file(path: Path) -> tuple[SourceMapping, ...]:
     except (OSError, UnicodeDecodeError) as error:
         raise InvalidInputError(f"{path} cannot be read: {error}") from error
     try:
-        return read_mappings(text)
+        found = read_mappings(text)
+        for mapping in found:
+            check_followable(mapping)
     except InvalidInputError as error:
         raise InvalidInputError(f"{path}: {error}") from None
+    return found
 
 
 def _bring_all(mappings: tuple[SourceMapping, ...], reason: str, heights: int) -> None:

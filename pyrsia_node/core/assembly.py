@@ -42,10 +42,12 @@ from pyrsia_node.model.errors import (
     PyrsiaError,
     UnavailableError,
 )
+from pyrsia_node.model.mappings import AddSource
 from pyrsia_node.model.members import SignedMember
 from pyrsia_node.model.membership import JoinProof
 from pyrsia_node.model.transactions import SignedTransaction, Transaction, sign_transaction
 from pyrsia_node.ports import PeerId, PeerRequests
+from pyrsia_node.schema.followable import check_followable
 from pyrsia_node.store.keys import KeyUse
 
 _LOG = logging.getLogger("pyrsia.core.assembly")
@@ -129,7 +131,10 @@ class Assembly:
         if op == "rotate_key":
             content = {"record": rotated_record(self._opened).to_json()}
         motion = motion_of(op, content)
-        subject = motion.subject(self._opened.me, self._network_id)
+        operation = motion.operation(motion.author(self._opened.me))
+        if isinstance(operation, AddSource):
+            check_followable(operation.mapping)
+        subject = operation.subject(self._network_id)
         self._check_open(motion, self._opened.me)
         return subject, motion, await self._approve(subject, motion, heights)
 

@@ -60,6 +60,7 @@ async def test_a_mapping_that_cannot_count_is_refused_before_anybody_approves(
             ({"repository": "git+ssh://git.example/x"}, "is not git.https"),
             ({"pattern": "pkg:maven/*"}, "pattern"),
             ({"recipe": {"commit": "0f" * 20}}, "recipe field 'commit'"),
+            ({"recipe": {"goals": ["-Dx=1"]}}, "no build could follow its recipe: field 'goals'"),
             ({"repository": "", "tag": "", "recipe": {}}, "no source is mapped for"),
             ({"reason": ""}, "reason"),
         ):

@@ -120,6 +120,10 @@ def test_every_mapping_of_a_file_is_brought_though_one_is_known(
         (("a.b", "--repository", REPOSITORY, "--tag", TAG), "pattern 'a.b'"),
         (("a.b:c", "--mapping", "x.toml"), "give no pattern"),
         (("--mapping", "/nowhere/x.toml"), "cannot be read"),
+        (
+            ("a.b:c", "--repository", REPOSITORY, "--tag", TAG, "--goal", "-Dx"),
+            "no build could follow its recipe: field 'goals'",
+        ),
     ],
 )
 def test_mapping_that_no_node_would_take_is_refused_here(
