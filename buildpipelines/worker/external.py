@@ -31,6 +31,7 @@ from buildpipelines.spec.messages import (
 )
 from buildpipelines.spec.metadata import Metadata
 from buildpipelines.stabilize.jar import rules_document
+from buildpipelines.worker.attempts import name_pipeline
 from buildpipelines.worker.contract import (
     Failure,
     GitSource,
@@ -63,15 +64,7 @@ _ASIDE: Final = (".md5", ".sha1", ".sha256", ".sha512", ".asc")
 
 def pipeline() -> dict[str, object]:
     """Return id, version and digest of the rules by which an answer is taken and compared."""
-    document = {
-        "t": "pipeline",
-        "v": 1,
-        "id": OPTION,
-        "recipe": VERSION,
-        "metadata": pom.VERSION,
-        "rules": rules_document(),
-    }
-    return {"id": OPTION, "version": VERSION, "digest": canonical.digest(document)}
+    return name_pipeline(OPTION, VERSION, {"metadata": pom.VERSION, "rules": rules_document()})
 
 
 class ExternalJob:

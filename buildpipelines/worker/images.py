@@ -9,13 +9,11 @@ again by each member. Design: docs/design/builds.md, "Images".
 from __future__ import annotations
 
 import asyncio
-import hashlib
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Final
 
-from buildpipelines.errors import ArchiveError, BuildFailure, FormatError
+from buildpipelines.errors import ArchiveError, BuildFailure
 from buildpipelines.extract.image import LAYERS_MAX
 from buildpipelines.inputs.proxy import Inputs, RecordingInputs, ReplayInputs, serving
 from buildpipelines.inputs.verify import fetch_locked, verify_locked
@@ -31,11 +29,11 @@ from buildpipelines.sandbox.run import (
     image_guest_source,
     run_sandbox,
 )
-from buildpipelines.spec import canonical
 from buildpipelines.spec.lock import Lock, make_lock
 from buildpipelines.spec.messages import BuildResult, RebuildParams, TrialParams
 from buildpipelines.stabilize import image as image_rules
 from buildpipelines.stabilize import layer as layer_rules
+from buildpipelines.worker.attempts import name_pipeline, nearest, refusing_format
 from buildpipelines.worker.image_inputs import (
     FetchedImage,
     ImageInputs,
@@ -52,8 +50,6 @@ from buildpipelines.worker.image_outputs import (
 from buildpipelines.worker.machine import ImageTools, Machine, Report
 from buildpipelines.worker.workspace import JobFolder, socket_folder
 
-_T = TypeVar("_T")
-
 OUTPUT_BYTES_MAX: Final = 2 * 1024**3
 SOCKET_MODE: Final = 0o666
 """The sandbox's user is one of nobody's ids, so the socket is open to who knows its random name;
@@ -62,17 +58,13 @@ what it serves is public."""
 
 def pipeline() -> dict[str, object]:
     """Return id, version and digest of this pipeline's rules."""
-    document = {
-        "t": "pipeline",
-        "v": 1,
-        "id": "docker",
-        "recipe": images.VERSION,
+    rules = {
         "layers": {level: list(names) for level, names in layer_rules.RULES.items()},
         "images": {level: list(names) for level, names in image_rules.RULES.items()},
-        "guest": hashlib.sha256(guest_source()).hexdigest(),
-        "image_guest": hashlib.sha256(image_guest_source()).hexdigest(),
     }
-    return {"id": "docker", "version": images.VERSION, "digest": canonical.digest(document)}
+    return name_pipeline(
+        "docker", images.VERSION, rules, guest=guest_source(), image_guest=image_guest_source()
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +105,7 @@ class ImageJob:
         Raises:
             BuildFailure: no recipe built it; the cause is that of the most promising one.
         """
-        options = _refusing_format(lambda: images.parse_options(params.options))
+        options = refusing_format(lambda: images.parse_options(params.options))
         host, _, repository = params.name.partition("/")
         published = await self._published(host, repository, params.version)
         inputs = await self._inputs(options)
@@ -127,22 +119,12 @@ class ImageJob:
             dockerfile=inputs.dockerfile,
             base_layers=0 if base is None else len(base.manifest.layers),
         )
-        best: _Built | None = None
-        first_failure: BuildFailure | None = None
-        for number, recipe in enumerate(plan, 1):
-            try:
-                built = await self._attempt(number, recipe, inputs, reference)
-            except BuildFailure as failure:
-                self._folder.note(f"attempt {number}: {failure.outcome}: {failure.cause}")
-                first_failure = first_failure or failure
-                continue
-            if best is None or built.assessed.level < best.assessed.level:
-                best = built
-            if best.assessed.level < 2:
-                break  # Nothing but bytes of containers differs; another way would not be nearer.
-        if best is None:
-            assert first_failure is not None, "a plan has at least one recipe"
-            raise first_failure
+        best = await nearest(
+            plan,
+            lambda number, recipe: self._attempt(number, recipe, inputs, reference),
+            self._folder,
+            levels=lambda built: (built.assessed.level,),
+        )
         return self._result(best, inputs, reference)
 
     async def rebuild(self, params: RebuildParams) -> BuildResult:
@@ -156,8 +138,8 @@ class ImageJob:
         if params.toolchain != toolchain:
             detail = f"{params.toolchain} is asked for, {toolchain} is here"
             raise BuildFailure("REFUSED", "toolchain", detail)
-        recipe = _refusing_format(lambda: images.parse_image_recipe(params.recipe))
-        image = _refusing_format(lambda: images.parse_image_purl(params.purl))
+        recipe = refusing_format(lambda: images.parse_image_recipe(params.recipe))
+        image = refusing_format(lambda: images.parse_image_purl(params.purl))
         if image != recipe.image:
             raise BuildFailure("REFUSED", "request", f"{recipe.image} is not {params.purl}")
         self._report.enter("resolve", str(image))
@@ -305,13 +287,6 @@ def _tools(machine: Machine) -> ImageTools:
             "images cannot be built here: buildah or a range of user ids is missing",
         )
     return machine.images
-
-
-def _refusing_format(read: Callable[[], _T]) -> _T:
-    try:
-        return read()
-    except FormatError as error:
-        raise BuildFailure("REFUSED", "request", str(error)) from error
 
 
 def _check_recipe(recipe: ImageRecipe, published: FetchedImage, inputs: ImageInputs) -> None:

@@ -9,13 +9,12 @@ download as its own work. Design: docs/design/maven.md; docs/design/builds.md, "
 from __future__ import annotations
 
 import asyncio
-import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Final
 
-from buildpipelines.errors import ArchiveError, BuildFailure, FormatError
+from buildpipelines.errors import ArchiveError, BuildFailure
 from buildpipelines.extract.limits import ArchiveLimits
 from buildpipelines.extract.zip import ZipArchive
 from buildpipelines.inputs.maven_proxy import (
@@ -36,7 +35,6 @@ from buildpipelines.sandbox.run import (
     maven_guest_source,
     run_sandbox,
 )
-from buildpipelines.spec import canonical
 from buildpipelines.spec.coordinates import (
     Coordinates,
     parse_coordinates,
@@ -48,12 +46,11 @@ from buildpipelines.spec.messages import BuildResult, RebuildParams, TrialParams
 from buildpipelines.spec.metadata import Metadata
 from buildpipelines.stabilize.jar import rules_document
 from buildpipelines.worker import diffoscope
+from buildpipelines.worker.attempts import name_pipeline, nearest, refusing_format
 from buildpipelines.worker.machine import Machine, MavenTools, Report
 from buildpipelines.worker.maven_metadata import read_metadata
 from buildpipelines.worker.maven_outputs import AssessedFiles, assess_files, mirrored_source
 from buildpipelines.worker.workspace import JobFolder, socket_folder
-
-_T = TypeVar("_T")
 
 OUTPUT_FILES_MAX: Final = 32
 REFERENCE_BYTES_MAX: Final = 256 * 1024 * 1024
@@ -63,17 +60,13 @@ REFERENCES: Final = ("jar", "war", "pom")
 
 def pipeline() -> dict[str, object]:
     """Return id, version and digest of this pipeline's rules."""
-    document = {
-        "t": "pipeline",
-        "v": 1,
-        "id": "maven",
-        "recipe": maven.VERSION,
-        "metadata": pom.VERSION,
-        "rules": rules_document(),
-        "guest": hashlib.sha256(guest_source()).hexdigest(),
-        "maven_guest": hashlib.sha256(maven_guest_source()).hexdigest(),
-    }
-    return {"id": "maven", "version": maven.VERSION, "digest": canonical.digest(document)}
+    return name_pipeline(
+        "maven",
+        maven.VERSION,
+        {"metadata": pom.VERSION, "rules": rules_document()},
+        guest=guest_source(),
+        maven_guest=maven_guest_source(),
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,23 +142,13 @@ class MavenJob:
         reference = await self._reference(coordinates)
         toolchain = await self._toolchain_for(reference.marks.jdk or options.jdk)
         task = _Task(coordinates, reference, toolchain, await self._fetch(options))
-        plan = _plan(task, options)
-        best: _Built | None = None
-        first_failure: BuildFailure | None = None
-        for number, recipe in enumerate(plan, 1):
-            try:
-                built = await self._attempt(number, recipe, task)
-            except BuildFailure as failure:
-                self._folder.note(f"attempt {number}: {failure.outcome}: {failure.cause}")
-                first_failure = first_failure or failure
-                break  # A recipe that fails fails with other line ends, too.
-            if best is None or built.assessed.levels() < best.assessed.levels():
-                best = built
-            if max(best.assessed.levels()) < 2 or self._is_late(params):
-                break  # Nothing but bytes of containers differs; another way would not be nearer.
-        if best is None:
-            assert first_failure is not None, "a plan has at least one recipe"
-            raise first_failure
+        best = await nearest(
+            _plan(task, options),
+            lambda number, recipe: self._attempt(number, recipe, task),
+            self._folder,
+            levels=lambda built: built.assessed.levels(),
+            is_late=lambda: self._is_late(params),
+        )
         return self._result(best, task)
 
     async def rebuild(self, params: RebuildParams) -> BuildResult:
@@ -358,14 +341,6 @@ def _asked_for(params: TrialParams) -> Coordinates:
     found = parse_coordinates(params.name, params.version)
     parse_file_path(f"{found.folder}/{found.file('pom')}")
     return found
-
-
-def refusing_format(read: Callable[[], _T]) -> _T:
-    """Return what ``read`` returns; a FormatError becomes a refusal of the request."""
-    try:
-        return read()
-    except FormatError as error:
-        raise BuildFailure("REFUSED", "request", str(error)) from error
 
 
 def _plan(task: _Task, options: Options) -> tuple[MavenRecipe, ...]:

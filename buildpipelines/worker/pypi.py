@@ -9,7 +9,6 @@ Design: docs/design/builds.md.
 from __future__ import annotations
 
 import asyncio
-import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -30,10 +29,10 @@ from buildpipelines.inputs.verify import fetch_locked, verify_locked
 from buildpipelines.recipes import metadata, pypi, releases
 from buildpipelines.sandbox.precompiled import PIP_PATH
 from buildpipelines.sandbox.run import Progress, SandboxJob, guest_source, run_sandbox
-from buildpipelines.spec import canonical
 from buildpipelines.spec.lock import Lock
 from buildpipelines.spec.messages import BuildResult, RebuildParams, Source, TrialParams
 from buildpipelines.stabilize.wheel import RULES
+from buildpipelines.worker.attempts import name_pipeline
 from buildpipelines.worker.machine import Machine, Report
 from buildpipelines.worker.outputs import Assessed, Release, assess, mirrored, read_wheel_file
 from buildpipelines.worker.workspace import JobFolder, socket_folder
@@ -44,16 +43,9 @@ SDIST_LIMITS: Final = ArchiveLimits()
 
 def pipeline() -> dict[str, object]:
     """Return id, version and digest of this pipeline's rules."""
-    document = {
-        "t": "pipeline",
-        "v": 1,
-        "id": "pypi",
-        "recipe": pypi.VERSION,
-        "metadata": metadata.VERSION,
-        "rules": {level: list(names) for level, names in RULES.items()},
-        "guest": hashlib.sha256(guest_source()).hexdigest(),
-    }
-    return {"id": "pypi", "version": pypi.VERSION, "digest": canonical.digest(document)}
+    rules = {level: list(names) for level, names in RULES.items()}
+    parts = {"metadata": metadata.VERSION, "rules": rules}
+    return name_pipeline("pypi", pypi.VERSION, parts, guest=guest_source())
 
 
 @dataclass(frozen=True, slots=True)

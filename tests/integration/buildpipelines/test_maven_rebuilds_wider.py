@@ -9,8 +9,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
+import datetime as dt
 import io
 import os
+import platform
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -39,7 +41,7 @@ from tests.hostile.worker import Worker
 
 pytestmark = [pytest.mark.nightly, pytest.mark.timeout(600)]
 
-FAKETIME = Path("/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1")
+FAKETIME = Path("/usr/lib", f"{platform.machine()}-linux-gnu", "faketime/libfaketimeMT.so.1")
 ANTRUN = """  <build><plugins><plugin>
     <artifactId>maven-antrun-plugin</artifactId>
     <executions><execution>
@@ -262,10 +264,12 @@ class Host:
     folder: str
     cores: int
     clock: str
+    day: str
+    """Today as a build there reads it from the clock; "" where that is the true one."""
 
 
 HOSTS = (
-    Host(0o022, {"TZ": "UTC", "LC_ALL": "C.UTF-8", "USER": "ann"}, 64990, "a", 2, ""),
+    Host(0o022, {"TZ": "UTC", "LC_ALL": "C.UTF-8", "USER": "ann"}, 64990, "a", 2, "", ""),
     Host(
         0o077,
         {"TZ": "Pacific/Chatham", "LC_ALL": "tr_TR.UTF-8", "USER": "bob"},
@@ -273,6 +277,7 @@ HOSTS = (
         "a longer/folder-ü",
         1,
         "2031-05-05 05:05:05",
+        "2031-05-05",
     ),
     Host(
         0o002,
@@ -281,8 +286,17 @@ HOSTS = (
         "c",
         1,
         "+400d",
+        (dt.datetime.now(dt.UTC) + dt.timedelta(days=400)).date().isoformat()[:7],
     ),
-    Host(0o027, {"TZ": ":/nowhere", "LC_ALL": "POSIX"}, 64993, "d/d/d/d", 2, "2024-02-29 23:59:57"),
+    Host(
+        0o027,
+        {"TZ": ":/nowhere", "LC_ALL": "POSIX"},
+        64993,
+        "d/d/d/d",
+        2,
+        "2024-02-29 23:59:57",
+        "2024-02-29",
+    ),
 )
 
 
@@ -302,6 +316,8 @@ def living_on(host: Host) -> Iterator[None]:
 
 
 async def rebuild_on(host: Host, site: MavenSite, work: Path, params: RebuildParams) -> BuildResult:
+    assert (os.umask(host.umask), os.environ["TZ"]) == (host.umask, host.variables["TZ"])
+    assert len(os.sched_getaffinity(0)) <= host.cores
     options = Options(
         work=work,
         index=index_settings(index_url="http://127.0.0.1:9/simple/"),
@@ -325,7 +341,7 @@ async def rebuild_on(host: Host, site: MavenSite, work: Path, params: RebuildPar
 
 def set_clock_of_builds(service: Service, clock: str) -> None:
     """Let builds read another time: there is no namespace of the clock, so by a library."""
-    assert FAKETIME.is_file(), "apt-get install faketime"
+    assert FAKETIME.is_file(), f"{FAKETIME} is missing; apt-get install faketime"
     variation = {
         "LD_PRELOAD": str(FAKETIME),
         "FAKETIME": clock,
@@ -360,5 +376,7 @@ def test_four_hosts_that_differ_in_everything_build_the_same_bytes(
             params = replay_of(recorded, f"host-{number}", 150)
             with living_on(host):
                 results.append(asyncio.run(rebuild_on(host, site, work, params)))
+            log = Path(results[-1].log_path).read_text()
+            assert f"Finished at: {host.day}" in log, "the build reads another clock"
     expected = [(f.name, f.sha256) for f in recorded.files]
     assert [[(f.name, f.sha256) for f in result.files] for result in results] == [expected] * 4
