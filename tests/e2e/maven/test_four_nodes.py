@@ -15,6 +15,7 @@ import pytest
 from pyrsia_node.devnet.git_server import make_repository
 from pyrsia_node.devnet.maven_project import GAV, GROUP, LIBRARY, LIBRARY_FILES, TAG, VERSION
 from tests.e2e.maven.stage import Stage, files_of, running_stage
+from tests.integration.network.waiting import until
 
 pytestmark = [
     pytest.mark.slow,
@@ -37,7 +38,7 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
 def test_library_is_mapped_rebuilt_and_served_with_proof_when_its_makers_are_gone(
     stage: Stage,
 ) -> None:
-    assert stage.get(f"{FOLDER}/{VERSION}/{JAR}").status_code == 404
+    until(lambda: stage.get(f"{FOLDER}/{VERSION}/{JAR}").status_code == 404, "a first checkpoint")
     stage.map_source(f"pkg:maven/{GROUP}/*", f"git+{stage.git.url}/hello.git", "v{version}")
     stage.build("--gav", GAV).ok()
 
