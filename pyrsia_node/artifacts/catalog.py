@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import Final, Literal
 
 from pyrsia_node.artifacts.fetcher import Fetcher
-from pyrsia_node.artifacts.joining_log import JoiningLog
+from pyrsia_node.artifacts.joining_log import JoiningLog, Resolvers
 from pyrsia_node.artifacts.names import parse_file_name, sort_versions
 from pyrsia_node.artifacts.reading import BlobReader, Reader
 from pyrsia_node.artifacts.resolver import LoggedFile, Project, Resolver
@@ -99,8 +99,7 @@ class Catalog:
 
         ``joining`` answers until this node has the log itself.
         """
-        self._joining = joining
-        self._resolver = resolver
+        self._resolvers = Resolvers(resolver, joining)
         self._fetcher = fetcher
         self._store = store
         self._upstream = upstream
@@ -113,7 +112,7 @@ class Catalog:
 
     def projects(self) -> list[str]:
         """Return the names of all projects of the log; an upstream's are not listed."""
-        return self._resolver.projects()
+        return self._resolvers.own.projects()
 
     async def project(self, name: str) -> OfferedProject:
         """Return a project; ``name`` is in normal form.
@@ -123,7 +122,7 @@ class Catalog:
                 that requests a build.
             UnavailableError: The log, or the upstream alone responsible, cannot be asked now.
         """
-        resolver = await self._resolver_of(name)
+        resolver = await self._resolvers.of(name)
         try:
             logged = resolver.project(name)
         except NotFoundError:
@@ -136,18 +135,6 @@ class Catalog:
             )
         merged = _merge(name, logged, upstream)
         return self._close(merged, resolver) if merged.files else merged
-
-    async def _resolver_of(self, name: str) -> Resolver:
-        """Return what resolves a name: the log of this node, or what peers prove while it joins."""
-        if self._joining is None:
-            return self._resolver
-        if self._resolver.is_ready():
-            self._joining = None
-            return self._resolver
-        try:
-            return await self._joining.resolver(name)
-        except InvalidInputError:
-            return self._resolver  # the core does not join; the log's own words say what is missing
 
     def _close(self, project: OfferedProject, resolver: Resolver) -> OfferedProject:
         """Mark what the network closed, whoever vouches for it.

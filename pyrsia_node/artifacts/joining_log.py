@@ -231,6 +231,32 @@ class JoiningLog:
         return digests
 
 
+class Resolvers:
+    """What resolves a name: the log of this node, or what peers prove while it joins."""
+
+    def __init__(self, own: Resolver, joining: JoiningLog | None = None) -> None:
+        """Resolve by ``own``; ``joining`` answers until this node has the log itself."""
+        self.own = own
+        self._joining = joining
+
+    async def of(self, name: str) -> Resolver:
+        """Return what resolves one package.
+
+        Raises:
+            UnavailableError: No peer helps now.
+            VerificationError: What the core shows does not hold.
+        """
+        if self._joining is None:
+            return self.own
+        if self.own.is_ready():
+            self._joining = None
+            return self.own
+        try:
+            return await self._joining.resolver(name)
+        except InvalidInputError:
+            return self.own  # the core does not join; the log's own words say what is missing
+
+
 def _decode(text: str) -> PlacedLeaf:
     try:
         return PlacedLeaf.decode(base64.b64decode(text, validate=True))

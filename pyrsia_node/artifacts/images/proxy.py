@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, TypeVar, cast
+from typing import Final, TypeVar
 
 from pyrsia_node.artifacts.images.byte_cache import ByteCache
 from pyrsia_node.artifacts.images.intake import Intake
@@ -32,6 +32,7 @@ from pyrsia_node.artifacts.images.source import HeldBlob, HeldManifest
 from pyrsia_node.artifacts.images.tag_book import Absences, TagBook
 from pyrsia_node.artifacts.images.upstreams import Upstreams
 from pyrsia_node.artifacts.reading import BlobReader, Reader
+from pyrsia_node.artifacts.single_flight import SingleFlight
 from pyrsia_node.model.digest import sha256_of
 from pyrsia_node.model.errors import (
     InvalidInputError,
@@ -97,7 +98,7 @@ class ImageProxy:
         )
         self._manifests: ByteCache[HeldManifest] = ByteCache(MANIFESTS_KEPT_BYTES)
         self._absent = Absences(ABSENT_SECONDS)
-        self._asking: dict[object, asyncio.Task[object]] = {}
+        self._flights = SingleFlight()
         self._tags: ByteCache[tuple[float, list[str]]] = ByteCache(LISTS_KEPT_BYTES)
         self._has: OrderedDict[ImageName, tuple[float, bool]] = OrderedDict()
 
@@ -245,10 +246,7 @@ class ImageProxy:
     async def close(self) -> None:
         """Stop what is under way; clients and intakes are closed by who made them."""
         await self._book.close()
-        tasks = list(self._asking.values())
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._flights.close()
 
     # ------------------------------------------------------------ inside
 
@@ -268,18 +266,15 @@ class ImageProxy:
     async def _once(self, key: object, act: Callable[[], Awaitable[_T]]) -> _T:
         """Run what others wait for as well once; an absence is remembered."""
         self._absent.check(key)
-        task = cast("asyncio.Task[_T] | None", self._asking.get(key))
-        if task is None:
-            task = asyncio.ensure_future(_run(act))
-            self._asking[key] = cast("asyncio.Task[object]", task)
-            task.add_done_callback(lambda done: self._ended(key, done))
-        return await asyncio.shield(task)
 
-    def _ended(self, key: object, task: asyncio.Task[_T]) -> None:
-        self._asking.pop(key, None)
-        error = None if task.cancelled() else task.exception()
-        if isinstance(error, NotFoundError):
-            self._absent.note(key, error)
+        async def noted() -> _T:
+            try:
+                return await act()
+            except NotFoundError as error:
+                self._absent.note(key, error)
+                raise
+
+        return await self._flights.run(key, noted)
 
     async def _look(self, name: ImageName, tag: str) -> RemoteTag:
         client = await self._upstreams.client(name)
@@ -315,10 +310,6 @@ class ImageProxy:
                 with self._store.lease(sha256) as path:
                     return Path(path).read_bytes()
         return None
-
-
-async def _run(act: Callable[[], Awaitable[_T]]) -> _T:
-    return await act()
 
 
 def _media_of(found: RemoteManifest) -> str:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from pyrsia_node.artifacts.fetcher import Fetcher
-from pyrsia_node.artifacts.joining_log import JoiningLog
+from pyrsia_node.artifacts.joining_log import JoiningLog, Resolvers
 from pyrsia_node.artifacts.maven.checksums import compute_digests
 from pyrsia_node.artifacts.maven.listings import (
     Listing,
@@ -31,7 +31,6 @@ from pyrsia_node.artifacts.resolver import LoggedFile, Project, Resolver
 from pyrsia_node.artifacts.statements import ProvedStatement, refuse
 from pyrsia_node.model.digest import parse_sha256
 from pyrsia_node.model.errors import (
-    InvalidInputError,
     NotFoundError,
     UnavailableError,
     VerificationError,
@@ -95,13 +94,12 @@ class MavenCatalog:
 
         ``joining`` answers until this node has the log itself.
         """
-        self._resolver = resolver
+        self._resolvers = Resolvers(resolver, joining)
         self._fetcher = fetcher
         self._store = store
         self._db = db
         self._policy = policy
         self._source = source
-        self._joining = joining
         self._digests: OrderedDict[str, Digests] = OrderedDict()
 
     # ------------------------------------------------------------ files
@@ -115,7 +113,7 @@ class MavenCatalog:
             UnavailableError: The log, or the upstream that is responsible, cannot be asked now.
             VerificationError: The upstream's bytes and checksum do not fit.
         """
-        resolver = await self._resolver_of(file.project)
+        resolver = await self._resolvers.of(file.project.name)
         logged = _logged(resolver, file.project)
         key = f"{file.version}/{file.name}"
         if logged is not None and key in logged.files:
@@ -234,7 +232,7 @@ class MavenCatalog:
     async def _logged_versions(self, project: MavenProject | None) -> Listing:
         if project is None:
             return Listing()
-        resolver = await self._resolver_of(project)
+        resolver = await self._resolvers.of(project.name)
         logged = _logged(resolver, project)
         if logged is None:
             return Listing()
@@ -247,9 +245,9 @@ class MavenCatalog:
         return Listing(versions, timestamp(newest) if versions else "")
 
     def _logged_plugins(self, group: str) -> Listing:
-        if not self._resolver.is_ready():
+        if not self._resolvers.own.is_ready():
             return Listing()
-        names = (name.removeprefix(f"{group}/") for name in self._resolver.projects(group))
+        names = (name.removeprefix(f"{group}/") for name in self._resolvers.own.projects(group))
         return Listing(plugins=tuple(p for p in map(plugin_of, names) if p is not None))
 
     async def _their_listing(self, wanted: MavenListing, *, is_logged: bool) -> Sighting | None:
@@ -279,18 +277,6 @@ class MavenCatalog:
         return Sighting(allowed, is_stale=found.is_stale)
 
     # ------------------------------------------------------------ inside
-
-    async def _resolver_of(self, project: MavenProject) -> Resolver:
-        """Return what resolves a name: the log of this node, or what peers prove while it joins."""
-        if self._joining is None:
-            return self._resolver
-        if self._resolver.is_ready():
-            self._joining = None
-            return self._resolver
-        try:
-            return await self._joining.resolver(project.name)
-        except InvalidInputError:
-            return self._resolver  # the core does not join; the log's own words say what is missing
 
     def _source_for(self, file: MavenFile, logged: Project | None) -> MavenSource | None:
         if logged is not None and (self._policy.strict or _is_about(logged, file.version)):

@@ -14,9 +14,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Final, TypeVar, cast
+from typing import Final
 
 from pyrsia_node.artifacts.fetcher import Fetcher
 from pyrsia_node.artifacts.images.keeping import Keep
@@ -25,6 +25,7 @@ from pyrsia_node.artifacts.maven.listings import Listing, merge, parse_listing
 from pyrsia_node.artifacts.maven.remote import RemoteRepository
 from pyrsia_node.artifacts.maven.source import Sighting
 from pyrsia_node.artifacts.reading import BlobReader, Reader
+from pyrsia_node.artifacts.single_flight import SingleFlight
 from pyrsia_node.artifacts.values import Artifact
 from pyrsia_node.model.errors import (
     NotFoundError,
@@ -39,8 +40,6 @@ from pyrsia_node.ports.maven import KeptFile, KeptListing, MavenDb
 ABSENCES_KEPT: Final = 20_000
 FILES_KEPT: Final = 8192
 """Rows that are kept in memory."""
-
-_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +82,7 @@ class MavenUpstreams:
         self._is_offline = is_offline
         self._files: OrderedDict[str, KeptFile] = OrderedDict()
         self._absent: OrderedDict[str, float] = OrderedDict()
-        self._asking: dict[object, asyncio.Task[object]] = {}
+        self._flights = SingleFlight()
         self._announcing: set[asyncio.Task[None]] = set()
 
     async def file(self, file: MavenFile) -> KeptFile:
@@ -102,19 +101,19 @@ class MavenUpstreams:
             with contextlib.suppress(NotFoundError, FileNotFoundError):
                 await self._note_use(kept)
                 return BlobReader(self._parts.store, kept.digests.sha256)
-            await self._once(("bytes", kept.path), lambda: self._bring_back(kept))
+            await self._flights.run(("bytes", kept.path), lambda: self._bring_back(kept))
         raise UnavailableError(f"{kept.path} comes and goes; try again")
 
     async def listing(self, path: str) -> Sighting:
         """Return what all upstreams together list."""
-        return await self._once(("listing", path), lambda: self._listing(path))
+        return await self._flights.run(("listing", path), lambda: self._listing(path))
 
     async def close(self) -> None:
         """Stop what is under way and close every connection."""
-        tasks = [*self._asking.values(), *self._announcing]
-        for task in tasks:
+        await self._flights.close()
+        for task in self._announcing:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.gather(*self._announcing, return_exceptions=True)
         for each in self._repositories.values():
             await each.close()
 
@@ -128,7 +127,7 @@ class MavenUpstreams:
             self._files.move_to_end(path)
             return kept
         self._check_absence(path)
-        return await self._once(("file", path), lambda: self._find(path, asked, is_checked))
+        return await self._flights.run(("file", path), lambda: self._find(path, asked, is_checked))
 
     async def _find(self, path: str, asked: tuple[str, ...], is_checked: bool) -> KeptFile:  # noqa: FBT001 - a closure's argument, named where it is made
         kept = await asyncio.to_thread(self._parts.db.file, path)
@@ -290,24 +289,6 @@ class MavenUpstreams:
         self._absent[key] = asyncio.get_running_loop().time() + self._negative_ms / 1000
         if len(self._absent) > ABSENCES_KEPT:
             self._absent.popitem(last=False)
-
-    async def _once(self, key: object, act: Callable[[], Awaitable[_T]]) -> _T:
-        """Run what others wait for as well once."""
-        task = cast("asyncio.Task[_T] | None", self._asking.get(key))
-        if task is None:
-            task = asyncio.ensure_future(_run(act))
-            self._asking[key] = cast("asyncio.Task[object]", task)
-            task.add_done_callback(lambda done: self._ended(key, done))
-        return await asyncio.shield(task)
-
-    def _ended(self, key: object, task: asyncio.Task[_T]) -> None:
-        self._asking.pop(key, None)
-        if not task.cancelled():
-            task.exception()  # whoever waits has it; if nobody does, nobody misses it
-
-
-async def _run(act: Callable[[], Awaitable[_T]]) -> _T:
-    return await act()
 
 
 def _origin(upstream: str) -> str:
