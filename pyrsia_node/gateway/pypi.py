@@ -11,7 +11,6 @@ look-up and never a path. Contract: docs/spec/http-api.md.
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import re
 from collections import OrderedDict
 from collections.abc import Callable
@@ -35,6 +34,7 @@ from pyrsia_node.gateway.simple_pages import (
     project_json,
     statements_on,
 )
+from pyrsia_node.gateway.small_answers import IMMUTABLE, send_small, statement_fields
 from pyrsia_node.gateway.wheel_metadata import metadata_of, read_metadata
 from pyrsia_node.model.errors import InvalidInputError, NotFoundError, PyrsiaError
 from pyrsia_node.ports import BlobStore
@@ -42,14 +42,12 @@ from pyrsia_node.transfer.asgi import (
     Receive,
     Scope,
     Send,
-    answer,
     answer_empty,
     answer_text,
     header,
     may_read,
 )
 from pyrsia_node.transfer.body import send_reader
-from pyrsia_node.transfer.conditions import matches_etag
 
 PREFIX: Final = b"/pypi"
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")
@@ -197,32 +195,20 @@ class PypiService:
         await _send_page(scope, send, proof, "text/plain; charset=utf-8", [])
 
 
-_IMMUTABLE: Final = (("cache-control", "public, max-age=31536000, immutable"),)
-_STATEMENTS_SHOWN: Final = 8
-
-
 def _headers_of(file: OfferedFile) -> list[tuple[str, str]]:
-    """Return who vouches for a file, and what was said of it, one field for each statement."""
-    fields = [*_IMMUTABLE, ("x-pyrsia-verified", file.vouched)]
-    for each in statements_on(file)[:_STATEMENTS_SHOWN]:
-        # A reason is text from a member: a header takes printable ASCII and nothing else.
-        text = "".join(c if c.isascii() and c.isprintable() else "?" for c in each.text)
-        fields.append(("x-pyrsia-statement", text))
-    return fields
+    """Return who vouches for a file, and what was said of it."""
+    said = statement_fields(statements_on(file))
+    return [IMMUTABLE, ("x-pyrsia-verified", file.vouched), *said]
 
 
 async def _send_page(
     scope: Scope, send: Send, body: bytes, media: str, headers: list[tuple[str, str]]
 ) -> None:
-    """Send a computed body with an ETag, or 304."""
-    etag = f'"{hashlib.sha256(body).hexdigest()[:32]}"'
-    fields = [("etag", etag), ("vary", "accept"), *headers]
+    """Send a computed body with an ETag, or 304; to be asked for again unless headers say else."""
+    fields = [("vary", "accept"), *headers]
     if not any(name == "cache-control" for name, _ in headers):
         fields.append(("cache-control", "no-cache"))
-    if matches_etag(header(scope, b"if-none-match"), etag):
-        await answer_empty(scope, send, 304, fields)
-        return
-    await answer(scope, send, 200, body, media=_CHARSET.get(media, media), headers=fields)
+    await send_small(scope, send, body, media=_CHARSET.get(media, media), headers=fields)
 
 
 async def _not_acceptable(scope: Scope, send: Send) -> None:

@@ -19,28 +19,17 @@ from pyrsia_node.artifacts.verified_log import VerifiedLog
 from pyrsia_node.gateway.errors import headers_of, status_of, text_of
 from pyrsia_node.gateway.maven.requests import PREFIX, PROOF, SIGNATURE, Wanted, read_path
 from pyrsia_node.gateway.maven.statement import MEDIA, statement_of
+from pyrsia_node.gateway.small_answers import IMMUTABLE, send_small, statement_fields
 from pyrsia_node.model.errors import NotFoundError, PyrsiaError
 from pyrsia_node.model.maven import MavenFile, MavenListing
-from pyrsia_node.transfer.asgi import (
-    Receive,
-    Scope,
-    Send,
-    answer,
-    answer_empty,
-    answer_text,
-    header,
-    may_read,
-)
+from pyrsia_node.transfer.asgi import Receive, Scope, Send, answer_text, may_read
 from pyrsia_node.transfer.body import send_reader
-from pyrsia_node.transfer.conditions import http_date, is_known
 
 LISTINGS_KEPT: Final = 512
 LISTING_SECONDS: Final = 30.0
 """How long a listing's checksum is that of the listing last sent: clients ask for one after the
 other, and what the log learned in between must not look like damage."""
 
-_IMMUTABLE: Final = ("cache-control", "public, max-age=31536000, immutable")
-_STATEMENTS_SHOWN: Final = 8
 _TEXT: Final = "text/plain; charset=utf-8"
 _XML: Final = "text/xml; charset=utf-8"
 _MEDIA: Final = {
@@ -98,7 +87,7 @@ class MavenService:
                     return
                 if wanted.checksum:
                     digest = await self._catalog.digest(offered, wanted.checksum)
-                    await _send_small(
+                    await send_small(
                         scope,
                         send,
                         digest.encode(),
@@ -143,7 +132,7 @@ class MavenService:
             body, media = self._log.proof(logged.proved.index), _TEXT
         else:
             body, media = statement_of(logged, network_id=self._log.network_id), MEDIA
-        await _send_small(scope, send, body, media=media, headers=[("cache-control", "no-cache")])
+        await send_small(scope, send, body, media=media, headers=[("cache-control", "no-cache")])
 
     # ------------------------------------------------------------ listings
 
@@ -157,7 +146,7 @@ class MavenService:
         ]
         if offered.is_stale:
             headers.append(("x-pyrsia-stale", "an upstream could not be asked just now"))
-        await _send_small(
+        await send_small(
             scope, send, body, media=_XML, headers=headers, modified_s=offered.modified_s
         )
 
@@ -172,7 +161,7 @@ class MavenService:
         # What Maven asks for: not against people who want to deceive, only against damage.
         digest = hashlib.new(kind, body, usedforsecurity=False).hexdigest()
         headers = [("cache-control", "no-cache")]
-        await _send_small(scope, send, digest.encode(), media=_TEXT, headers=headers)
+        await send_small(scope, send, digest.encode(), media=_TEXT, headers=headers)
 
     def _keep_listing(self, path: str, body: bytes) -> None:
         self._listings[path] = asyncio.get_running_loop().time(), body
@@ -199,18 +188,14 @@ class _Unread:
 
 def _headers_of(offered: OfferedFile) -> list[tuple[str, str]]:
     """Return who vouches for a file, and what was said of it, one field for each statement."""
-    fields = [_IMMUTABLE, ("x-pyrsia-verified", _vouched(offered))]
+    fields = [IMMUTABLE, ("x-pyrsia-verified", _vouched(offered))]
     # Newer clients of Maven take these for the checksum files and ask no more.
     fields.append(("x-checksum-sha256", offered.sha256))
     if offered.kept is not None:
         fields.append(("x-checksum-sha1", offered.kept.digests.sha1))
     advice = offered.logged.advice if offered.logged is not None else ()
     said = advice if offered.closed is None else (offered.closed, *advice)
-    for each in said[:_STATEMENTS_SHOWN]:
-        # A reason is text from a member: a header takes printable ASCII and nothing else.
-        text = "".join(c if c.isascii() and c.isprintable() else "?" for c in each.text)
-        fields.append(("x-pyrsia-statement", text))
-    return fields
+    return fields + statement_fields(said)
 
 
 def _vouched(offered: OfferedFile) -> str:
@@ -221,24 +206,3 @@ def _vouched(offered: OfferedFile) -> str:
     assert offered.kept is not None
     checked = offered.kept.checked or "nothing"
     return f"upstream; from={offered.kept.upstream}; checked={checked}"
-
-
-async def _send_small(
-    scope: Scope,
-    send: Send,
-    body: bytes,
-    *,
-    media: str,
-    headers: list[tuple[str, str]],
-    modified_s: int | None = None,
-) -> None:
-    """Send a computed body with an ETag, or 304."""
-    etag = f'"{hashlib.sha256(body).hexdigest()[:32]}"'
-    fields = [("etag", etag), *headers]
-    if modified_s is not None:
-        fields.append(("last-modified", http_date(modified_s)))
-    conditions = header(scope, b"if-none-match"), header(scope, b"if-modified-since")
-    if is_known(*conditions, etag=etag, modified_s=modified_s):
-        await answer_empty(scope, send, 304, fields)
-        return
-    await answer(scope, send, 200, body, media=media, headers=fields)
