@@ -40,15 +40,16 @@ from pyrsia_node.devnet.maven_project import MavenClient
 from pyrsia_node.devnet.maven_repository import debian_repository, serve_repository
 from pyrsia_node.gateway.link import LinkClient
 from pyrsia_node.model.documents import FileEntry
+from pyrsia_node.model.genesis import DEFAULT_PARAMS
 from pyrsia_node.ports import Holder, PeerId
 from pyrsia_node.schema.layout import Layout
 from pyrsia_node.store.blobs import FileBlobStore
 from tests.fakes.debian_maven import Gav
 from tests.fakes.gateway_process import (
     CONFIG,
+    FakeCore,
     as_peer,
     make_data_directory,
-    node,
     run_gateway,
 )
 from tests.fakes.published_log import PublishedLog, document, file_entry
@@ -250,14 +251,18 @@ async def measure(folder: Path, count: int, rounds: int) -> dict[str, Any]:
         debian = stack.enter_context(serve_repository(debian_repository()))
         plain = stack.enter_context(plain_server(folder / "central", folder))
         config = replace(CONFIG, maven=replace(CONFIG.maven, policy="deny"))
-        own = await stack.enter_async_context(node(folder / "node", config))
-        own.core.holders = await stack.enter_async_context(holders(folder, contents))
-        _publish(own.log, artifacts)
+        layout = make_data_directory(folder / "node", config)
+        # All artifacts are asked for at once, by one member.
+        log = PublishedLog(layout.root, params=replace(DEFAULT_PARAMS, burst=count))
+        _publish(log, artifacts)
+        log.close()
+        core = FakeCore(await stack.enter_async_context(holders(folder, contents)))
+        await stack.enter_async_context(core.serve(layout.core_socket))
         await client.seed(debian.url)
         debian.stop()
         java_s = await client.resolve(plain, empty=True)
         for _ in range(rounds):
-            results.append(await _round(client, own.layout, plain))
+            results.append(await _round(client, layout, plain))
             print(_line(results[-1]), flush=True)
     return summary(results, artifacts, java_s)
 

@@ -50,6 +50,7 @@ def test_library_is_mapped_rebuilt_and_served_with_proof_when_its_makers_are_gon
     assert source["claim"] == "mirrored"
     assert (source["name"].endswith(".tar"), entry["leaf"]["doc"]["contradicts"]) == (True, [])
 
+    assert stage.get(f"{FOLDER}/2.0/{LIBRARY}-2.0.jar").status_code == 404
     stage.switch_off()
     for name in (JAR, POM):
         found = stage.get(f"{FOLDER}/{VERSION}/{name}")
@@ -58,7 +59,6 @@ def test_library_is_mapped_rebuilt_and_served_with_proof_when_its_makers_are_gon
         checksum = stage.get(f"{FOLDER}/{VERSION}/{name}.sha1").text
         assert checksum == hashlib.sha1(found.content, usedforsecurity=False).hexdigest()
     assert f"<release>{VERSION}</release>" in stage.get(f"{FOLDER}/maven-metadata.xml").text
-    assert stage.get(f"{FOLDER}/2.0/{LIBRARY}-2.0.jar").status_code == 404
 
     kept = save(stage, JAR, stage.home)
     save(stage, f"{JAR}.tlog-proof", stage.home)
