@@ -211,8 +211,10 @@ def _command(tool: Tool, contents: dict[str, int], filter_fd: int | None, gate: 
     found += ["--ro-bind", "/usr", "/usr"]
     for path in ("bin", "sbin", "lib", "lib64"):
         found += ["--symlink", f"usr/{path}", f"/{path}"]
-    # The second is where its Python finds libmagic and libarchive.
-    for path in ("/etc/alternatives", "/etc/ld.so.cache"):
+    # The second is where its Python finds libmagic and libarchive; JDKs link to their settings, and
+    # without those the decompilers fail.
+    settings = sorted(map(str, Path("/etc").glob("java-*")))
+    for path in ("/etc/alternatives", "/etc/ld.so.cache", *settings):
         found += ["--ro-bind-try", path, path]
     found += ["--proc", "/proc", "--dev", "/dev"]
     found += ["--size", str(tool.limits.tmp_bytes), "--tmpfs", "/tmp"]  # noqa: S108 - inside

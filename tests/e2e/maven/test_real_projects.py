@@ -117,9 +117,9 @@ def test_every_class_equals_the_published_jar_and_what_is_left_is_named(
             "built_only": 0,
             "published_only": 1,  # the module descriptor
         }
-        left = {
-            (each["path"], each["attribute"]) for each in jar["differences"] if each["level"] == 3
-        }
+        # What diffoscope is quoted with stands beside our own words.
+        own = [d for d in jar["differences"] if not d["attribute"].startswith("diffoscope ")]
+        left = {(each["path"], each["attribute"]) for each in own if each["level"] == 3}
         # A plugin that Debian does not have adds them; nothing else is left.
         assert left == {(MODULE_INFO, "presence"), (MANIFEST, "Multi-Release")}
         assert all(each["rule"] for each in jar["differences"] if each["level"] < 3)

@@ -1,7 +1,7 @@
 """A report of diffoscope is quoted within bounds, from a sandbox; whatever it does, nothing fails.
 
 The program is a stand-in that behaves as a test wants; it runs in the real sandbox, in the place
-of the real one.
+of the real one. The last test asks the real one.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ import pytest
 from buildpipelines.sandbox.confine import Confiner
 from buildpipelines.sandbox.limits import MIB, SandboxLimits
 from buildpipelines.spec.explanation import VALUE_CHARACTERS_MAX
-from buildpipelines.worker.diffoscope import PARTS_MAX, Quoted, Tool, quote
+from buildpipelines.worker.diffoscope import PARTS_MAX, PROGRAM, Quoted, Tool, quote
+from tests.hostile.jars import class_file, jar
 
 BUILD_UID = 64003
 HEAD = """#!/usr/bin/python3 -ISB
@@ -154,3 +155,20 @@ def test_names_of_both_files_are_those_of_the_artifact(folder: Path) -> None:
     body = "import json\nprint(json.dumps([built, published])); sys.exit(1)"
     names = json.loads(said(run(folder, body)))
     assert names == ["/data/built/a-1.0.jar", "/data/published/a-1.0.jar"]
+
+
+@pytest.mark.nightly
+@pytest.mark.timeout(180)
+def test_real_program_tells_of_classes_and_texts_what_differs(folder: Path) -> None:
+    assert Path(PROGRAM).is_file(), "apt-get install diffoscope-minimal"
+    built, published = folder / "built.jar", folder / "published.jar"
+    for path, method, text in ((built, "run", b"hello\n"), (published, "walk", b"other\n")):
+        path.write_bytes(jar({"Main.class": class_file(methods={method: b"\xb1"}), "text": text}))
+    tool = Tool(Confiner(), BUILD_UID if os.geteuid() == 0 else None)
+    quoted = asyncio.run(quote(tool, built, published, name="a-1.0.jar"))
+    assert quoted is not None
+    assert quoted.tool.startswith("diffoscope ")
+    lines = said(quoted).splitlines()
+    assert {"│ -hello", "│ +other"} <= {*lines}
+    assert any("Main.class" in line for line in lines)
+    assert not any("failed" in line for line in lines), "what it needs is there"
