@@ -134,16 +134,16 @@ class Catalog:
                 f"{BUILD_COMMAND} {name}==VERSION"
             )
         merged = _merge(name, logged, upstream)
-        return self._close(merged, resolver) if merged.files else merged
+        return await self._close(merged, resolver) if merged.files else merged
 
-    def _close(self, project: OfferedProject, resolver: Resolver) -> OfferedProject:
+    async def _close(self, project: OfferedProject, resolver: Resolver) -> OfferedProject:
         """Mark what the network closed, whoever vouches for it.
 
         A closed file is shown as yanked (PEP 592): clients then choose it only if it is pinned, and
         say why it was closed before they are refused.
         """
         theirs = {parse_sha256(f.sha256) for f in project.files.values() if f.logged is None}
-        revoked = resolver.revoked(theirs) if theirs else {}
+        revoked = {sha256: await self._resolvers.revocation(sha256) for sha256 in theirs}
         files = dict(project.files)
         for name, file in files.items():
             closed = (

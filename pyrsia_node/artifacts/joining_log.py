@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import contextlib
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,7 +19,9 @@ from pathlib import Path
 from typing import Final, Protocol
 
 from pyrsia_node.artifacts.resolver import EntryIndex, Resolver
+from pyrsia_node.artifacts.statements import ProvedStatement, Statements
 from pyrsia_node.artifacts.verified_log import Head, ProvedEntry, ProvedLeaf, ProvedLog, as_accepted
+from pyrsia_node.model.digest import Sha256
 from pyrsia_node.model.errors import (
     InvalidInputError,
     NotFoundError,
@@ -181,6 +184,26 @@ class JoiningLog:
             self._leaves.popitem(last=False)
         return part, index
 
+    async def revocation(self, sha256: Sha256) -> ProvedStatement | None:
+        """Return what revoked these bytes before the snapshot, whichever package they are of.
+
+        Raises:
+            UnavailableError: This node does not join, or no peer helps now.
+            VerificationError: What the core shows does not hold.
+        """
+        head = await self._believed()
+        leaf = self._closed.get(f"revoked/{sha256}")
+        if leaf is None:
+            return None
+        await self._prove(head, [leaf])
+        index = _PartIndex("", (), (), self._closed)
+        part = _Part(head, self._network_id, {leaf: self._leaves[leaf]})
+        statements = Statements(part, index, ecosystem=self._ecosystem)
+        found = statements.revoked([sha256], size=head.size).get(sha256)
+        if found is None:
+            raise VerificationError(f"entry {leaf} does not revoke {sha256}, as the core says")
+        return found
+
     async def _believed(self) -> Head:
         """Return the head that the core shows, checked, with all that the snapshot closed."""
         data = (await self._core.joining()).note.encode()
@@ -255,6 +278,13 @@ class Resolvers:
             return await self._joining.resolver(name)
         except InvalidInputError:
             return self.own  # the core does not join; the log's own words say what is missing
+
+    async def revocation(self, sha256: Sha256) -> ProvedStatement | None:
+        """Return what revoked these bytes, whichever package they are of; raises as :meth:`of`."""
+        if self._joining is not None and not self.own.is_ready():
+            with contextlib.suppress(InvalidInputError):
+                return await self._joining.revocation(sha256)
+        return self.own.revocation(sha256)
 
 
 def _decode(text: str) -> PlacedLeaf:

@@ -127,7 +127,7 @@ class MavenCatalog:
             kept = await source.file(file)
         except NotFoundError as error:
             raise NotFoundError(f"{error}; {_unknown(file, logged)}") from error
-        closed = _check_revoked(resolver, file, kept)
+        closed = await self._check_revoked(file, kept)
         return OfferedFile(
             file,
             kept.digests.sha256,
@@ -222,11 +222,13 @@ class MavenCatalog:
                 f"nothing is known of {wanted.project or wanted.group}; request a build with: "
                 f"{BUILD_COMMAND} {wanted.project or wanted.group}:VERSION"
             )
+        is_log_alone = theirs is None or theirs.listing.is_empty
         return OfferedListing(
             merged,
-            is_log_alone=theirs is None or theirs.listing.is_empty,
+            is_log_alone=is_log_alone,
             is_stale=theirs is not None and theirs.is_stale,
-            modified_s=seconds_of(merged.updated),
+            # Two clocks make no time that only grows: then the ETag alone tells of a change.
+            modified_s=seconds_of(merged.updated) if is_log_alone else None,
         )
 
     async def _logged_versions(self, project: MavenProject | None) -> Listing:
@@ -278,6 +280,14 @@ class MavenCatalog:
 
     # ------------------------------------------------------------ inside
 
+    async def _check_revoked(self, file: MavenFile, kept: KeptFile) -> ProvedStatement | None:
+        """Return what revoked an upstream's bytes; raises if such are not served."""
+        sha256 = parse_sha256(kept.digests.sha256)
+        revoked = await self._resolvers.revocation(sha256)
+        if revoked is not None and not self._resolvers.own.serves_revoked:
+            raise refuse(revoked, file.name)
+        return revoked
+
     def _source_for(self, file: MavenFile, logged: Project | None) -> MavenSource | None:
         if logged is not None and (self._policy.strict or _is_about(logged, file.version)):
             return None
@@ -320,16 +330,6 @@ def _withheld(file: MavenFile, logged: Project, key: str) -> Exception:
                 f"{each.standing}"
             )
     return NotFoundError(f"{file.name} is not served: the log contradicts the upstream's file")
-
-
-def _check_revoked(resolver: Resolver, file: MavenFile, kept: KeptFile) -> ProvedStatement | None:
-    """Return what revoked an upstream's bytes; raises if such are not served."""
-    if not resolver.is_ready():
-        return None
-    revoked = resolver.revocation(parse_sha256(kept.digests.sha256))
-    if revoked is not None and not resolver.serves_revoked:
-        raise refuse(revoked, file.name)
-    return revoked
 
 
 def _unknown(file: MavenFile, logged: Project | None) -> str:

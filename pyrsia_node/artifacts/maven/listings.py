@@ -22,9 +22,14 @@ from pyrsia_node.model.purl import Purl
 
 LISTING_BYTES_MAX: Final = 4 * 1024 * 1024
 _DEPTH_MAX: Final = 16
-_ITEMS_MAX: Final = 20_000
+_ITEMS_MAX: Final = 4_000
+_VERSION_LENGTH_MAX: Final = 64
+_VERSION_PARTS_MAX: Final = 16
+"""What an upstream lists beyond these is no version that anybody publishes, and to put such into
+Maven's order would take the time that others wait."""
 _TEXT_MAX: Final = 512
 _TIME: Final = re.compile(r"[0-9]{14}")
+_PART: Final = re.compile(r"[0-9]+|[^0-9._-]+")
 _PREFIX: Final = re.compile(r"[A-Za-z0-9_.-]{1,100}")
 _OFFICIAL: Final = re.compile(r"maven-(.+)-plugin")
 _FOREIGN: Final = re.compile(r"(.+)-maven-plugin")
@@ -219,6 +224,8 @@ def _refuse_doctype(*_said: object) -> None:
 
 def _is_release(version: str) -> bool:
     """Tell whether it is a version that can be served: snapshots are none."""
+    if len(version) > _VERSION_LENGTH_MAX or len(_PART.findall(version)) > _VERSION_PARTS_MAX:
+        return False
     try:
         Purl.maven("g", "a", version)
     except InvalidInputError:

@@ -34,6 +34,10 @@ from pyrsia_node.schema.maven_repositories import MavenUpstream
 FILE_BYTES_MAX: Final = 4 * 1024**3
 _CHUNK_BYTES: Final = 256 * 1024
 _SMALL_BYTES: Final = 32 * 1024
+_SECONDS_MAX: Final = 253_402_300_799
+"""The end of the year 9999: no header field can spell a later time."""
+
+_VALIDATOR_LENGTH_MAX: Final = 256
 _IDENTITY: Final = {"accept-encoding": "identity"}
 """What is unpacked on the way would not be what the checksum is about."""
 
@@ -120,8 +124,8 @@ class RemoteRepository:
                     body += chunk
                     if len(body) > LISTING_BYTES_MAX:
                         raise UnavailableError(f"{path} of {self.id} is too long")
-                etag = response.headers.get("etag", "")
-                modified = response.headers.get("last-modified", "")
+                etag = _validator(response.headers.get("etag", ""))
+                modified = _validator(response.headers.get("last-modified", ""))
         except NotFoundError:
             return KeptListing(path, self.id, b"", "", "", 0)
         return KeptListing(path, self.id, bytes(body), etag, modified, 0)
@@ -200,8 +204,15 @@ async def _end(task: asyncio.Future[tuple[str, str] | None]) -> None:
 
 
 def _seconds(date: str) -> int:
-    """Return a header's time in Unix seconds; 0 if it is none."""
+    """Return a header's time in Unix seconds; 0 if it is none, or one of no year from 1970 on."""
     try:
-        return max(0, int(email.utils.parsedate_to_datetime(date).timestamp()))
+        seconds = int(email.utils.parsedate_to_datetime(date).timestamp())
     except (ValueError, TypeError, IndexError, OverflowError):
         return 0
+    return seconds if 0 <= seconds <= _SECONDS_MAX else 0
+
+
+def _validator(value: str) -> str:
+    """Return what is sent back to ask whether something changed; "" if it is not fit for that."""
+    is_plain = value.isascii() and value.isprintable() and len(value) <= _VALIDATOR_LENGTH_MAX
+    return value if is_plain else ""

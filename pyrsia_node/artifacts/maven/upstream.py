@@ -21,7 +21,7 @@ from typing import Final
 from pyrsia_node.artifacts.fetcher import Fetcher
 from pyrsia_node.artifacts.images.keeping import Keep
 from pyrsia_node.artifacts.images.private_blobs import PrivateBlobs
-from pyrsia_node.artifacts.maven.listings import Listing, merge, parse_listing
+from pyrsia_node.artifacts.maven.listings import Listing, merge, parse_listing, timestamp
 from pyrsia_node.artifacts.maven.remote import RemoteRepository
 from pyrsia_node.artifacts.maven.source import Sighting
 from pyrsia_node.artifacts.reading import BlobReader, Reader
@@ -38,6 +38,7 @@ from pyrsia_node.ports import BlobStore, Clock, Router
 from pyrsia_node.ports.maven import KeptFile, KeptListing, MavenDb
 
 ABSENCES_KEPT: Final = 20_000
+LISTINGS_KEPT: Final = 256
 FILES_KEPT: Final = 8192
 """Rows that are kept in memory."""
 
@@ -82,6 +83,7 @@ class MavenUpstreams:
         self._is_offline = is_offline
         self._files: OrderedDict[str, KeptFile] = OrderedDict()
         self._absent: OrderedDict[str, float] = OrderedDict()
+        self._listings: OrderedDict[str, tuple[bytes, Listing]] = OrderedDict()
         self._flights = SingleFlight()
         self._announcing: set[asyncio.Task[None]] = set()
 
@@ -155,13 +157,15 @@ class MavenUpstreams:
         """
         parts = self._parts
         taken = await repository.take(path, self._keeper(repository), is_checked=is_checked)
+        now_ms = parts.clock.now_ms()
         kept = KeptFile(
             path=path,
             upstream=repository.id,
             digests=taken.digests,
             checked=taken.checked,
-            modified_s=taken.modified_s,
-            kept_ms=parts.clock.now_ms(),
+            # A time that is yet to come tells nothing.
+            modified_s=taken.modified_s if taken.modified_s * 1000 <= now_ms else 0,
+            kept_ms=now_ms,
         )
         await asyncio.to_thread(parts.db.keep_file, kept)
         if repository.is_public:
@@ -230,12 +234,27 @@ class MavenUpstreams:
                     # An old list is better than none: files are checked one by one anyway.
                     failure = error
             if kept is not None and kept.body:
-                found.append(parse_listing(kept.body))
+                found.append(await self._parsed(kept))
         if not found and failure is not None:
             raise failure
         if not found:
             raise NotFoundError(f"no upstream has {path}")
-        return Sighting(merge(found), is_stale=failure is not None)
+        merged = merge(found)
+        if merged.updated > timestamp(self._parts.clock.now_ms()):
+            merged = replace(merged, updated="")  # nothing was updated in the future
+        return Sighting(merged, is_stale=failure is not None)
+
+    async def _parsed(self, kept: KeptListing) -> Listing:
+        """Return what a listing says; read once, and where nobody waits for it."""
+        key = _listing_key(kept.upstream, kept.path)
+        known = self._listings.get(key)
+        if known is not None and known[0] == kept.body:
+            return known[1]
+        listing = await asyncio.to_thread(parse_listing, kept.body)
+        self._listings[key] = kept.body, listing
+        if len(self._listings) > LISTINGS_KEPT:
+            self._listings.popitem(last=False)
+        return listing
 
     def _is_fresh(self, kept: KeptListing | None) -> bool:
         if self._is_offline:
@@ -259,9 +278,9 @@ class MavenUpstreams:
             assert kept is not None
             answer = kept
         elif answer.body:
-            parse_listing(answer.body)  # before it takes the place of one that was readable
+            await self._parsed(answer)  # before it takes the place of one that was readable
         elif kept is None:
-            self._note_absence(_absence(repository.id, path))
+            self._note_absence(_listing_key(repository.id, path))
             return None
         newest = replace(answer, asked_ms=now_ms)
         await asyncio.to_thread(self._parts.db.keep_listing, newest)
@@ -274,7 +293,7 @@ class MavenUpstreams:
             raise NotFoundError(f"no upstream has {path}, as of a moment ago")
 
     def _is_absent(self, upstream: str, path: str) -> bool:
-        return self._is_noted_absent(_absence(upstream, path))
+        return self._is_noted_absent(_listing_key(upstream, path))
 
     def _is_noted_absent(self, key: str) -> bool:
         until = self._absent.get(key)
@@ -296,6 +315,6 @@ def _origin(upstream: str) -> str:
     return f"maven:{upstream}"
 
 
-def _absence(upstream: str, path: str) -> str:
-    """Return the key of a listing that one upstream lacks; no path of a file has a space."""
+def _listing_key(upstream: str, path: str) -> str:
+    """Return the key of an upstream's listing; no path of a file has a space."""
     return f"{upstream} {path}"

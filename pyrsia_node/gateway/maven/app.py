@@ -10,10 +10,16 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections import OrderedDict
+from dataclasses import dataclass
 from typing import Final
 
-from pyrsia_node.artifacts.maven.catalog import BUILD_COMMAND, MavenCatalog, OfferedFile
-from pyrsia_node.artifacts.maven.listings import render
+from pyrsia_node.artifacts.maven.catalog import (
+    BUILD_COMMAND,
+    MavenCatalog,
+    OfferedFile,
+    OfferedListing,
+)
+from pyrsia_node.artifacts.maven.listings import Listing, render
 from pyrsia_node.artifacts.reading import Reader
 from pyrsia_node.artifacts.verified_log import VerifiedLog
 from pyrsia_node.gateway.errors import headers_of, status_of, text_of
@@ -46,6 +52,15 @@ _WELCOME: Final = (
 )
 
 
+@dataclass(frozen=True, slots=True)
+class _Sent:
+    """A listing as it was last sent, in seconds of the event loop's clock."""
+
+    at: float
+    listing: Listing
+    body: bytes
+
+
 class MavenService:
     """Serves what a catalog offers."""
 
@@ -53,7 +68,7 @@ class MavenService:
         """Serve ``catalog``; proofs come from ``log``."""
         self._catalog = catalog
         self._log = log
-        self._listings: OrderedDict[str, tuple[float, bytes]] = OrderedDict()
+        self._listings: OrderedDict[str, _Sent] = OrderedDict()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request; errors are a line of text."""
@@ -137,9 +152,7 @@ class MavenService:
     # ------------------------------------------------------------ listings
 
     async def _send_listing(self, scope: Scope, send: Send, wanted: MavenListing) -> None:
-        offered = await self._catalog.listing(wanted)
-        body = render(offered.listing, group=wanted.group, project=wanted.project)
-        self._keep_listing(wanted.path, body)
+        offered, body = await self._render(wanted)
         headers = [
             ("cache-control", "no-cache"),
             ("x-pyrsia-verified", "log" if offered.is_log_alone else "upstream"),
@@ -153,21 +166,33 @@ class MavenService:
     async def _send_listing_checksum(
         self, scope: Scope, send: Send, wanted: MavenListing, kind: str
     ) -> None:
-        sent_at, body = self._listings.get(wanted.path, (-LISTING_SECONDS, b""))
-        if asyncio.get_running_loop().time() - sent_at >= LISTING_SECONDS:
-            offered = await self._catalog.listing(wanted)
-            body = render(offered.listing, group=wanted.group, project=wanted.project)
-            self._keep_listing(wanted.path, body)
+        sent = self._listings.get(wanted.path)
+        if sent is None or asyncio.get_running_loop().time() - sent.at >= LISTING_SECONDS:
+            _, body = await self._render(wanted)
+        else:
+            body = sent.body
         # What Maven asks for: not against people who want to deceive, only against damage.
         digest = hashlib.new(kind, body, usedforsecurity=False).hexdigest()
         headers = [("cache-control", "no-cache")]
         await send_small(scope, send, digest.encode(), media=_TEXT, headers=headers)
 
-    def _keep_listing(self, path: str, body: bytes) -> None:
-        self._listings[path] = asyncio.get_running_loop().time(), body
+    async def _render(self, wanted: MavenListing) -> tuple[OfferedListing, bytes]:
+        """Return a listing as it is now; written anew only if it says something else."""
+        offered = await self._catalog.listing(wanted)
+        sent, path = self._listings.get(wanted.path), wanted.path
+        if sent is None or sent.listing != offered.listing:
+            # In a thread: to put thousands of versions into order takes a while.
+            body = await asyncio.to_thread(
+                render, offered.listing, group=wanted.group, project=wanted.project
+            )
+        else:
+            body = sent.body
+        now = asyncio.get_running_loop().time()
+        self._listings[path] = _Sent(now, offered.listing, body)
         self._listings.move_to_end(path)
         if len(self._listings) > LISTINGS_KEPT:
             self._listings.popitem(last=False)
+        return offered, body
 
 
 class _Unread:

@@ -7,6 +7,7 @@ something. docs/spec/maven-api.md.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Final
 from urllib.parse import quote, unquote_to_bytes
@@ -25,6 +26,7 @@ PREFIX: Final = b"/maven2"
 SIGNATURE: Final = ".asc"
 PROOF: Final = ".tlog-proof"
 STATEMENT: Final = ".intoto.jsonl"
+_ESCAPE: Final = re.compile(r"%[0-9a-fA-F]{2}")
 _SIDECARS: Final = (SIGNATURE, PROOF, STATEMENT)
 
 
@@ -78,6 +80,8 @@ def _decoded(raw: bytes) -> str:
         spelled = raw.decode("ascii")
     except UnicodeDecodeError:
         raise NotFoundError("names of a Maven repository are ASCII") from None
-    if spelled not in (text, quote(text, safe="")):
+    # Digits of an escape may be written small (RFC 3986, 6.2.2.1).
+    escaped = _ESCAPE.sub(lambda found: found[0].upper(), spelled)
+    if spelled != text and escaped != quote(text, safe=""):
         raise NotFoundError("the path encodes what needs no encoding")
     return text

@@ -23,6 +23,7 @@ from pyrsia_node.ledger.index import IndexWriter
 from pyrsia_node.ledger.publish import Publisher, read_checkpoint
 from pyrsia_node.ledger.snapshot import SnapshotKeeper
 from pyrsia_node.ledger.tiles import TileWriter
+from pyrsia_node.model.digest import sha256_of
 from pyrsia_node.model.errors import (
     InvalidInputError,
     NotFoundError,
@@ -245,6 +246,18 @@ async def test_joining_node_knows_all_that_was_withdrawn_and_revoked_before_the_
         bad = (await node.resolver("bad")).project("bad").files[file_of("bad")]
         assert bad.closed is not None
         assert bad.standing is Standing.REVOKED
+
+
+async def test_joining_node_knows_revoked_bytes_under_whatever_name_they_come(
+    executed: ExecutedLog, tmp_path: Path
+) -> None:
+    """An upstream may publish them for a package that the log knows nothing of."""
+    async with joining(executed, tmp_path) as node:
+        await node.resolver("good")
+        revoked = await node.log.revocation(sha256_of(BAD))
+        assert revoked is not None
+        assert revoked.body.kind == "revoke"
+        assert await node.log.revocation(sha256_of(GOOD)) is None
 
 
 async def test_link_of_a_joining_node_ends_once_the_history_is_here(

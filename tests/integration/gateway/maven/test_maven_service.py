@@ -106,6 +106,8 @@ def test_metadata_lists_the_versions_of_the_log(http: httpx.Client, shared: Mave
         f"{FOLDER}/maven-metadata.xml", headers={"if-none-match": answer.headers["etag"]}
     )
     assert again.status_code == 304
+    since = {"if-modified-since": answer.headers["last-modified"]}
+    assert http.get(f"{FOLDER}/maven-metadata.xml", headers=since).status_code == 304
 
 
 def test_proof_verifies_offline_and_the_statement_is_about_the_file(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import hashlib
 import os
 from contextlib import closing
@@ -11,12 +12,15 @@ from pathlib import Path
 import pytest
 
 from pyrsia_node.devnet.maven_repository import MavenRepository, serve_repository
+from pyrsia_node.gateway.http_guard import HttpLimits
+from pyrsia_node.gateway.http_server import HttpServer
 from pyrsia_node.model.digest import sha256_of
 from pyrsia_node.model.purl import Purl
 from pyrsia_node.model.statements import Revoke, Withdraw
 from pyrsia_node.schema.maven_repositories import GroupPolicy, MavenUpstream
 from pyrsia_node.schema.sections import MavenSection
 from pyrsia_node.store.registry_db import SqliteRegistryDb
+from pyrsia_node.transfer.asgi import Receive, Scope, Send
 from tests.fakes.gateway_process import run_gateway
 from tests.fakes.maven_node import (
     UPSTREAM,
@@ -290,6 +294,80 @@ def test_listing_is_asked_about_again_and_sent_again_only_if_it_changed(tmp_path
         await get(it, "org/other/never/maven-metadata.xml", 404)
 
     scenario(tmp_path, act, NOW)
+
+
+def test_upstreams_clock_hides_no_version_of_the_log(tmp_path: Path) -> None:
+    path = "org/other/lib/maven-metadata.xml"
+    text = (
+        b"<metadata><versioning><versions><version>1.0</version></versions>"
+        b"<lastUpdated>99991231235959</lastUpdated></versioning></metadata>"
+    )
+
+    async def act(it: MavenNode) -> None:
+        it.upstream.extra[path] = text
+        first = await it.http.get(f"/maven2/{path}")
+        assert b"9999" not in first.content
+        it.accept("org.other:lib:2.0", ("lib-2.0.jar", BYTES))
+        for date in ("Fri, 31 Dec 9999 23:59:59 GMT", "Sun, 01 Jan 2040 00:00:00 GMT"):
+            again = await it.http.get(f"/maven2/{path}", headers={"if-modified-since": date})
+            assert again.status_code == 200
+            assert b"<version>2.0</version>" in again.content
+
+    scenario(tmp_path, act)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        (b"last-modified", b"Fri, 31 Dec 9999 23:59:59 -2359"),
+        (b"last-modified", b"Fri, 31 Dec 9999 23:59:59 GMT"),
+        (b"last-modified", b"\xff\xfe"),
+        (b"etag", b'"\xff\xfe"'),
+        (b"etag", b'"' + b"x" * 5000 + b'"'),
+    ],
+)
+def test_hostile_fields_of_an_upstream_change_nothing(
+    tmp_path: Path, field: bytes, value: bytes
+) -> None:
+    listing = (
+        b"<metadata><versioning><versions><version>1.0</version></versions></versioning></metadata>"
+    )
+
+    async def upstream(scope: Scope, receive: Receive, send: Send) -> None:
+        bodies = {"jar": BYTES, "xml": listing, "sha256": sha256_of(BYTES).encode()}
+        body = bodies.get(scope["path"].rpartition(".")[2], b"")
+        headers = [(field, value), (b"content-length", str(len(body)).encode())]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": body, "more_body": False})
+
+    async def act(it: MavenNode) -> None:
+        it.accept("org.other:lib:3.0", ("lib-3.0.jar", b"three"))
+        server = HttpServer(upstream, limits=HttpLimits())
+        await server.start("127.0.0.1", 0)
+        try:
+            entry = MavenUpstream("odd", f"http://127.0.0.1:{server.port}", allow_private=True)
+            section = dataclasses.replace(NOW, upstreams=(entry,))
+            async with rewired(it, section) as odd:
+                for _ in range(2):
+                    assert await get(odd, LIB) == BYTES
+                    listed = await get(odd, "org/other/lib/maven-metadata.xml")
+                    assert b"<version>1.0</version>" in listed
+                    assert b"<version>3.0</version>" in listed
+        finally:
+            await server.stop(grace_seconds=0)
+
+    scenario(tmp_path, act)
+
+
+def test_upstream_without_sha256_costs_one_request_more_for_a_file(tmp_path: Path) -> None:
+    async def act(it: MavenNode) -> None:
+        put(it.folder, LIB, BYTES)
+        it.upstream.absent.add(f"{LIB}.sha256")
+        await get(it, LIB)
+        await get(it, f"{LIB}.sha1")
+        assert it.upstream.paths() == [LIB, f"{LIB}.sha256", f"{LIB}.sha1"]
+
+    scenario(tmp_path, act)
 
 
 def test_peers_are_told_of_a_file_that_was_taken_in(tmp_path: Path) -> None:

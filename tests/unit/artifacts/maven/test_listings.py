@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from time import perf_counter
+
 import pytest
 
 from pyrsia_node.artifacts.maven.listings import (
@@ -88,10 +90,29 @@ def test_hostile_documents_are_refused_in_words(body: bytes, text: str) -> None:
 
 
 def test_more_names_than_anybody_has_are_refused() -> None:
-    body = "".join(f"<version>{each}</version>" for each in range(20_001))
+    body = "".join(f"<version>{each}</version>" for each in range(4_001))
     text = f"<metadata><versioning><versions>{body}</versions></versioning></metadata>"
-    with pytest.raises(VerificationError, match="more than 20000 names"):
+    with pytest.raises(VerificationError, match="more than 4000 names"):
         parse_listing(text.encode())
+
+
+@pytest.mark.parametrize("part", ["1a", "1-", "1.", "a-", "-", "1"])
+def test_largest_listing_that_is_believed_is_written_within_a_second(part: str) -> None:
+    """Its cost is the upstream's choice, and everybody's clients wait."""
+    texts = (f"{part * 28}{each}"[:64] for each in range(4_000))
+    body = "".join(f"<version>{each}</version>" for each in texts)
+    text = f"<metadata><versioning><versions>{body}</versions></versioning></metadata>"
+    start = perf_counter()
+    listing = parse_listing(text.encode())
+    render(Listing(listing.versions | {"1"}), group="x", project=PROJECT)
+    assert perf_counter() - start < 1.0
+
+
+def test_versions_that_nobody_publishes_are_left_out() -> None:
+    texts = ["1" * 64, "1" * 65, ".".join("1" * 16), ".".join("1" * 17)]
+    body = "".join(f"<version>{each}</version>" for each in texts)
+    text = f"<metadata><versioning><versions>{body}</versions></versioning></metadata>"
+    assert parse_listing(text.encode()).versions == {texts[0], texts[2]}
 
 
 def test_prefix_follows_mavens_convention_of_names() -> None:
