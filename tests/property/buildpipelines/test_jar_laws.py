@@ -129,6 +129,31 @@ def test_every_change_of_a_never_strip_attribute_is_level_3(
     assert level(made[0], made[1]) == level(made[0], without) == level(without, made[0]) == 3
 
 
+names = st.from_regex(r"[A-Za-z][A-Za-z-]{0,12}", fullmatch=True).filter(
+    lambda name: name.lower() not in BUILD_METADATA | {"manifest-version", "name"}
+)
+
+
+@given(trees, names, values, values, st.booleans())
+def test_every_change_of_an_attribute_that_no_rule_names_is_level_3(
+    files: dict[str, bytes],
+    name: str,
+    one: str,
+    other: str,
+    is_of_an_entry: bool,  # noqa: FBT001 - drawn
+) -> None:
+    assume(sorted(one.split(",")) != sorted(other.split(",")))  # order may be a set's
+
+    def made(*lines: str) -> bytes:
+        section = ("", "Name: a/") if is_of_an_entry else ()
+        rows = ("Manifest-Version: 1.0", *section, *lines, "")
+        return jar(files, manifest="".join(f"{row}\r\n" for row in rows).encode())
+
+    changed, before, without = made(f"{name}: {one}"), made(f"{name}: {other}"), made()
+    assert level(changed, before) == level(before, changed) == 3
+    assert level(changed, without) == level(without, changed) == 3
+
+
 @given(st.lists(st.text('ab;="\\, ', max_size=6), max_size=5))
 def test_splitting_a_header_loses_nothing_and_sorting_it_twice_is_once(parts: list[str]) -> None:
     value = ",".join(parts)
