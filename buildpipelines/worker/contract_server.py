@@ -122,7 +122,8 @@ class ContractServer:
             store: What was asked, how it ended, and its files.
             seconds_max: Longest build.
             allowed_uids: Who may use the unix socket.
-            silence_seconds: How long a connection may ask nothing, or a body take to come.
+            silence_seconds: How long a connection may ask nothing, a body take to come, or a part
+                of a file to be read.
         """
         self._service = service
         self._store = store
@@ -174,6 +175,8 @@ class ContractServer:
             return _line(503, str(error))
         except TimeoutError:
             return _line(408, "the body did not come in time")
+        except ConnectionError:
+            return _line(400, "the connection ended")  # nobody reads it
         except OSError:
             # What our disk says, and where, is no business of whoever asks.
             _log.exception("the pipeline contract: %s %s", request.method, request.path)
@@ -223,7 +226,7 @@ class ContractServer:
         except FileNotFoundError:
             return _line(404, "no such build")  # It made room for a newer one just now.
         with file:
-            return await _send(request, file)
+            return await _send(request, file, silence_seconds=self._silence)
 
     def _record(self, request: web.Request) -> BuildRecord | None:
         return self._store.find(request.match_info["id"])
@@ -270,14 +273,22 @@ class _Door:
         self._server = server
         self._silent = silent
         self._seconds = seconds
+        self._coming = 0
 
     def __call__(self) -> asyncio.Protocol:
-        if len(self._server.connections) >= CONNECTIONS_MAX:
+        if len(self._server.connections) + self._coming >= CONNECTIONS_MAX:
             return _Closed()
         handler = self._server()
         self._silent.add(handler)
-        asyncio.get_running_loop().call_later(self._seconds, self._cut, handler)
+        loop = asyncio.get_running_loop()
+        # The server counts a connection one turn of the loop later, and many may come in one.
+        self._coming += 1
+        loop.call_soon(self._has_come)
+        loop.call_later(self._seconds, self._cut, handler)
         return handler
+
+    def _has_come(self) -> None:
+        self._coming -= 1
 
     def _cut(self, handler: web.RequestHandler) -> None:
         if handler in self._silent:
@@ -345,14 +356,24 @@ def _trial_of(mapping: MappingInfo, *, seconds_max: int) -> TrialParams | None:
     )
 
 
-async def _send(request: web.Request, file: BinaryIO) -> web.StreamResponse:
+async def _send(
+    request: web.Request, file: BinaryIO, *, silence_seconds: float
+) -> web.StreamResponse:
     # By hand: aiohttp's own answer for files would send a file of the same name and ".gz" instead.
     answer = web.StreamResponse(headers=_BYTES)
     answer.content_length = os.fstat(file.fileno()).st_size
     await answer.prepare(request)
-    while request.method != "HEAD" and (data := await asyncio.to_thread(file.read, CHUNK)):
-        await answer.write(data)
-    await answer.write_eof()
+    try:
+        while request.method != "HEAD" and (data := await asyncio.to_thread(file.read, CHUNK)):
+            async with asyncio.timeout(silence_seconds):
+                await answer.write(data)
+        await answer.write_eof()
+    except TimeoutError:
+        # Who asks and does not read would keep one of few places for ever.
+        if request.transport is not None:
+            request.transport.abort()
+    except ConnectionError:
+        pass  # whoever asked has left
     return answer
 
 

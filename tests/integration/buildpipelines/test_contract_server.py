@@ -12,6 +12,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -357,6 +358,63 @@ def test_body_that_does_not_come_is_not_waited_for(tmp_path: Path) -> None:
             slow.sendall(b"PUT /build HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\n{")
             assert slow.recv(12) == b"HTTP/1.1 408"
         assert not site.trials.asked
+
+
+def test_files_that_nobody_reads_keep_no_place_for_ever(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with serving_contract(tmp_path, silence_seconds=0.2) as site, ExitStack() as stack:
+        site.trials.files = {"a-1.jar": bytes(16 * 1024 * 1024)}
+        build = start(site)
+        ended(site, build)
+        head = f"GET /build/{build}/artifacts/a-1.jar HTTP/1.1\r\nHost: localhost\r\n\r\n"
+        for _ in range(CONNECTIONS_MAX):
+            lazy = connected(site, stack, bytes_taken=4096)
+            lazy.sendall(head.encode())
+            assert lazy.recv(12, socket.MSG_WAITALL) == b"HTTP/1.1 200"
+        until_there_is_room(site, build)
+    assert not caplog.records, "whoever leaves is no fault of our disk"
+
+
+def test_connections_are_bounded_when_all_come_at_once(tmp_path: Path) -> None:
+    with serving_contract(tmp_path) as site, ExitStack() as stack:
+        held = [connected(site, stack) for _ in range(4 * CONNECTIONS_MAX)]
+        for each in held:
+            each.setblocking(False)  # noqa: FBT003 - the standard library's signature
+        deadline = time.monotonic() + 5
+        while (alive := sum(map(is_open, held))) > CONNECTIONS_MAX:
+            assert time.monotonic() < deadline, f"{alive} are open"
+            time.sleep(0.01)
+
+
+def connected(site: ContractSite, stack: ExitStack, *, bytes_taken: int = 0) -> socket.socket:
+    """Return a connection; where it is told how much it takes, the rest waits at the server."""
+    host, _, port = site.url.removeprefix("http://").rpartition(":")
+    connection = stack.enter_context(socket.socket())
+    connection.settimeout(10)
+    if bytes_taken:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, bytes_taken)
+    connection.connect((host, int(port)))
+    return connection
+
+
+def is_open(connection: socket.socket) -> bool:
+    try:
+        return connection.recv(1) != b""
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+
+
+def until_there_is_room(site: ContractSite, build: str) -> None:
+    deadline = time.monotonic() + 10
+    while True:
+        with suppress(OSError, http.client.HTTPException):
+            assert ask(f"{site.url}/build/{build}")[0] == 200
+            return
+        assert time.monotonic() < deadline, "there is no room any more"
+        time.sleep(0.05)
 
 
 @pytest.mark.parametrize(
