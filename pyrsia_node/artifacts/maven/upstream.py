@@ -39,6 +39,9 @@ from pyrsia_node.ports.maven import KeptFile, KeptListing, MavenDb
 
 ABSENCES_KEPT: Final = 20_000
 LISTINGS_KEPT: Final = 256
+USE_NOTED_SECONDS: Final = 600.0
+"""How often the use of a private file is looked at again."""
+
 FILES_KEPT: Final = 8192
 """Rows that are kept in memory."""
 
@@ -83,6 +86,7 @@ class MavenUpstreams:
         self._is_offline = is_offline
         self._files: OrderedDict[str, KeptFile] = OrderedDict()
         self._absent: OrderedDict[str, float] = OrderedDict()
+        self._used: OrderedDict[str, float] = OrderedDict()
         self._listings: OrderedDict[str, tuple[bytes, Listing]] = OrderedDict()
         self._flights = SingleFlight()
         self._announcing: set[asyncio.Task[None]] = set()
@@ -179,10 +183,16 @@ class MavenUpstreams:
 
     async def _note_use(self, kept: KeptFile) -> None:
         """Keep what is evicted by use, and not by the cache, from being evicted first."""
-        repository = self._repositories.get(kept.upstream)
-        if repository is not None and not repository.is_public:
-            origin, sha256 = _origin(repository.id), kept.digests.sha256
+        repository, sha256 = self._repositories.get(kept.upstream), kept.digests.sha256
+        if repository is None or repository.is_public:
+            return
+        now = asyncio.get_running_loop().time()
+        if self._used.get(sha256, -USE_NOTED_SECONDS) <= now - USE_NOTED_SECONDS:
+            origin = _origin(repository.id)
             await asyncio.to_thread(self._parts.private.may_serve, origin, sha256)
+            self._used[sha256] = now
+            if len(self._used) > FILES_KEPT:
+                self._used.popitem(last=False)
 
     async def _bring_back(self, kept: KeptFile) -> None:
         """Fetch bytes again that left the cache: the same ones, from whoever has them."""
