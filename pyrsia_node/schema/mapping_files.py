@@ -10,6 +10,7 @@ The TOML file has tables ``[[mapping]]`` with ``pattern``, ``repository``, ``tag
 from __future__ import annotations
 
 import json
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -46,10 +47,12 @@ class VersionMapping:
             InvalidInputError: The tag does not tell the version, so it fits no other.
         """
         version = self.purl.version or ""
-        if version not in self.tag:
+        # Of 1 in "rel/1.1" nobody knows which is meant, nor whether either is.
+        alone = re.compile(rf"(?<![0-9])(?<![0-9][._]){re.escape(version)}(?![._]?[0-9])")
+        if self.tag.count(version) != 1 or not alone.search(self.tag):
             raise InvalidInputError(
-                f"mapping of {self.purl}: tag {self.tag!r:.100} does not hold the version: write"
-                " the pattern of its tags in a TOML file"
+                f"mapping of {self.purl}: tag {self.tag!r:.100} does not hold the version once, by"
+                " itself: write the pattern of its tags in a TOML file"
             )
         mapping = SourceMapping(
             pattern=str(self.purl.without_version()),

@@ -54,6 +54,12 @@ def git(**members: object) -> str:
     return changed(source_repository={"Git": {**CODEC["source_repository"]["Git"], **members}})  # type: ignore[index] # as it stands above
 
 
+@pytest.mark.parametrize("tag", ["1.15", "v1.15", "codec2-1.15", "codec-1.15-RC1", "codec_1.15"])
+def test_version_in_a_tag_becomes_its_place(tag: str) -> None:
+    [found] = read_mappings(git(tag=tag))
+    assert found.tag == tag.replace("1.15", "{version}")
+
+
 def test_original_mapping_of_a_version_is_read_as_it_stands() -> None:
     found = read_version_mapping(json.dumps(CODEC))
     assert found.purl == Purl.maven("commons-codec", "commons-codec", "1.15")
@@ -89,6 +95,10 @@ def test_toml_file_of_mappings_is_read() -> None:
         (git(url="https://user:pw@git.example/a"), "repository .* is not git.https"),
         (git(tag="v1.15 --upload-pack=x"), "is no name of a git tag"),
         (git(tag="release"), "does not hold the version"),
+        (git(tag="v1.15-of-1.15"), "does not hold the version once"),
+        (git(tag="rel/1.15.1"), "by itself"),
+        (git(tag="rel/11.15"), "by itself"),
+        (git(tag="rel/2.1.15"), "by itself"),
         (git(tag=7), "tag is no text"),
         ("{", "is not JSON"),
         ("[" * 100_000, "is not"),
