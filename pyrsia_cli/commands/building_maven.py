@@ -22,7 +22,9 @@ from pyrsia_node.schema.maven_builds import PIPELINE_EXTERNAL, MavenOptions
 @click.command()
 @click.argument("artifacts", nargs=-1, metavar=f"[{GAV_METAVAR}...]")
 @click.option("--gav", "more", multiple=True, metavar=GAV_METAVAR, help="An artifact.")
-@click.option("--source", default="", help="git+https://HOST/PATH@TAG (or @COMMIT), or an archive.")
+@click.option(
+    "--source", default="", help="Source, where members allow it: git+https://HOST/PATH@TAG."
+)
 @click.option(
     "--mapping",
     "file",
@@ -64,10 +66,11 @@ def maven(  # noqa: PLR0917 - click passes options by name
     pyrsia build maven a:b:1 --source git+https://git.example/b.git@v1
     pyrsia build maven --mapping b-1.mapping
 
-    Where an artifact comes from is said by the mapping in the log (`pyrsia sources`). --source
-    says it for this build; what no upstream publishes needs the mapping.
-    Waits for the outcome and exits 1 unless every artifact was accepted; what differs from the
-    published files is told by `pyrsia build explain`.
+    Where an artifact comes from is said by the mapping in the log (`pyrsia sources add`). --source,
+    --mapping and recipe options that say otherwise are for members who opted in.
+    Waits for the outcome; what differs from the published files is told by `pyrsia build explain`.
+    Exit codes: 0 every artifact was accepted, 1 one was not, 2 something is written wrongly or not
+    mapped, 5 no node or sponsor answers.
     """  # noqa: D301 - click reads the backspace character
     wanted = [parse_gav(text) for text in (*artifacts, *more)]
     if file is not None and source:

@@ -1,8 +1,9 @@
 """Where a Maven artifact comes from: what a sponsor fills in, and what every member checks. Pure.
 
-A name's source is said by the mapping in the log, which a quorum approved, or by whoever asks; the
-second counts only for what an upstream publishes under this very name and version, because then a
-wrong source contradicts itself. Else a sponsor could publish under a name that nobody gave it.
+A name's source is said by the mapping in the log, which a quorum approved. What only the asker
+names is built where a member's operator opted in, and then the result must be what an upstream
+publishes, file for file: a difference would tell of that source alone, and take the published file
+from everybody.
 Design: docs/design/maven.md, "Where a package comes from"; docs/adr/0013.
 """
 
@@ -23,7 +24,7 @@ from pyrsia_node.schema.maven_builds import GIT, PIPELINE_EXTERNAL, MavenOptions
 
 MAVEN: Final = "maven"
 NOT_MAPPED: Final = "source not mapped"
-"""Cause of a member that finds neither a mapping nor anything published."""
+"""Cause of a member whose log does not say that this source may be built under this name."""
 
 SKIP_TESTS: Final = "maven.test.skip=true"
 """A property that the pipeline adds where none says anything of tests."""
@@ -37,6 +38,9 @@ _DEFAULTS: Final[Mapping[str, RecipeValue]] = {
     "timezone": "UTC",
 }
 """Fields that no published file tells, and what they are where nobody says anything."""
+
+EQUAL_LEVELS: Final = frozenset({0, 1, 2})
+"""Levels at which a build is the published file."""
 
 _TOLD_BY_FILES: Final = ("epoch", "jdk", "newline", "umask")
 
@@ -105,8 +109,8 @@ def filled_in(purl: Purl, options: str, origin: Origin | None) -> dict[str, Reci
     is_external = given.get("pipeline") == PIPELINE_EXTERNAL
     if "source" not in given and origin is None and not is_external:
         raise InvalidInputError(
-            f"nothing says where {purl} comes from: no mapping in the log fits it. Name one for"
-            " all with `pyrsia sources add`, or, for what an upstream publishes, give --source"
+            f"{NOT_MAPPED}: nothing says where {purl} comes from, no mapping in the log fits it:"
+            " `pyrsia sources add` names its source for all"
         )
     if origin is None:
         return given
@@ -155,35 +159,52 @@ def _without_skip(name: str, value: RecipeValue | None) -> object:
     return tuple(each for each in value if each != SKIP_TESTS)
 
 
-def unpublished(result: BuildResult) -> list[str]:
-    """Return the files of a build under whose names the upstream publishes nothing."""
-    return [
-        file.name
-        for file in result.files
-        if file.claim != "mirrored" and file.upstream_sha256 is None
-    ]
-
-
-def not_mapped_text(purl: Purl, result: BuildResult, origin: Origin | None) -> str:
-    """Return why members would refuse a build, in words for whoever wants it; "" if they would not.
+def departing_wish(purl: Purl, options: Mapping[str, RecipeValue], origin: Origin | None) -> str:
+    """Return why members refuse what a wish would lead to, before anything is tried; "" if not.
 
     Args:
         purl: What is wanted.
-        result: What the trial made.
+        options: As ``filled_in`` gave them.
         origin: What the log says of the package.
     """
-    fields = departs(result.recipe, origin, kind=result.source.kind)
-    missing = unpublished(result)
-    if not fields or not missing:
+    recipe = {name: value for name, value in options.items() if name != "source"}
+    recipe["source_url"] = options.get("source", "")
+    kind = MAPPING if options.get("pipeline") == PIPELINE_EXTERNAL else ""
+    return departing_text(purl, recipe, origin, kind=kind)
+
+
+def departing_text(
+    purl: Purl, recipe: Mapping[str, RecipeValue], origin: Origin | None, *, kind: str
+) -> str:
+    """Return, for people, in what a recipe is not what the log says; "" if it is.
+
+    Args:
+        purl: What is wanted.
+        recipe: As ``departs`` takes it.
+        origin: What the log says of the package.
+        kind: Of the source.
+    """
+    fields = departs(recipe, origin, kind=kind)
+    if not fields:
         return ""
-    source = result.recipe.get("source_url") or "an unnamed source"
+    source = recipe.get("source_url") or "an unnamed source"
     what = f"no mapping in the log says that {purl} comes from {source}"
     if origin is not None:
         what = f"the mapping of {purl} in the log says otherwise of {', '.join(fields)}"
-    return (
-        f"{NOT_MAPPED}: {what}, and the upstream publishes no {missing[0]}, which would show a"
-        " wrong one; `pyrsia sources add` says it for all"
-    )
+    return f"{NOT_MAPPED}: {what}; `pyrsia sources add` says it for all"
+
+
+def not_as_published(result: BuildResult) -> list[str]:
+    """Return the files of a build that are not what the upstream publishes under their names.
+
+    Those that it does not publish at all are among them: else a source of somebody's own could
+    slip a file in beside those that are compared.
+    """
+    return [
+        file.name
+        for file in result.files
+        if file.claim != "mirrored" and file.level not in EQUAL_LEVELS
+    ]
 
 
 def _plain(value: RecipeValue) -> object:

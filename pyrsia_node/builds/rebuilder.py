@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 import trio
@@ -30,7 +31,7 @@ from pyrsia_node.builds.context import BuildContext
 from pyrsia_node.builds.documents import Documents
 from pyrsia_node.builds.explanations import keep_explanation
 from pyrsia_node.builds.importer import Importer, job_of
-from pyrsia_node.builds.maven import MAVEN, NOT_MAPPED, departs, unpublished
+from pyrsia_node.builds.maven import MAVEN, NOT_MAPPED, departing_text, not_as_published
 from pyrsia_node.builds.mirror_link import progress_words
 from pyrsia_node.builds.records import DOCUMENT_BYTES_MAX, OwnItem
 from pyrsia_node.ledger.chain import RequestView
@@ -142,6 +143,10 @@ class Rebuilder:
 
         A slot is held for building alone: a request whose lock nobody has waits beside the others.
         """
+        departing = self._departing(view.request)
+        if departing and not self._context.unmapped_sources:
+            _LOG.warning("request %s: %s", view.id, departing)
+            return _refusal(view.id, NOT_MAPPED)
         pause_s = RETRY_S
         while self._is_open(view):
             try:
@@ -213,25 +218,29 @@ class Rebuilder:
             return _refusal(view.id, "request")
         if isinstance(result, BuildResult) and result.purl != str(request.purl):
             raise VerificationError(f"the worker built {result.purl}, asked for {request.purl}")
-        if isinstance(result, BuildResult) and not self._may_come_from(request, result):
+        if isinstance(result, BuildResult) and self._is_unvouched(request, result):
             return _refusal(view.id, NOT_MAPPED)
         return await self._own_item(view.id, result)
 
-    def _may_come_from(self, request: BuildRequest, result: BuildResult) -> bool:
-        """Tell whether a build's source is what the log says, or shows itself if it is wrong.
-
-        Asked after the build, by the log as it is then: only a build tells what the upstream
-        publishes, and a mapping that was taken back meanwhile counts no more.
-        """
+    def _departing(self, request: BuildRequest) -> str:
+        """Return in what a request is not what the log says of its package; "" if it is."""
         if request.purl.type != MAVEN:
-            return True
+            return ""
         origin = self._context.origin_of(request.purl)
-        fields = departs(request.recipe, origin, kind=request.source.kind)
-        missing = unpublished(result) if fields else []
-        if missing:
-            said, files = ", ".join(fields), ", ".join(missing)
-            _LOG.warning("%s: %s (%s); not published: %s", request.purl, NOT_MAPPED, said, files)
-        return not missing
+        return departing_text(request.purl, request.recipe, origin, kind=request.source.kind)
+
+    def _is_unvouched(self, request: BuildRequest, result: BuildResult) -> bool:
+        """Tell whether nobody vouches for a build's source, neither the log nor an equal file.
+
+        Asked again after the build: a mapping that was taken back meanwhile counts no more.
+        """
+        departing = self._departing(request)
+        if not departing:
+            return False
+        others = not_as_published(result)
+        if others:
+            _LOG.warning("%s; not as published: %s", departing, ", ".join(others))
+        return bool(others) or not self._context.unmapped_sources
 
     async def _lock(self, view: RequestView) -> Lock | OwnItem:
         """Return the inputs lock, or the refusal if what its digest names is none."""
@@ -250,7 +259,7 @@ class Rebuilder:
         composed = await self._compose(result)
         # The words are durable before the answer that names them: after a crash between the two
         # a document is kept that nobody asks for.
-        explained = await keep_explanation(self._context, result)
+        explained = keep_explanation(self._context, result)
         item = BuiltItem(
             request=request,
             result=composed.document.digest(),
@@ -264,7 +273,7 @@ class Rebuilder:
         stored: dict[str, Stored] = {}
         for path, sha256, size in files_to_store(result):
             if sha256 not in stored:
-                length = size if size is not None else await _size_of(path)
+                length = size if size is not None else _size_of(path)
                 stored[sha256] = await self._context.vault.adopt(path, sha256, length)
         composed = compose(result, stored)
         # To attest is to promise to serve: these files never make room for a cached one.
@@ -286,9 +295,10 @@ def _refusal(request: Sha256, cause: str) -> OwnItem:
     return OwnItem(FailedItem(request, "REFUSED", cause).to_json(), None, {})
 
 
-async def _size_of(path: str) -> int:
+def _size_of(path: str) -> int:
+    """Return a local file's size in bytes; raises UnavailableError."""
     try:
-        return (await trio.Path(path).stat()).st_size
+        return Path(path).stat().st_size
     except OSError as error:
         # The worker was restarted, and its folders went with it.
         raise UnavailableError(f"{path} is gone: {error.strerror}") from error

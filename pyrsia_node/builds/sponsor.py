@@ -29,8 +29,10 @@ from pyrsia_node.builds.importer import Found, Importer
 from pyrsia_node.builds.maven import (
     MAVEN,
     checked_options,
+    departing_text,
+    departing_wish,
     filled_in,
-    not_mapped_text,
+    not_as_published,
 )
 from pyrsia_node.builds.mirror_link import progress_words
 from pyrsia_node.builds.records import BuildRecord
@@ -119,7 +121,7 @@ class Sponsor:
         self._check_members()
         if wanted.purl.type == MAVEN:
             wanted = replace(wanted, options=checked_options(wanted.options))
-            filled_in(wanted.purl, wanted.options, self._context.origin_of(wanted.purl))
+            self._check_origin(wanted)
         records = self._context.records
         under_way = [record for record in records.all() if not self._is_over(record)]
         for record in under_way:
@@ -150,6 +152,14 @@ class Sponsor:
         records.save(record)
         records.prune()
         return record
+
+    def _check_origin(self, wanted: Wanted) -> None:
+        """Refuse before the trial a source that members would refuse after it."""
+        origin = self._context.origin_of(wanted.purl)
+        told = filled_in(wanted.purl, wanted.options, origin)
+        why = departing_wish(wanted.purl, told, origin)
+        if why and not self._context.unmapped_sources:
+            raise InvalidInputError(why)
 
     def _check_members(self) -> None:
         """Refuse before the trial what the ledger would refuse after it."""
@@ -248,7 +258,12 @@ class Sponsor:
         """Return why members would refuse what the trial found; "" if they would not."""
         if purl.type != MAVEN:
             return ""
-        return not_mapped_text(purl, result, self._context.origin_of(purl))
+        origin = self._context.origin_of(purl)
+        why = departing_text(purl, result.recipe, origin, kind=result.source.kind)
+        if not why or not self._context.unmapped_sources:
+            return why
+        others = not_as_published(result)
+        return f"{why}; and {others[0]} is not what the upstream publishes" if others else ""
 
     async def _find(self, record: BuildRecord) -> None:
         """Fetch the image that a wish is for, and ask for what was found."""

@@ -350,6 +350,11 @@ class BuildSection:
         rules.hosts(),
         "Machines at loopback, link-local or private addresses that sources may come from.",
     )
+    unmapped_sources: bool = _key(
+        default=False,
+        rule=rules.boolean(),
+        about="Build from sources that no mapping in the log names, where the result is published.",
+    )
     external: str = _key(
         "",
         rules.pipeline_url(),

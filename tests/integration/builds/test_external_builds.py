@@ -45,7 +45,11 @@ RECIPE = {"source_url": SOURCE, "tag": TAG}
 
 
 def external_site(
-    folder: Path, *, published: bool = True, recipe: Mapping[str, str] = RECIPE
+    folder: Path,
+    *,
+    published: bool = True,
+    unmapped_sources: bool = False,
+    recipe: Mapping[str, str] = RECIPE,
 ) -> tuple[BuildSite, list[Mapping[str, object]]]:
     """Return a site whose worker asks an outside pipeline, and the trials that it is asked for."""
     (folder / "question").write_bytes(MAPPING.encoded())
@@ -65,6 +69,7 @@ def external_site(
     made = [replace(built(folder, each, published=published), claim="external") for each in names]
     site, trials = site_of(
         folder,
+        unmapped_sources=unmapped_sources,
         source=QUESTION,
         files=(*made, question),
         pipeline=external.pipeline(),
@@ -171,12 +176,20 @@ async def test_member_without_a_pipeline_says_so_in_the_log(
 async def test_pipeline_cannot_publish_under_a_name_that_nobody_gave_it(
     tmp_path: Path, autojump_clock: MockClock
 ) -> None:
-    for recipe, options in ((RECIPE, EXTERNAL), ({}, encode_options({"pipeline": "external"}))):
-        folder = tmp_path / str(len(recipe))
-        folder.mkdir()
-        site, _ = external_site(folder, published=False, recipe=recipe)
-        detail = await refused(site, options)
-        assert detail.startswith("source not mapped"), detail
+    for options in (EXTERNAL, encode_options({"pipeline": "external"})):
+        site, trials = external_site(tmp_path)
+        site.origins.clear()
+        with pytest.raises(InvalidInputError, match="source not mapped"):
+            await service(site).start(CODEC, "S", options=options)
+        assert trials == [], "the pipeline is not asked"
+
+
+async def test_member_who_opted_in_takes_only_what_is_published_from_a_pipeline(
+    tmp_path: Path, autojump_clock: MockClock
+) -> None:
+    site, _ = external_site(tmp_path, published=False, unmapped_sources=True)
+    site.origins.clear()
+    assert (await refused(site, EXTERNAL)).startswith("source not mapped")
 
 
 def test_question_is_named_as_the_log_names_the_sources_of_external_entries() -> None:

@@ -33,7 +33,7 @@ RECIPE: dict[str, Any] = {"source_url": SOURCE, "tag": TAG, "commit": "a" * 40, 
 TOOLCHAINS = [{"jdk": 17, "libc": "2.36"}, {"jdk": 21, "libc": "2.36"}]
 
 
-def built(folder: Path, name: str, *, published: bool) -> OutputFile:
+def built(folder: Path, name: str, *, published: bool, level: int = 3) -> OutputFile:
     """Return a file that a build made, and what the upstream has under its name."""
     path, upstream = folder / name, folder / f"{name}.upstream"
     path.write_bytes(b"jar")
@@ -49,15 +49,27 @@ def built(folder: Path, name: str, *, published: bool) -> OutputFile:
         claim="rebuilt",
         upstream_sha256=digest(f"{name} published") if published else None,
         upstream_path=str(upstream) if published else None,
-        level=3 if published else None,
+        level=level if published else None,
     )
 
 
 def site_of(
-    folder: Path, *, published: bool = True, **change: object
+    folder: Path,
+    *,
+    published: bool = True,
+    level: int = 1,
+    unmapped_sources: bool = False,
+    **change: object,
 ) -> tuple[BuildSite, list[Mapping[str, object]]]:
-    """Return a site whose worker builds commons-codec, and the trials that it is asked for."""
-    site, trials = BuildSite(folder), list[Mapping[str, object]]()
+    """Return a site whose worker builds commons-codec, and the trials that it is asked for.
+
+    Its log maps commons-codec.
+    """
+    site, trials = (
+        BuildSite(folder, unmapped_sources=unmapped_sources),
+        list[Mapping[str, object]](),
+    )
+    site.origins[str(CODEC)] = ORIGIN
 
     def result(method: str, params: Mapping[str, object]) -> BuildResult:
         if method == "trial":
@@ -73,8 +85,8 @@ def site_of(
             media="application/x-tar",
             claim="mirrored",
         )
-        jar = built(folder, "commons-codec-1.15.jar", published=published)
-        pom = built(folder, "commons-codec-1.15.pom", published=published)
+        jar = built(folder, "commons-codec-1.15.jar", published=published, level=level)
+        pom = built(folder, "commons-codec-1.15.pom", published=published, level=level)
         made = replace(
             site.result(purl=str(CODEC)),
             source=Source("tree", source.name, tree, 10),
@@ -117,7 +129,6 @@ async def test_mapping_of_the_log_tells_the_worker_where_the_source_is(
     tmp_path: Path, autojump_clock: MockClock
 ) -> None:
     site, trials = site_of(tmp_path)
-    site.origins[str(CODEC)] = ORIGIN
     async with running(service(site)) as builds:
         started = await builds.start(CODEC, "S")
         await until_state(builds, started.build_id, "requested")
@@ -147,7 +158,8 @@ async def test_package_that_nobody_places_is_refused_before_anything_is_tried(
     tmp_path: Path,
 ) -> None:
     site, trials = site_of(tmp_path)
-    with pytest.raises(InvalidInputError, match="pyrsia sources add"):
+    site.origins.clear()
+    with pytest.raises(InvalidInputError, match=r"source not mapped.*pyrsia sources add"):
         await service(site).start(CODEC, "S")
     assert trials == []
     assert site.records.all() == []
@@ -178,75 +190,133 @@ async def test_forwarded_wish_of_a_regular_node_is_judged_by_the_sponsor(
     assert trial["options"] == {"goals": ["install"], "jdk": 17, "source": SOURCE, "tag": TAG}
 
 
-async def test_source_that_nobody_mapped_is_taken_for_what_an_upstream_publishes(
-    tmp_path: Path, autojump_clock: MockClock
+FORK = encode_options({"source": "git+https://git.example/fork.git", "tag": TAG})
+OTHERS = {
+    "fork": FORK,
+    "commit": encode_options({"commit": "b" * 40}),
+    "tag": encode_options({"tag": "v2"}),
+    "goals": encode_options({"goals": ["install", "exec:exec"]}),
+    "properties": encode_options({"properties": ["project.build.sourceDirectory=x"]}),
+    "module": encode_options({"module": "evil"}),
+    "external": encode_options({"pipeline": "external", "source": "git+https://a.b/c", "tag": TAG}),
+}
+
+
+@pytest.mark.parametrize("options", OTHERS.values(), ids=OTHERS.keys())
+async def test_what_only_the_asker_says_is_refused_before_anything_is_tried(
+    tmp_path: Path, options: str
 ) -> None:
+    site, trials = site_of(tmp_path)
+    with pytest.raises(InvalidInputError, match="source not mapped: the mapping of pkg:maven"):
+        await service(site).start(CODEC, "S", options=options)
+    site.origins.clear()
+    if '"source":' in options:
+        with pytest.raises(InvalidInputError, match="no mapping in the log says"):
+            await service(site).start(CODEC, "S", options=options)
+    assert trials == []
+    assert site.records.all() == []
+
+
+async def rebuilt(site: BuildSite, wanted: Sha256) -> tuple[object, object, int]:
+    """Have the node answer; return outcome, cause and how many rebuilds were begun."""
+    begun = len(site.worker.started)
+    async with rebuilding(site):
+        own = await answer(site, wanted)
+    return own.item["outcome"], own.item.get("cause"), len(site.worker.started) - begun
+
+
+UNMAPPED = ("REFUSED", "source not mapped")
+
+
+@pytest.mark.parametrize(
+    "origin",
+    [
+        None,
+        replace(ORIGIN, source="git+https://git.example/other.git"),
+        replace(ORIGIN, tag="v2"),
+        replace(ORIGIN, recipe={**ORIGIN.recipe, "goals": ("verify",)}),
+        replace(ORIGIN, recipe={**ORIGIN.recipe, "module": "core"}),
+    ],
+)
+async def test_member_refuses_unbuilt_what_the_log_does_not_say(
+    tmp_path: Path, autojump_clock: MockClock, origin: Origin | None
+) -> None:
+    """Whatever a sponsor maps by himself: published or not, equal or not."""
     site, _ = site_of(tmp_path)
-    wanted = await requested(site, OPTIONS)
-    async with rebuilding(site):
-        own = await answer(site, wanted)
-    assert own.item["outcome"] == "BUILT"
-    assert own.document is not None
-    assert [each.name for each in own.document.contradicts] == [
-        "commons-codec-1.15.jar",
-        "commons-codec-1.15.pom",
-    ], "a wrong source shows itself"
-
-
-async def test_source_that_nobody_mapped_is_refused_for_what_nobody_publishes(
-    tmp_path: Path, autojump_clock: MockClock
-) -> None:
-    site, _ = site_of(tmp_path, published=False)
-    detail = await refused(site, OPTIONS)
-    assert detail.startswith("source not mapped: no mapping in the log says")
-    assert "commons-codec-1.15.jar" in detail
-
-
-async def test_member_refuses_what_a_sponsor_maps_by_himself(
-    tmp_path: Path, autojump_clock: MockClock
-) -> None:
-    site, _ = site_of(tmp_path, published=False)
-    site.origins[str(CODEC)] = ORIGIN
     wanted = await requested(site)
-    site.origins[str(CODEC)] = Origin("git+https://git.example/other.git", TAG, {})
-    async with rebuilding(site):
-        own = await answer(site, wanted)
-    assert (own.item["outcome"], own.item["cause"]) == ("REFUSED", "source not mapped")
-    assert own.document is None
+    site.origins = {} if origin is None else {str(CODEC): origin}
+    assert await rebuilt(site, wanted) == (*UNMAPPED, 0)
     assert site.gateway.adopted == [], "nothing is stored"
 
 
-async def test_member_refuses_goals_that_the_mapping_does_not_say(
+async def test_mapping_that_is_taken_back_during_the_build_counts_no_more(
     tmp_path: Path, autojump_clock: MockClock
 ) -> None:
-    goals = {**RECIPE, "goals": ("install", "exec:exec")}
-    site, _ = site_of(tmp_path, published=False, recipe=goals)
-    site.origins[str(CODEC)] = ORIGIN
-    assert "says otherwise of goals" in await refused(site)
-    site.origins[str(CODEC)] = replace(ORIGIN, recipe={**ORIGIN.recipe, "goals": goals["goals"]})
+    site, _ = site_of(tmp_path)
     wanted = await requested(site)
-    site.origins[str(CODEC)] = ORIGIN
-    async with rebuilding(site):
-        own = await answer(site, wanted)
-    assert (own.item["outcome"], own.item["cause"]) == ("REFUSED", "source not mapped")
+    results = site.worker._results
+
+    def take_back(method: str, params: Mapping[str, object]) -> object:
+        site.origins.clear()
+        return results(method, params)
+
+    site.worker._results = take_back
+    assert await rebuilt(site, wanted) == (*UNMAPPED, 1)
 
 
-async def test_member_builds_what_the_mapping_of_the_log_names(
+async def test_mapped_source_may_contradict_what_is_published(
     tmp_path: Path, autojump_clock: MockClock
 ) -> None:
-    site, _ = site_of(tmp_path, published=False)
-    site.origins[str(CODEC)] = ORIGIN
+    site, _ = site_of(tmp_path, level=3)
     wanted = await requested(site)
     async with rebuilding(site):
         own = await answer(site, wanted)
-    assert own.item["outcome"] == "BUILT"
+    assert own.document is not None
+    assert len(own.document.contradicts) == 2
+
+
+@pytest.mark.parametrize(
+    ("level", "published", "is_taken"),
+    [(0, True, True), (2, True, True), (3, True, False), (1, False, False)],
+)
+async def test_operator_who_opts_in_takes_what_is_equal_to_what_is_published_alone(
+    tmp_path: Path, autojump_clock: MockClock, level: int, *, published: bool, is_taken: bool
+) -> None:
+    site, _ = site_of(tmp_path, level=level, published=published, unmapped_sources=True)
+    wanted = await requested(site)
+    site.origins.clear()
+    outcome, cause, begun = await rebuilt(site, wanted)
+    assert begun == 1
+    assert (outcome, cause) == (("BUILT", None) if is_taken else UNMAPPED)
+
+
+@pytest.mark.parametrize(("level", "published"), [(3, True), (1, False)])
+async def test_sponsor_who_opts_in_says_what_members_would_refuse(
+    tmp_path: Path, autojump_clock: MockClock, level: int, *, published: bool
+) -> None:
+    site, _ = site_of(tmp_path, level=level, published=published, unmapped_sources=True)
+    site.origins.clear()
+    detail = await refused(site, OPTIONS)
+    assert detail.startswith("source not mapped: no mapping in the log says")
+    assert "commons-codec-1.15.jar is not what the upstream publishes" in detail
 
 
 async def test_one_file_that_nobody_publishes_is_enough_to_refuse(
     tmp_path: Path, autojump_clock: MockClock
 ) -> None:
     """Else a source of somebody's own could slip a file in beside those that are compared."""
-    jar = built(tmp_path, "commons-codec-1.15.jar", published=True)
+    jar = built(tmp_path, "commons-codec-1.15.jar", published=True, level=0)
     more = built(tmp_path, "commons-codec-1.15-extra.jar", published=False)
-    site, _ = site_of(tmp_path, files=(jar, more))
+    site, _ = site_of(tmp_path, files=(jar, more), unmapped_sources=True)
+    site.origins.clear()
     assert "commons-codec-1.15-extra.jar" in await refused(site, OPTIONS)
+
+
+async def test_member_builds_what_the_mapping_of_the_log_names(
+    tmp_path: Path, autojump_clock: MockClock
+) -> None:
+    site, _ = site_of(tmp_path, published=False)
+    wanted = await requested(site)
+    async with rebuilding(site):
+        own = await answer(site, wanted)
+    assert own.item["outcome"] == "BUILT"

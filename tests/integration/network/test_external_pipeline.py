@@ -79,9 +79,24 @@ def leaves(cluster: Cluster, kind: str) -> list[dict[str, Any]]:
     return [each for each in found if each["t"] == kind]
 
 
+def map_source(cluster: Cluster, outside: Outside) -> None:
+    """Let a quorum say where the project comes from."""
+    content = {
+        "pattern": PURL.partition("@")[0],
+        "repository": outside.site.address("hello"),
+        "tag": TAG.replace("1.0", "{version}"),
+        "recipe": {},
+        "reason": "its home",
+    }
+    for member in cluster.members[:3]:
+        cluster.call(member.label, "propose", {"op": "add_source", "content": content})
+    until(lambda: bool(cluster.call("regular-1", "sources", {})["sources"]), "a mapping", 60.0)
+
+
 def test_what_an_outside_pipeline_made_is_external_for_everybody(
     cluster: Cluster, outside: Outside
 ) -> None:
+    map_source(cluster, outside)
     options = {"pipeline": "external", "source": outside.site.address("hello"), "tag": TAG}
     asked = {"ecosystem": "maven", "name": f"{GROUP}:hello", "version": "1.0", "options": options}
     started = cluster.call("regular-1", "build", asked)
