@@ -146,13 +146,18 @@ class _Door:
             await _send(writer, Answer(400, b"bad request\n"))
             return False
         method, target = match[1], match[2].decode()
+        try:
+            asked = urlsplit(target)
+        except ValueError:
+            await _send(writer, Answer(400, b"bad request\n"))
+            return False
         if method not in (b"GET", b"HEAD") or not target.startswith("/"):
             self._refuse(target)
             await _send(writer, Answer(403, b"builds have no network; this was noted\n"))
             return False
         self._watcher.sign()
         try:
-            answer = await self._route(urlsplit(target).path)
+            answer = await self._route(asked.path)
         except BuildFailure as failure:
             self._watcher.input_failure = failure
             await _send(writer, Answer(502, f"{failure}\n".encode()))

@@ -232,9 +232,13 @@ def test_request_that_leads_elsewhere_is_refused_and_remembered(
         b"GET /" + b"x" * 5000 + b" HTTP/1.1\r\n\r\n",
         b"A" * 99999,
         b"GET / HTTP/1.1\r\nContent-Length: 5\r\n\r\n",
+        b"GET //[ HTTP/1.1\r\n\r\n",
+        b"GET http://[ HTTP/1.1\r\n\r\n",
     ],
 )
-def test_nonsense_ends_its_connection_alone(tmp_path: Path, data: bytes) -> None:
+def test_nonsense_ends_its_connection_alone(
+    tmp_path: Path, data: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
     async def run() -> None:
         async with proxy(replay(tmp_path), tmp_path) as (socket, _):
             reader, writer = await asyncio.open_unix_connection(socket)
@@ -245,6 +249,7 @@ def test_nonsense_ends_its_connection_alone(tmp_path: Path, data: bytes) -> None
             assert (await ask(socket, get("/simple/p/")))[0] == 200
 
     asyncio.run(run())
+    assert not caplog.records, "a build fills nobody's log"
 
 
 def test_recording_shows_what_was_there_at_the_cutoff_and_locks_what_was_taken(
