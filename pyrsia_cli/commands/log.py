@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import click
 
@@ -39,22 +39,37 @@ def inspect_log() -> None:
     """Show every log entry about a package, each proved."""
 
 
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """The options that the ``inspect-log`` commands share."""
+
+    fields: str
+    as_of: int | None
+    trust_file: str
+    output_format: str
+    latest: bool = False
+
+
+def inspect_options(function: Callable[..., None]) -> Callable[..., None]:
+    """Add what every ``inspect-log`` command has: the members of ``Asked``."""
+    columns = ",".join(FIELDS)
+    for option in (
+        format_option,
+        click.option(
+            "--trust", "trust_file", default="", help="Trust file instead of the configured."
+        ),
+        click.option("--as-of", type=click.IntRange(0), help="See the log as it was at this size."),
+        click.option("--latest", is_flag=True, help="Only the newest entry."),
+        click.option("--fields", default="", help=f"Columns: {columns}."),
+    ):
+        function = option(function)
+    return function
+
+
 @inspect_log.command("pypi")
 @click.argument("package", metavar="NAME[==VERSION]")
-@click.option("--fields", default="", help=f"Columns: {','.join(FIELDS)}.")
-@click.option("--latest", is_flag=True, help="Only the newest entry.")
-@click.option("--as-of", type=click.IntRange(0), help="See the log as it was at this size.")
-@click.option("--trust", "trust_file", default="", help="Trust file instead of the configured.")
-@format_option
-def inspect_pypi(
-    package: str,
-    fields: str,
-    as_of: int | None,
-    trust_file: str,
-    output_format: str,
-    *,
-    latest: bool,
-) -> None:
+@inspect_options
+def inspect_pypi(package: str, **shared: Any) -> None:
     """Show all entries about a Python package, in log order.
 
     Requests, attestations, outcomes and statements.
@@ -65,29 +80,15 @@ def inspect_pypi(
     pyrsia inspect-log pypi six --as-of 120000     what was said of it by then
     """  # noqa: D301 - click reads the backspace character
     name, _, version = package.partition("==")
-    asked = Asked(fields, as_of, trust_file, output_format, latest=latest)
     with NodeApi(load_settings(settings_path())) as api:
-        _inspect(api, Purl.pypi(name, version or None), asked)
+        _inspect(api, Purl.pypi(name, version or None), Asked(**shared))
 
 
 @inspect_log.command("docker")
 @click.argument("image", required=False)
 @click.option("--image", "also", default="", help="The image, if it is not the argument.")
-@click.option("--fields", default="", help=f"Columns: {','.join(FIELDS)}.")
-@click.option("--latest", is_flag=True, help="Only the newest entry.")
-@click.option("--as-of", type=click.IntRange(0), help="See the log as it was at this size.")
-@click.option("--trust", "trust_file", default="", help="Trust file instead of the configured.")
-@format_option
-def inspect_docker(  # noqa: PLR0917 - click passes options by name
-    image: str | None,
-    also: str,
-    fields: str,
-    as_of: int | None,
-    trust_file: str,
-    output_format: str,
-    *,
-    latest: bool,
-) -> None:
+@inspect_options
+def inspect_docker(image: str | None, also: str, **shared: Any) -> None:
     """Show all entries about an image, in log order.
 
     Requests, what each node saw, outcomes and statements; without a tag, those of all tags.
@@ -98,29 +99,15 @@ def inspect_docker(  # noqa: PLR0917 - click passes options by name
     """  # noqa: D301 - click reads the backspace character
     if not (image or also):
         raise InvalidInputError("name an image, such as --image alpine:3.20")
-    asked = Asked(fields, as_of, trust_file, output_format, latest=latest)
     with NodeApi(load_settings(settings_path())) as api:
-        _inspect(api, image_purl(api, image or also), asked)
+        _inspect(api, image_purl(api, image or also), Asked(**shared))
 
 
 @inspect_log.command("maven")
 @click.argument("artifact", required=False, metavar="GROUP:ARTIFACT[:VERSION]")
 @click.option("--gav", default="", help="The artifact, if it is not the argument.")
-@click.option("--fields", default="", help=f"Columns: {','.join(FIELDS)}.")
-@click.option("--latest", is_flag=True, help="Only the newest entry.")
-@click.option("--as-of", type=click.IntRange(0), help="See the log as it was at this size.")
-@click.option("--trust", "trust_file", default="", help="Trust file instead of the configured.")
-@format_option
-def inspect_maven(  # noqa: PLR0917 - click passes options by name
-    artifact: str | None,
-    gav: str,
-    fields: str,
-    as_of: int | None,
-    trust_file: str,
-    output_format: str,
-    *,
-    latest: bool,
-) -> None:
+@inspect_options
+def inspect_maven(artifact: str | None, gav: str, **shared: Any) -> None:
     """Show all entries about a Maven artifact, in log order.
 
     Requests, attestations, outcomes and statements; without a version, those of all versions.
@@ -132,20 +119,8 @@ def inspect_maven(  # noqa: PLR0917 - click passes options by name
     if not (artifact or gav):
         raise InvalidInputError("name an artifact, such as --gav org.example:tool:1.0")
     purl = parse_gav(artifact or gav, needs_version=False)
-    asked = Asked(fields, as_of, trust_file, output_format, latest=latest)
     with NodeApi(load_settings(settings_path())) as api:
-        _inspect(api, purl, asked)
-
-
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """The options that the ``inspect-log`` commands share."""
-
-    fields: str
-    as_of: int | None
-    trust_file: str
-    output_format: str
-    latest: bool = False
+        _inspect(api, purl, Asked(**shared))
 
 
 def _inspect(api: NodeApi, purl: Purl, asked: Asked) -> None:
