@@ -27,6 +27,8 @@ ORDERS: Final = {
 NODE_SAYS: Final = ("block", "status", "statements")
 """Members of an entry that no proof of its leaf covers."""
 
+_NAMES_SHOWN: Final = 3
+
 
 def stamp_of(found: Stamped) -> dict[str, object]:
     """Return what an answer holds for."""
@@ -121,13 +123,7 @@ def detail_of(leaf: JsonObject) -> str:
     """Return one line that says what matters in a leaf."""
     match leaf.get("t"):
         case "accepted":
-            attestors, differ = leaf.get("attestors"), leaf.get("differ")
-            agreed = len(attestors) if isinstance(attestors, list) else 0
-            differing = len(differ) if isinstance(differ, list) else 0
-            text = f"{agreed} of k={leaf.get('k')} agree at L{leaf.get('level')}"
-            if is_external(leaf):
-                text += ", external"
-            return f"{text}; {differing} differ" if differing else text
+            return _detail_of_accepted(leaf)
         case "diverged":
             classes = leaf.get("classes")
             found = classes if isinstance(classes, list) else []
@@ -153,12 +149,39 @@ def detail_of(leaf: JsonObject) -> str:
             return _detail_of_motion(leaf)
 
 
+def _detail_of_accepted(leaf: JsonObject) -> str:
+    attestors, differ = leaf.get("attestors"), leaf.get("differ")
+    agreed = len(attestors) if isinstance(attestors, list) else 0
+    differing = len(differ) if isinstance(differ, list) else 0
+    text = f"{agreed} of k={leaf.get('k')} agree at L{leaf.get('level')}"
+    if is_external(leaf):
+        text += ", external"
+    if differing:
+        text += f"; {differing} differ"
+    names = contradicted(leaf)
+    return f"{text}; {contradiction_text(names)}" if names else text
+
+
 def is_external(leaf: JsonObject) -> bool:
     """Tell whether an accepted entry is what outside pipelines made: no member built it."""
     document = leaf.get("doc")
     files = document.get("files") if isinstance(document, dict) else None
     listed = files if isinstance(files, list) else []
     return any(isinstance(each, dict) and each.get("claim") == "external" for each in listed)
+
+
+def contradicted(leaf: JsonObject) -> list[str]:
+    """Return the files of an accepted entry that are not those published under their names."""
+    document = leaf.get("doc")
+    found = document.get("contradicts") if isinstance(document, dict) else None
+    listed = found if isinstance(found, list) else []
+    return [str(each.get("name")) for each in listed if isinstance(each, dict)]
+
+
+def contradiction_text(names: Sequence[str]) -> str:
+    """Return in words that an entry contradicts what is published under these names."""
+    more = f" and {len(names) - _NAMES_SHOWN} more" if len(names) > _NAMES_SHOWN else ""
+    return f"CONTRADICTS the published {', '.join(names[:_NAMES_SHOWN])}{more}"
 
 
 def _detail_of_motion(leaf: JsonObject) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from pyrsia_cli.api import NodeApi
-from pyrsia_cli.entries import is_external
+from pyrsia_cli.entries import contradicted, contradiction_text, is_external
 from pyrsia_cli.explaining import (
     DIFFERENCE_COLUMNS,
     FILE_COLUMNS,
@@ -92,6 +92,7 @@ def _show(
             "purl": found.purl,
             "request": found.request,
             "verified": True,
+            "contradicts": contradicted(leaf),
             "members": members,
             "explanations": [
                 {"sha256": each.sha256, "by": each.by, "document": each.raw} for each in told
@@ -101,8 +102,10 @@ def _show(
         return
     explained = sum(len(each.by) for each in told)
     how = "had it from outside pipelines" if is_external(leaf) else "built it"
+    names = contradicted(leaf)
+    against = f", {contradiction_text(names)}" if names else ""
     say(
-        f"{found.purl}: entry {found.leaf}, {leaf.get('t')};"
+        f"{found.purl}: entry {found.leaf}, {leaf.get('t')}{against};"
         f" compared by {explained} of the {len(found.members)} authorized nodes that {how}"
     )
     emit(file_rows(told), FILE_COLUMNS, "table")

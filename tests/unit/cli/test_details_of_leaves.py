@@ -52,6 +52,25 @@ def test_accepted_entry_says_when_outside_pipelines_made_it(claims: list[str], l
     assert detail_of(leaf) == line
 
 
+@pytest.mark.parametrize(
+    ("names", "line"),
+    [
+        (["a-1.jar"], "CONTRADICTS the published a-1.jar"),
+        (list("abcde"), "CONTRADICTS the published a, b, c and 2 more"),
+    ],
+)
+def test_accepted_entry_says_loudly_what_it_contradicts(names: list[str], line: str) -> None:
+    leaf: JsonObject = {
+        "t": "accepted",
+        "k": 3,
+        "level": 0,
+        "attestors": [{}, {}, {}],
+        "differ": ["12D3one"],
+        "doc": {"files": [], "contradicts": [{"name": name} for name in names]},
+    }
+    assert detail_of(leaf) == f"3 of k=3 agree at L0; 1 differ; {line}"
+
+
 @pytest.mark.parametrize(("leaf", "line"), LEAVES, ids=[str(leaf["t"]) for leaf, _ in LEAVES])
 def test_leaf_is_told_in_one_line(leaf: JsonObject, line: str) -> None:
     assert detail_of(leaf) == line

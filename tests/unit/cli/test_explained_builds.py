@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -22,6 +22,7 @@ from buildpipelines.spec.explanation import (
 from pyrsia_cli.main import cli
 from pyrsia_node.model import canonical
 from pyrsia_node.model.digest import sha256_of
+from pyrsia_node.model.documents import Contradiction
 from pyrsia_node.model.errors import (
     InvalidInputError,
     NotFoundError,
@@ -87,9 +88,11 @@ class Node:
     kept: list[bytes] = field(default_factory=lambda: [ONE, OTHER])
     change: Callable[[dict[str, Any]], object] = lambda _: None
     status: dict[str, object] = field(default_factory=dict)
+    contradicts: tuple[Contradiction, ...] = ()
 
     def __post_init__(self) -> None:
-        outcome = accepted(document(PURL, wheel(JAR)), FOUR, REQUEST)
+        found = replace(document(PURL, wheel(JAR)), contradicts=self.contradicts)
+        outcome = accepted(found, FOUR, REQUEST)
         batches = [batch(number, raw) for number, raw in enumerate(self.said)]
         leaves = (GENESIS.encode(), GENESIS.set_leaf().encode(), outcome, *batches)
         self.log = SmallLog(GENESIS.origin, leaves)
@@ -172,6 +175,14 @@ def test_entry_is_found_by_its_number_its_package_and_its_build(
     assert "c-1.jar: 3 of 4 class files are equal" in result.output
     assert "5 more differences are not listed" in result.output
     assert "not published" in result.output
+
+
+def test_contradiction_stands_in_the_first_line_and_in_the_document(tmp_path: Path) -> None:
+    node = Node(contradicts=(Contradiction(JAR, sha256_of(b"published")),))
+    shown = explain(tmp_path, node, "2").output
+    assert shown.startswith(f"{PURL}: entry 2, accepted, CONTRADICTS the published {JAR}; compared")
+    document = json.loads(explain(tmp_path, node, "2", "--format", "json").stdout)
+    assert document["contradicts"] == [JAR]
 
 
 def test_each_difference_is_shown_once_with_who_saw_it(tmp_path: Path) -> None:
