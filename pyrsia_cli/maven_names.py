@@ -39,6 +39,8 @@ def parse_source(text: str) -> dict[str, str]:
     Raises:
         InvalidInputError: It is no such address, or does not say which state is meant.
     """
+    if "@" in text.partition("//")[2].partition("/")[0]:
+        raise InvalidInputError(f"{text!r:.200}: no user or password in an address")
     if text.startswith("https://") and not text.endswith(".git"):
         if "@" in text:
             raise InvalidInputError(f"{text!r:.200}: of a git repository write {GIT}{text:.200}")

@@ -16,7 +16,7 @@ from pyrsia_cli.output import format_option, note
 from pyrsia_cli.settings import load_settings, settings_path
 from pyrsia_node.model.errors import InvalidInputError
 from pyrsia_node.model.purl import Purl
-from pyrsia_node.schema.maven_builds import PIPELINE_EXTERNAL, MavenOptions
+from pyrsia_node.schema.maven_builds import PIPELINE_EXTERNAL, MavenOptions, check_recipe_of
 
 
 @click.command()
@@ -32,7 +32,7 @@ from pyrsia_node.schema.maven_builds import PIPELINE_EXTERNAL, MavenOptions
     help="Source and recipe from a file: JSON of a mapping server, or TOML of patterns.",
 )
 @click.option("--module", default="", help="Folder of the module in the sources.")
-@click.option("--jdk", type=int, help="Major version, where the published file names none.")
+@click.option("--jdk", type=click.IntRange(1, 99), help="Major version, if no file names it.")
 @click.option("--goal", "goals", multiple=True, help="Maven goal; may be repeated [install].")
 @click.option("--profile", "profiles", multiple=True, help="Maven profile; may be repeated.")
 @click.option("--property", "properties", multiple=True, help="NAME=VALUE; may be repeated.")
@@ -128,6 +128,7 @@ def checked(said: dict[str, object]) -> dict[str, object]:
         raise InvalidInputError(
             f"with --external, {own[0]} means nothing: an outside pipeline has its own recipe"
         )
+    check_recipe_of(said)
     return MavenOptions.parse(said).dump()
 
 

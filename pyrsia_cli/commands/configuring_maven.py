@@ -37,7 +37,7 @@ def maven(*, remove: bool, dry_run: bool, mirror_of: str, file: Path | None) -> 
 
     With --mirror-of '*' Maven asks nobody but the node; with central only what is not of another
     repository comes through it. Gradle reads no settings.xml: docs/guides/maven.md says what to
-    write there.
+    write there. Exit codes: 0 ok, 2 the file cannot be read or written.
     """
     path = file or Path.home() / ".m2" / "settings.xml"
     settings = load_settings(settings_path())

@@ -20,7 +20,7 @@ from pyrsia_node.model.errors import InvalidInputError
 from pyrsia_node.model.mappings import SourceMapping
 from pyrsia_node.model.purl import Purl
 from pyrsia_node.model.sources import MAPPING
-from pyrsia_node.schema.maven_builds import GIT, PIPELINE_EXTERNAL, MavenOptions
+from pyrsia_node.schema.maven_builds import GIT, PIPELINE_EXTERNAL, MavenOptions, check_recipe_of
 
 MAVEN: Final = "maven"
 NOT_MAPPED: Final = "source not mapped"
@@ -91,6 +91,7 @@ def checked_options(options: str) -> str:
             raise InvalidInputError(
                 f"options: {more[0]} is for the network's own pipeline, not for an external one"
             )
+    check_recipe_of(given.dump())
     return encode_options(cast("JsonObject", given.dump()))
 
 

@@ -2,17 +2,20 @@
 
 ``source`` is where it comes from, ``git+https://HOST/PATH`` or the ``https://`` address of an
 archive; without it the mapping in the log says so. The rest is recipe that no published artifact
-tells (docs/design/maven.md, "Recipe"). Bounds alone are checked here: what the words mean is
-judged by the build worker.
+tells (docs/design/maven.md, "Recipe"), in the form that a build takes.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Annotated, Final, Literal
 
 from pydantic import Field, StringConstraints
 
+from buildpipelines.errors import FormatError
+from buildpipelines.spec.maven_fields import check_field
+from pyrsia_node.model.errors import InvalidInputError
 from pyrsia_node.schema.fields import Params
 
 PIPELINE_EXTERNAL: Final = "external"
@@ -41,7 +44,7 @@ class MavenOptions(Params):
     tag: _Word | None = None
     commit: Annotated[str, StringConstraints(pattern=rf"^(?:{_COMMIT.pattern})$")] | None = None
     module: _Path | None = None
-    jdk: Annotated[int, Field(ge=5, le=99)] | None = None
+    jdk: Annotated[int, Field(ge=1, le=99)] | None = None
     goals: _Words | None = None
     profiles: _Words | None = None
     properties: _Properties | None = None
@@ -51,6 +54,24 @@ class MavenOptions(Params):
     locale: _Word | None = None
     epoch: Annotated[int, Field(ge=0, le=2**33)] | None = None
     pipeline: Literal["external"] | None = None
+
+
+_PLACES: Final = frozenset({"source", "tag", "commit", "pipeline"})
+
+
+def check_recipe_of(options: Mapping[str, object]) -> None:
+    """Check that the recipe among options is one that a build takes.
+
+    Raises:
+        InvalidInputError: A field of it is not; the text names the field.
+    """
+    for name, value in options.items():
+        if name in _PLACES:
+            continue
+        try:
+            check_field(name, value)
+        except FormatError as error:
+            raise InvalidInputError(f"options: {error}") from None
 
 
 def is_commit(text: str) -> bool:

@@ -17,19 +17,19 @@ from pyrsia_node.schema.maven_builds import MavenOptions
 from tests.strategies.json_values import values
 
 PURL = Purl.maven("org.example", "tool", "1.0")
-words = st.from_regex(r"[A-Za-z0-9_.:=/-]{1,12}", fullmatch=True)
-lists = st.lists(words, max_size=3)
+words = st.from_regex(r"[A-Za-z][A-Za-z0-9._-]{0,11}", fullmatch=True).map(lambda w: f"x{w}")
+lists = st.lists(words, max_size=3, unique=True)
 GOOD: dict[str, st.SearchStrategy[Any]] = {
     "module": st.from_regex(r"[a-z]{1,5}(/[a-z]{1,5})?", fullmatch=True),
-    "jdk": st.integers(5, 99),
-    "goals": lists,
+    "jdk": st.integers(1, 99),
+    "goals": lists.filter(bool),
     "profiles": lists,
     "properties": lists,
     "newline": st.sampled_from(("lf", "crlf")),
-    "umask": st.integers(0, 0o777),
-    "timezone": words,
-    "locale": words,
-    "epoch": st.integers(0, 2**33),
+    "umask": st.integers(0, 0o077),
+    "timezone": st.sampled_from(("UTC", "Asia/Tokyo", "Etc/GMT-14")),
+    "locale": st.sampled_from(("C.UTF-8", "tr_TR.UTF-8")),
+    "epoch": st.integers(2**29, 2**31),
 }
 recipes = st.fixed_dictionaries({}, optional=GOOD)
 sources = st.sampled_from(
