@@ -40,6 +40,7 @@ from pyrsia_node.ports import BlobStore
 from pyrsia_node.ports.maven import Digests, KeptFile, MavenDb
 
 BUILD_COMMAND: Final = "pyrsia build maven --gav"
+EXPLAIN_COMMAND: Final = "pyrsia build explain"
 ECOSYSTEM: Final = "maven"
 DIGESTS_KEPT: Final = 20_000
 """Digests that are kept in memory: some 10 MB at most."""
@@ -325,9 +326,10 @@ def _withheld(file: MavenFile, logged: Project, key: str) -> Exception:
         if each.key == key:
             if each.closed is not None:
                 return refuse(each.closed, file.name)
+            index = each.proved.index
             return NotFoundError(
-                f"{file.name} is in entry {each.proved.index} of the log and is not served: "
-                f"{each.standing}"
+                f"{file.name} is in entry {index} of the log and is not served: {each.standing}; "
+                f"what differs: {EXPLAIN_COMMAND} {index}"
             )
     return NotFoundError(f"{file.name} is not served: the log contradicts the upstream's file")
 

@@ -279,6 +279,7 @@ def test_contradicting_builds_are_withheld_and_external_ones_are_called_so(
         it.node.log.accept(document("pkg:maven/org.example/tool@1.0", entry, contradicts=against))
         answer = await it.http.get(FILE)
         assert (answer.status_code, "contradicting" in answer.text) == (404, True)
+        assert "what differs: pyrsia build explain " in answer.text
         it.accept("org.example:other:1.0", ("other-1.0.jar", JAR), claim="external")
         other = await it.http.get("/maven2/org/example/other/1.0/other-1.0.jar")
         assert other.headers["x-pyrsia-verified"] == "log; claim=external"
