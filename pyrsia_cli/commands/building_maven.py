@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -13,6 +14,7 @@ from pyrsia_cli.configured_files import read_text
 from pyrsia_cli.mapping_options import FileOfMappings, read_mapping_file
 from pyrsia_cli.maven_names import GAV_METAVAR, name_of, parse_gav, parse_source
 from pyrsia_cli.output import format_option, note
+from pyrsia_cli.recipe_options import recipe_of, recipe_options
 from pyrsia_cli.settings import load_settings, settings_path
 from pyrsia_node.model.errors import InvalidInputError
 from pyrsia_node.model.purl import Purl
@@ -31,12 +33,7 @@ from pyrsia_node.schema.maven_builds import PIPELINE_EXTERNAL, MavenOptions, che
     type=click.Path(dir_okay=False, path_type=Path),
     help="Source and recipe from a file: JSON of a mapping server, or TOML of patterns.",
 )
-@click.option("--module", default="", help="Folder of the module in the sources.")
-@click.option("--jdk", type=click.IntRange(1, 99), help="Major version, if no file names it.")
-@click.option("--goal", "goals", multiple=True, help="Maven goal; may be repeated [install].")
-@click.option("--profile", "profiles", multiple=True, help="Maven profile; may be repeated.")
-@click.option("--property", "properties", multiple=True, help="NAME=VALUE; may be repeated.")
-@click.option("--newline", type=click.Choice(["lf", "crlf"]), help="Line ends of the sources.")
+@recipe_options
 @click.option("--external", is_flag=True, help="By an outside pipeline: never counts as rebuilt.")
 @click.option("--class", "deadline_class", type=click.Choice(["S", "M", "L"]), help="Deadline.")
 @click.option("--no-wait", is_flag=True, help="Print the build ids and return.")
@@ -46,17 +43,12 @@ def maven(  # noqa: PLR0917 - click passes options by name
     more: Sequence[str],
     source: str,
     file: Path | None,
-    module: str,
-    jdk: int | None,
-    goals: Sequence[str],
-    profiles: Sequence[str],
-    properties: Sequence[str],
-    newline: str | None,
     deadline_class: str | None,
     output_format: str,
     *,
     external: bool,
     no_wait: bool,
+    **recipe: Any,
 ) -> None:
     """Rebuild Maven artifacts from their sources.
 
@@ -81,11 +73,8 @@ def maven(  # noqa: PLR0917 - click passes options by name
     if not wanted:
         raise InvalidInputError("name at least one artifact, such as --gav org.example:tool:1.0")
     said: dict[str, object] = dict(parse_source(source)) if source else {}
-    lists = {"goals": goals, "profiles": profiles, "properties": properties}
-    said |= {name: list(texts) for name, texts in lists.items() if texts}
-    said |= {name: text for name, text in (("module", module), ("newline", newline)) if text}
-    if jdk is not None:
-        said["jdk"] = jdk
+    for name, value in recipe_of(recipe).items():
+        said[name] = list(value) if isinstance(value, tuple) else value
     if external:
         said["pipeline"] = PIPELINE_EXTERNAL
     if len(wanted) > 1 and ("source" in said or "module" in said):

@@ -7,7 +7,7 @@ approves the one that another brought, and at the quorum it is ordered.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import click
 
@@ -16,6 +16,7 @@ from pyrsia_cli.commands.members import bring, heights_option
 from pyrsia_cli.maven_names import parse_gav
 from pyrsia_cli.output import Row, emit, format_option, json_text, note, say
 from pyrsia_cli.proving import Prover, trust_path
+from pyrsia_cli.recipe_options import recipe_of, recipe_options
 from pyrsia_cli.settings import load_settings, settings_path
 from pyrsia_node.model.canonical import JsonObject
 from pyrsia_node.model.errors import (
@@ -27,13 +28,14 @@ from pyrsia_node.model.errors import (
 )
 from pyrsia_node.model.mappings import SourceMapping, check_mapping
 from pyrsia_node.schema.followable import check_followable
-from pyrsia_node.schema.http import Entry
+from pyrsia_node.schema.http import Entry, Search
 from pyrsia_node.schema.mapping_files import FILE_CHARACTERS_MAX, pattern_of, read_mappings
 from pyrsia_node.schema.sources import SourceLine, Sources
 
 COLUMNS: Final = ("pattern", "repository", "tag", "recipe", "leaf", "approved", "reason")
 _PATTERN: Final = "GROUP:ARTIFACT or GROUP:*"
 _PAGES_MAX: Final = 1_000
+_HITS_MAX: Final = 50
 
 pattern_argument = click.argument("pattern", metavar="GROUP:ARTIFACT|GROUP:*")
 reason_option = click.option(
@@ -54,12 +56,7 @@ def sources() -> None:
 @click.argument("pattern", required=False, default="", metavar="[GROUP:ARTIFACT|GROUP:*]")
 @click.option("--repository", default="", help="git+https://HOST/PATH, or an archive's https://…")
 @click.option("--tag", default="", help="The tags of its versions, such as v{version}.")
-@click.option("--jdk", type=click.IntRange(1, 99), help="Major version of the JDK.")
-@click.option("--module", default="", help="Folder of the module in the sources.")
-@click.option("--goal", "goals", multiple=True, help="Maven goal; may be repeated.")
-@click.option("--profile", "profiles", multiple=True, help="Maven profile; may be repeated.")
-@click.option("--property", "properties", multiple=True, help="NAME=VALUE; may be repeated.")
-@click.option("--newline", type=click.Choice(["lf", "crlf"]), help="Line ends of the sources.")
+@recipe_options
 @click.option(
     "--mapping",
     "file",
@@ -72,15 +69,10 @@ def add(  # noqa: PLR0917 - click passes options by name
     pattern: str,
     repository: str,
     tag: str,
-    jdk: int | None,
-    module: str,
-    goals: tuple[str, ...],
-    profiles: tuple[str, ...],
-    properties: tuple[str, ...],
-    newline: str | None,
     file: Path | None,
     reason: str,
     heights: int,
+    **options: Any,
 ) -> None:
     """Approve where the sources of an artifact, or of a whole group, are.
 
@@ -91,13 +83,11 @@ def add(  # noqa: PLR0917 - click passes options by name
     pyrsia sources add commons-codec:commons-codec --reason "named by its pom"
         --repository git+https://git.example/commons/codec --tag rel/commons-codec-{version}
     pyrsia sources add --mapping mappings.toml --reason "reviewed on Monday"
+
+    Exit codes: 0 this node approved it, or the log says so already; 2 it is written wrongly or was
+    refused, 5 no node answers or it cannot be carried out.
     """  # noqa: D301 - click reads the backspace character
-    recipe: dict[str, str | int | bool | tuple[str, ...]] = {}
-    lists = {"goals": goals, "profiles": profiles, "properties": properties}
-    recipe |= {name: texts for name, texts in lists.items() if texts}
-    recipe |= {name: text for name, text in (("module", module), ("newline", newline)) if text}
-    if jdk is not None:
-        recipe["jdk"] = jdk
+    recipe = recipe_of(options)
     if file is not None:
         if pattern or repository or tag or recipe:
             raise InvalidInputError("--mapping says it all: give no pattern and no other option")
@@ -108,7 +98,7 @@ def add(  # noqa: PLR0917 - click passes options by name
     mapping = SourceMapping(pattern_of(pattern), repository, tag, recipe)
     check_mapping(mapping)
     check_followable(mapping)
-    bring("add_source", {**mapping.members(), "reason": reason}, heights)
+    _bring(mapping, reason, heights)
 
 
 @sources.command()
@@ -119,9 +109,10 @@ def remove(pattern: str, reason: str, heights: int) -> None:
     """Approve that a pattern's mapping is taken back.
 
     The next longest pattern that fits a name counts then, if there is one. What was built stays.
+    Exit codes: 0 this node approved it, or it is taken back already; 2 it was refused, as for a
+    pattern that was never mapped; 5 no node answers or it cannot be carried out.
     """
-    mapping = SourceMapping(pattern_of(pattern), "")
-    bring("add_source", {**mapping.members(), "reason": reason}, heights)
+    _bring(SourceMapping(pattern_of(pattern), ""), reason, heights)
 
 
 @sources.command("list")
@@ -153,6 +144,8 @@ def show(artifact: str, trust_file: str, output_format: str) -> None:
     Its entry of the log is proved here. With a version, the address and the tag are those of that
     version. That no newer mapping exists is the node's word: `pyrsia search type:add_source` lists
     them all.
+    Exit codes: 0 ok, 2 invalid input, 3 a proof does not hold, 4 no mapping fits, 5 no node
+    answers.
     """
     purl = parse_gav(artifact, needs_version=False)
     settings = load_settings(settings_path())
@@ -195,13 +188,53 @@ def _bring_all(mappings: tuple[SourceMapping, ...], reason: str, heights: int) -
     failures: list[PyrsiaError] = []
     for mapping in mappings:
         try:
-            bring("add_source", {**mapping.members(), "reason": reason}, heights)
+            _bring(mapping, reason, heights)
         except (InvalidInputError, UnavailableError) as error:
-            # One that is mapped so already must not keep the others from it.
+            # One that is refused must not keep the others from it.
             note(f"{mapping.pattern}: {error}")
             failures.append(error)
     if failures:
         raise failures[0]
+
+
+def _bring(mapping: SourceMapping, reason: str, heights: int) -> None:
+    """Bring a mapping; one that the log has already, as it came a second late, is no error."""
+    try:
+        bring("add_source", {**mapping.members(), "reason": reason}, heights)
+    except (InvalidInputError, UnavailableError):
+        leaf = _leaf_that_says(mapping)
+        if leaf is None:
+            raise
+        say(f"{mapping.pattern}: the log says so already (leaf {leaf})")
+
+
+def _leaf_that_says(mapping: SourceMapping) -> int | None:
+    """Return the leaf by which exactly this mapping is in force, or taken back; None without one.
+
+    It is the node's word, as the refusal was.
+    """
+    try:
+        with NodeApi(load_settings(settings_path())) as api:
+            lines = {each.pattern: each for each in _all(api)}
+            line = lines.get(mapping.pattern)
+            if line is None:
+                return _taken_back_at(api, mapping.pattern) if mapping.is_taken_back else None
+    except PyrsiaError:
+        return None  # Why the motion was refused says more than why this cannot be looked up.
+    facts = (line.repository, line.tag, line.recipe)
+    wanted = mapping.members()
+    is_same = facts == (wanted["repository"], wanted["tag"], wanted["recipe"])
+    return line.leaf if is_same else None
+
+
+def _taken_back_at(api: NodeApi, pattern: str) -> int | None:
+    """Return the newest leaf about a pattern if it takes it back; None for one never mapped."""
+    query: dict[str, str | int] = {"q": f"type:add_source {pattern}", "limit": _HITS_MAX}
+    hits = api.get("/api/v1/search", Search, query).hits
+    newest = next((each for each in hits if each.purl == pattern), None)
+    if newest is None or newest.leaf.get("repository") != "":
+        return None
+    return newest.index
 
 
 def _all(api: NodeApi) -> list[SourceLine]:

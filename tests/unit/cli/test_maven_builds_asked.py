@@ -41,6 +41,11 @@ BODY = {"ecosystem": "maven", "name": "commons-codec:commons-codec", "version": 
             (CODEC, "--property", "a=b=c", "--profile", "release", "--module", "core"),
             {"options": {"properties": ["a=b=c"], "profiles": ["release"], "module": "core"}},
         ),
+        (
+            (CODEC, "--umask", "027", "--epoch", "1600000000", "--timezone", "Europe/Oslo"),
+            {"options": {"umask": 0o27, "epoch": 1_600_000_000, "timezone": "Europe/Oslo"}},
+        ),
+        ((CODEC, "--locale", "de_DE.UTF-8"), {"options": {"locale": "de_DE.UTF-8"}}),
         ((CODEC, "--external"), {"options": {"pipeline": "external"}}),
     ],
 )
@@ -75,6 +80,11 @@ def test_artifact_is_asked_for_by_name_with_what_was_said_of_it(
         ((CODEC, "--module", "../../x"), "module"),
         ((CODEC, "--property", "maven.repo.local=x"), "properties"),
         ((CODEC, "--goal", "-Dfoo"), "goals"),
+        ((CODEC, "--umask", "0x1f"), "is no octal number"),
+        ((CODEC, "--umask", "777"), "umask"),
+        ((CODEC, "--timezone", "../etc/passwd"), "timezone"),
+        ((CODEC, "--locale", "de"), "locale"),
+        ((CODEC, "--epoch", "5"), "epoch"),
         ((CODEC, "--external", "--jdk", "17"), "jdk means nothing"),
         ((CODEC, "a:b:1", "--source", f"{GIT}@v1"), "for one artifact"),
     ],

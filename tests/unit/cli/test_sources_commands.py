@@ -46,13 +46,14 @@ class Node:
     def __init__(self) -> None:
         self.brought: list[dict[str, object]] = []
         self.refuses = ""
+        self.hits: list[dict[str, object]] = []
 
     def answer(self, method: str, path: str, body: bytes) -> Said:
         if method == "POST":
             content = json.loads(body)["content"]
             self.brought.append(content)
             if content["pattern"] == self.refuses:
-                why = "leaf 7 maps it so already"
+                why = "the node does not like it"
                 return said({"error": {"kind": "invalid", "message": why}}, code=400)
             return said({**TAKEN, "needed": 1})
         route, _, query = path.partition("?")
@@ -61,6 +62,9 @@ class Node:
                 return said({"sources": [], "is_last": True})
             is_first = query in {"", "after="}
             return said({"sources": [LINE if is_first else SECOND], "is_last": not is_first})
+        if route == "/api/v1/search":
+            stamp = {"as_of": 9, "size": 9, "root": "00" * 32, "complete": True}
+            return said({**stamp, "order": "newest", "hits": self.hits})
         if route == "/api/v1/members":
             return said({**MEMBERS, "params": {}, "motions": []})
         return said({"committed": True, "height": 3, "leaf": 7})
@@ -98,7 +102,55 @@ def test_mapping_is_brought_as_a_motion(node: Node, run: Run) -> None:
     ]
 
 
-def test_every_mapping_of_a_file_is_brought_though_one_is_known(
+def hit(pattern: str, repository: str, index: int) -> dict[str, object]:
+    block = {"height": 2, "time_ms": 1, "header_leaf": 3}
+    leaf = {"t": "add_source", "pattern": pattern, "repository": repository}
+    return {"index": index, "type": "add_source", "leaf": leaf, "purl": pattern, "block": block}
+
+
+def test_mapping_that_the_log_has_already_is_no_error(node: Node, run: Run) -> None:
+    node.refuses = "pkg:maven/a.b/c"
+    where = ("--repository", REPOSITORY, "--tag", TAG, "--reason", "in other words")
+    result = run("add", "a.b:c", *where, "--jdk", "17")
+    assert result.exit_code == 0, result.output
+    assert "pkg:maven/a.b/c: the log says so already (leaf 7)" in result.output
+    for other in (("--jdk", "8"), ("--jdk", "17", "--goal", "package"), ()):
+        assert isinstance(run("add", "a.b:c", *where, *other).exception, InvalidInputError)
+
+
+def test_pattern_that_was_just_taken_back_is_no_error_and_one_never_mapped_is(
+    node: Node, run: Run
+) -> None:
+    node.refuses = "pkg:maven/x.y/*"
+    words = ("remove", "x.y:*", "--reason", "moved")
+    assert isinstance(run(*words).exception, InvalidInputError)
+    # The newest entry of exactly this pattern counts.
+    before = hit("pkg:maven/x.y/*", REPOSITORY, 5)
+    node.hits = [hit("pkg:maven/x.y/z", REPOSITORY, 9), hit("pkg:maven/x.y/*", "", 8), before]
+    result = run(*words)
+    assert result.exit_code == 0, result.output
+    assert "pkg:maven/x.y/*: the log says so already (leaf 8)" in result.output
+    node.hits = [before]
+    assert isinstance(run(*words).exception, InvalidInputError)
+    node.refuses = "pkg:maven/a.b/c"
+    still_mapped = run("remove", "a.b:c", "--reason", "moved")
+    assert isinstance(still_mapped.exception, InvalidInputError)
+
+
+def test_recipe_is_said_by_options(node: Node, run: Run) -> None:
+    where = ("--repository", REPOSITORY, "--tag", TAG, "--reason", "known")
+    recipe = ("--umask", "022", "--timezone", "Europe/Oslo", "--locale", "de_DE.UTF-8")
+    assert run("add", "a.b:c", *where, *recipe, "--epoch", "1600000000").exit_code == 0
+    (content,) = node.brought
+    assert content["recipe"] == {
+        "umask": 0o22,
+        "timezone": "Europe/Oslo",
+        "locale": "de_DE.UTF-8",
+        "epoch": 1_600_000_000,
+    }
+
+
+def test_every_mapping_of_a_file_is_brought_though_one_is_refused(
     node: Node, run: Run, tmp_path: Path
 ) -> None:
     file = tmp_path / "mappings.toml"
@@ -107,7 +159,7 @@ def test_every_mapping_of_a_file_is_brought_though_one_is_known(
     result = run("add", "--mapping", str(file), "--reason", "reviewed")
     assert [each["pattern"] for each in node.brought] == ["pkg:maven/a.b/c", "pkg:maven/a.b/*"]
     assert isinstance(result.exception, InvalidInputError)
-    assert "pkg:maven/a.b/c: leaf 7 maps it so already" in result.output
+    assert "pkg:maven/a.b/c: the node does not like it" in result.output
 
 
 @pytest.mark.parametrize(
@@ -124,6 +176,12 @@ def test_every_mapping_of_a_file_is_brought_though_one_is_known(
             ("a.b:c", "--repository", REPOSITORY, "--tag", TAG, "--goal", "-Dx"),
             "no build could follow its recipe: field 'goals'",
         ),
+        (("a.b:c", "--repository", REPOSITORY, "--tag", TAG, "--umask", "9"), "no octal number"),
+        (
+            ("a.b:c", "--repository", REPOSITORY, "--tag", TAG, "--umask", "777"),
+            "no build could follow its recipe: field 'umask'",
+        ),
+        (("a.b:c", "--mapping", "x.toml", "--epoch", "5"), "give no pattern"),
     ],
 )
 def test_mapping_that_no_node_would_take_is_refused_here(
