@@ -17,7 +17,10 @@ from pyrsia_node.ports.maven import KeptFile
 
 @dataclass(frozen=True, slots=True)
 class Sighting:
-    """What upstreams list at a path. ``is_stale``: one of them could not be asked just now."""
+    """What upstreams list at a path. ``is_stale``: one of them could not be asked just now.
+
+    An empty one that is stale says that there was nothing when they were last asked.
+    """
 
     listing: Listing
     is_stale: bool = False

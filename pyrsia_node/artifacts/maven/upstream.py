@@ -5,8 +5,9 @@ from the second because the first is down could be somebody else's file. A file 
 the checksum that its upstream publishes before anybody gets a byte of it, because Maven itself only
 warns; then it is a shared blob, which peers may have, and its row says where it came from. A file
 of a private network, or one that came with a password, is kept apart: peers hear nothing of it.
-Absence is believed for a while; listings are asked about again, and used stale while an upstream is
-down. Nothing here is vouched for by the log; the caller says so to the client.
+Absence is believed for a while; listings are asked about again. While an upstream is down, what was
+last known counts: listings as they were, and for a day also that there was none. Nothing here is
+vouched for by the log; the caller says so to the client.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from typing import Final
 from pyrsia_node.artifacts.fetcher import Fetcher
 from pyrsia_node.artifacts.images.keeping import Keep
 from pyrsia_node.artifacts.images.private_blobs import PrivateBlobs
+from pyrsia_node.artifacts.maven.absences import STALE_SECONDS, Absences
 from pyrsia_node.artifacts.maven.listings import Listing, merge, parse_listing, timestamp
 from pyrsia_node.artifacts.maven.remote import RemoteRepository
 from pyrsia_node.artifacts.maven.source import Sighting
@@ -37,7 +39,6 @@ from pyrsia_node.model.maven import MavenFile
 from pyrsia_node.ports import BlobStore, Clock, Router
 from pyrsia_node.ports.maven import KeptFile, KeptListing, MavenDb
 
-ABSENCES_KEPT: Final = 20_000
 LISTINGS_KEPT: Final = 256
 USE_NOTED_SECONDS: Final = 600.0
 """How often the use of a private file is looked at again."""
@@ -85,7 +86,7 @@ class MavenUpstreams:
         self._negative_ms = negative_seconds * 1000
         self._is_offline = is_offline
         self._files: OrderedDict[str, KeptFile] = OrderedDict()
-        self._absent: OrderedDict[str, float] = OrderedDict()
+        self._absent = Absences(negative_seconds)
         self._used: OrderedDict[str, float] = OrderedDict()
         self._listings: OrderedDict[str, tuple[bytes, Listing]] = OrderedDict()
         self._flights = SingleFlight()
@@ -149,9 +150,18 @@ class MavenUpstreams:
         if self._is_offline:
             raise NotFoundError(f"{path} is not here, and maven.offline is set")
         for upstream in asked:
-            with contextlib.suppress(NotFoundError):
-                return await self._take(self._repositories[upstream], path, is_checked=is_checked)
-        self._note_absence(path)
+            try:
+                kept = await self._take(self._repositories[upstream], path, is_checked=is_checked)
+            except NotFoundError:
+                continue
+            except UnavailableError as error:
+                if not self._absent.was_seen(path, _now()):
+                    raise
+                # All of them lacked it; clients go on with that, and would stop at an error.
+                raise NotFoundError(f"no upstream had {path} when last asked; {error}") from error
+            self._absent.forget(path)
+            return kept
+        self._absent.note(path, _now())
         raise NotFoundError(f"no upstream has {path} ({', '.join(asked)})")
 
     async def _take(self, repository: RemoteRepository, path: str, *, is_checked: bool) -> KeptFile:
@@ -235,24 +245,30 @@ class MavenUpstreams:
     async def _listing(self, path: str) -> Sighting:
         found: list[Listing] = []
         failure: UnavailableError | VerificationError | None = None
+        is_stale = False
         for repository in self._repositories.values():
             kept = await asyncio.to_thread(self._parts.db.listing, path, repository.id)
             if not self._is_fresh(kept) and not self._is_absent(repository.id, path):
                 try:
                     kept = await self._ask_listing(repository, path, kept)
                 except (UnavailableError, VerificationError) as error:
-                    # An old list is better than none: files are checked one by one anyway.
-                    failure = error
+                    # An old list is better than none: files are checked one by one anyway. That
+                    # there was none is worth as much, if only it could not be asked again.
+                    is_stale = True
+                    if isinstance(error, VerificationError) or not self._was_absent(
+                        repository.id, path, kept
+                    ):
+                        failure = error
             if kept is not None and kept.body:
                 found.append(await self._parsed(kept))
         if not found and failure is not None:
             raise failure
-        if not found:
+        if not found and not is_stale:
             raise NotFoundError(f"no upstream has {path}")
         merged = merge(found)
         if merged.updated > timestamp(self._parts.clock.now_ms()):
             merged = replace(merged, updated="")  # nothing was updated in the future
-        return Sighting(merged, is_stale=failure is not None)
+        return Sighting(merged, is_stale=is_stale)
 
     async def _parsed(self, kept: KeptListing) -> Listing:
         """Return what a listing says; read once, and where nobody waits for it."""
@@ -282,15 +298,16 @@ class MavenUpstreams:
 
         Clients may ask for whatever they like, and that must not fill the disk.
         """
-        now_ms = self._parts.clock.now_ms()
+        now_ms, key = self._parts.clock.now_ms(), _listing_key(repository.id, path)
         answer = await repository.ask_listing(path, kept)
         if answer is None:
             assert kept is not None
             answer = kept
         elif answer.body:
             await self._parsed(answer)  # before it takes the place of one that was readable
+            self._absent.forget(key)
         elif kept is None:
-            self._note_absence(_listing_key(repository.id, path))
+            self._absent.note(key, _now())
             return None
         newest = replace(answer, asked_ms=now_ms)
         await asyncio.to_thread(self._parts.db.keep_listing, newest)
@@ -299,25 +316,22 @@ class MavenUpstreams:
     # ------------------------------------------------------------ inside
 
     def _check_absence(self, path: str) -> None:
-        if self._is_noted_absent(path):
+        if self._absent.is_believed(path, _now()):
             raise NotFoundError(f"no upstream has {path}, as of a moment ago")
 
     def _is_absent(self, upstream: str, path: str) -> bool:
-        return self._is_noted_absent(_listing_key(upstream, path))
+        return self._absent.is_believed(_listing_key(upstream, path), _now())
 
-    def _is_noted_absent(self, key: str) -> bool:
-        until = self._absent.get(key)
-        if until is None:
-            return False
-        if asyncio.get_running_loop().time() < until:
-            return True
-        del self._absent[key]
-        return False
+    def _was_absent(self, upstream: str, path: str, kept: KeptListing | None) -> bool:
+        """Tell whether an upstream that cannot be asked lacked a listing not long ago."""
+        if kept is None:
+            return self._absent.was_seen(_listing_key(upstream, path), _now())
+        age_ms = self._parts.clock.now_ms() - kept.asked_ms
+        return not kept.body and 0 <= age_ms < STALE_SECONDS * 1000
 
-    def _note_absence(self, key: str) -> None:
-        self._absent[key] = asyncio.get_running_loop().time() + self._negative_ms / 1000
-        if len(self._absent) > ABSENCES_KEPT:
-            self._absent.popitem(last=False)
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()
 
 
 def _origin(upstream: str) -> str:

@@ -210,6 +210,36 @@ def test_down_upstream_leaves_what_is_here_and_says_so(tmp_path: Path) -> None:
     scenario(tmp_path, act, NOW)
 
 
+def test_what_was_absent_is_absent_while_the_upstream_is_down(tmp_path: Path) -> None:
+    """Maven asks for much that is nowhere; it goes on after 404 and stops at 503."""
+    nowhere, new = "org/none/a/maven-metadata.xml", "org/new/a/1/a-1.jar"
+    listing = "org/other/lib/maven-metadata.xml"
+
+    async def act(it: MavenNode) -> None:
+        put(it.folder, "org/other/gone/1.0/gone-1.0.pom", b"<project/>")
+        gone = "org/other/gone/maven-metadata.xml"
+        assert b"<version>1.0</version>" in await get(it, gone)
+        (it.folder / "org/other/gone/1.0/gone-1.0.pom").unlink()
+        for path in (LIB, f"{LIB}.sha1", nowhere, listing, gone):
+            await get(it, path, 404)
+        it.upstream.stop()
+        assert b"when last asked" in await get(it, LIB, 404)
+        assert b"when last asked" in await get(it, f"{LIB}.sha1", 404)
+        for path in (nowhere, gone):
+            await get(it, path, 404)
+        for path in (new, "org/new/a/maven-metadata.xml"):
+            await get(it, path, 503)
+        it.accept("org.other:lib:3.0", ("lib-3.0.jar", b"three"))
+        answer = await it.http.get(f"/maven2/{listing}")
+        assert b"<version>3.0</version>" in answer.content
+        assert "x-pyrsia-stale" in answer.headers
+        it.upstream.start()
+        put(it.folder, LIB, BYTES)
+        assert await get(it, LIB) == BYTES
+
+    scenario(tmp_path, act, NOW)
+
+
 def test_killed_gateway_forgets_nothing_that_it_served(tmp_path: Path) -> None:
     async def run() -> None:
         async with maven_node(tmp_path, UPSTREAM) as it:
