@@ -99,7 +99,10 @@ class MavenDb(Protocol):
         ...
 
     def keep_listing(self, listing: KeptListing) -> None:
-        """Remember a listing; replaces the one before."""
+        """Remember a listing; replaces the one before.
+
+        Their number and sum of bytes are bounded: those kept longest ago go first.
+        """
         ...
 
     def files(self, *, after: str, limit: int) -> list[KeptFile]:

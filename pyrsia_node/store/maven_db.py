@@ -16,6 +16,10 @@ from pyrsia_node.ports.maven import Digests, KeptFile, KeptListing
 from pyrsia_node.store.maven_db_schema import migrate
 from pyrsia_node.store.registry_db_connections import Connections
 
+LISTING_ROWS_MAX: Final = 16_384
+LISTING_BYTES_MAX: Final = 128 * 1024 * 1024
+"""Of all listings together: some clients ask for whatever they like, some upstreams send much."""
+
 _log: Final = logging.getLogger("pyrsia.store.maven")
 
 
@@ -53,18 +57,29 @@ def put_aside(path: Path) -> Path:
 class SqliteMavenDb:
     """Implements ``ports.maven.MavenDb``; see there for the contract of each method."""
 
-    def __init__(self, path: Path, *, create: bool = False) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        create: bool = False,
+        listing_rows_max: int = LISTING_ROWS_MAX,
+        listing_bytes_max: int = LISTING_BYTES_MAX,
+    ) -> None:
         """Open the database and bring it to today's version.
 
         Args:
             path: ``maven.sqlite`` of a data directory.
             create: Whether an absent file is made.
+            listing_rows_max: How many listings are kept.
+            listing_bytes_max: How many bytes their bodies have together; the newest stays anyhow.
 
         Raises:
             NotFoundError: It is absent and is not to be made.
             CorruptStateError: It is damaged, another program's, or of a newer version.
         """
         self._db = Connections(path, create=create, migrate=migrate)
+        self._listing_rows_max = listing_rows_max
+        self._listing_bytes_max = listing_bytes_max
 
     def close(self) -> None:
         """Close the file; nobody may be using it. A second call does nothing."""
@@ -132,11 +147,12 @@ class SqliteMavenDb:
         return None if row is None else KeptListing(*row)
 
     def keep_listing(self, listing: KeptListing) -> None:
-        """Remember a listing; replaces the one before."""
+        """Remember a listing; replaces the one before, and those kept longest ago if too many."""
         with self._db.noting() as db:
             db.execute(
-                "INSERT OR REPLACE INTO listings (path, upstream, body, etag, modified, asked_ms)"
-                " VALUES (?, ?, ?, ?, ?, ?)",
+                "INSERT OR REPLACE INTO listings"
+                " (path, upstream, body, etag, modified, asked_ms, size)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?)",
                 (
                     listing.path,
                     listing.upstream,
@@ -144,8 +160,24 @@ class SqliteMavenDb:
                     listing.etag,
                     listing.modified,
                     listing.asked_ms,
+                    len(listing.body),
                 ),
             )
+            self._drop_oldest_listings(db)
+
+    def _drop_oldest_listings(self, db: sqlite3.Connection) -> None:
+        """Keep within the bounds.
+
+        What replaces a row gets the highest row number, so the order is that in which listings were
+        last asked about, whatever the clock did since; one in use is asked about again and again.
+        """
+        rows, size = db.execute("SELECT count(*), total(size) FROM listings").fetchone()
+        while rows > 1 and (rows > self._listing_rows_max or size > self._listing_bytes_max):
+            number, gone = db.execute(
+                "SELECT rowid, size FROM listings ORDER BY rowid LIMIT 1"
+            ).fetchone()
+            db.execute("DELETE FROM listings WHERE rowid = ?", (number,))
+            rows, size = rows - 1, size - gone
 
 
 def _note(db: sqlite3.Connection, digests: Digests) -> None:

@@ -42,8 +42,15 @@ SELECT f.path, f.upstream, f.checked, f.modified_s, f.kept_ms,
 FROM files f JOIN digests d ON d.sha256 = f.sha256;
 """
 
+_SIZES: Final = """
+ALTER TABLE listings ADD COLUMN size INTEGER NOT NULL DEFAULT 0;
+UPDATE listings SET size = length(body);
+CREATE INDEX listings_by_size ON listings (size);
+"""
+"""So that the sum of all bodies is had from the index alone."""
+
 SCHEMA: Final = Schema(
-    application_id=0x70796D76, steps=(_FIRST,), what="what a node keeps of Maven"
+    application_id=0x70796D76, steps=(_FIRST, _SIZES), what="what a node keeps of Maven"
 )
 
 

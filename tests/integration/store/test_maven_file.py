@@ -18,6 +18,8 @@ from pyrsia_node.model.errors import CorruptStateError
 from pyrsia_node.ports.maven import Digests, KeptFile, KeptListing, MavenDb
 from pyrsia_node.store.maven_db import SqliteMavenDb, open_maven_db
 from pyrsia_node.store.maven_db_check import check_maven_db
+from pyrsia_node.store.maven_db_schema import SCHEMA
+from pyrsia_node.store.migrations import bring_up_to_date
 from pyrsia_node.store.registry_db import SqliteRegistryDb
 
 JAR = "org/example/tool/1.0/tool-1.0.jar"
@@ -69,6 +71,45 @@ def test_listing_is_kept_for_each_upstream(db: MavenDb) -> None:
     empty = replace(listing, body=b"", asked_ms=8)
     db.keep_listing(empty)
     assert db.listing(listing.path, "central") == empty
+
+
+@pytest.mark.parametrize(("rows", "size"), [(3, 1 << 20), (100, 3 * 50)])
+def test_listings_are_bounded_in_number_and_size_and_the_longest_unasked_goes_first(
+    tmp_path: Path, rows: int, size: int
+) -> None:
+    bounds = {"listing_rows_max": rows, "listing_bytes_max": size}
+    with closing(SqliteMavenDb(tmp_path / "maven.sqlite", create=True, **bounds)) as db:
+
+        def ask(name: str, *, length: int = 50, at: int = 7) -> None:
+            db.keep_listing(KeptListing(name, "central", b"x" * length, "", "", at))
+
+        def kept() -> list[str]:
+            return [name for name in "abcdef" if db.listing(name, "central") is not None]
+
+        for name in "abc":
+            ask(name)
+        ask("a", at=3)  # a clock that was set back makes nothing old
+        ask("d")
+        assert kept() == ["a", "c", "d"]
+        for _ in range(3):
+            ask("e", length=40)
+        assert kept() == ["a", "d", "e"]
+        ask("f", length=1 << 20)
+        assert kept()[-1] == "f", "the newest stays, however long it is"
+
+
+def test_older_file_is_brought_to_today_with_what_it_holds(tmp_path: Path) -> None:
+    path = tmp_path / "maven.sqlite"
+    first = replace(SCHEMA, steps=SCHEMA.steps[:1])
+    with closing(sqlite3.connect(path)) as raw:
+        bring_up_to_date(raw, path, first)
+        raw.execute("INSERT INTO listings VALUES ('a', 'central', 'text', '', '', 7)")
+        raw.commit()
+    with closing(SqliteMavenDb(path, listing_bytes_max=5)) as db:
+        assert db.listing("a", "central") is not None
+        db.keep_listing(KeptListing("b", "central", b"xx", "", "", 8))
+        assert db.listing("a", "central") is None, "its bytes count as well"
+    assert check_maven_db(path) == []
 
 
 def test_files_are_listed_by_path(db: MavenDb) -> None:
