@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, cast
 
 import click
 from packaging.requirements import InvalidRequirement, Requirement
@@ -15,9 +15,11 @@ from rich.table import Table
 
 from pyrsia_cli.api import NodeApi
 from pyrsia_cli.dependencies import closure
+from pyrsia_cli.entries import contradicted, contradiction_text
 from pyrsia_cli.images import checked_platforms
-from pyrsia_cli.output import cell, emit, format_option, note, progress_console
+from pyrsia_cli.output import Row, cell, emit, format_option, note, progress_console
 from pyrsia_cli.settings import load_settings, settings_path
+from pyrsia_node.model.canonical import JsonObject
 from pyrsia_node.model.errors import (
     InvalidInputError,
     NotFoundError,
@@ -26,11 +28,14 @@ from pyrsia_node.model.errors import (
 )
 from pyrsia_node.model.oci import TAG_DEFAULT, split_reference
 from pyrsia_node.schema.exit_codes import OK, OTHER
+from pyrsia_node.schema.http import Entry
 from pyrsia_node.schema.links import BuildStarted, BuildStatus
 
 ENDED: Final = frozenset({"accepted", "diverged", "failed", "expired", "refused"})
 POLL_S: Final = 0.5
 PATIENCE_S: Final = 60.0
+PUBLISHED_S: Final = 10.0
+"""How long an accepted entry may take to be in the node's own log."""
 COLUMNS: Final = ("purl", "state", "build_id", "stage", "detail", "leaf_index")
 EXPLAIN: Final = "pyrsia build explain"
 REQUIREMENTS_BYTES_MAX: Final = 1024 * 1024
@@ -65,6 +70,8 @@ def pypi(
     pyrsia build pypi requests==2.34.2 --with-deps
 
     Waits for the outcome and exits 1 unless every package was accepted.
+    A build that differs from a published file is accepted too; it says CONTRADICTS, and where to
+    read what differs.
     """  # noqa: D301 - click reads the backspace character
     wanted = [_pinned(package) for package in packages]
     if requirement is not None:
@@ -113,6 +120,8 @@ def docker(  # noqa: PLR0917 - click passes options by name
     rebuilt: its claim is "mirrored". With TAG@DIGEST the tag must be that digest.
     With --context it is rebuilt from a Dockerfile, and compared with what is published.
     Waits for the outcome and exits 1 unless every image was accepted.
+    A build that differs from a published file is accepted too; it says CONTRADICTS, and where to
+    read what differs.
     """  # noqa: D301 - click reads the backspace character
     options = {"context": context, "dockerfile": dockerfile, "target": target}
     rebuild: dict[str, object] = {name: value for name, value in options.items() if value}
@@ -153,7 +162,7 @@ def report(
         emit([each.dump() for each in started], ("build_id", "state"), output_format)
         return
     statuses = _watch(api, [each.build_id for each in started])
-    _show(statuses, output_format)
+    _show(api, statuses, output_format)
     click.get_current_context().exit(
         OK if all(each.state == "accepted" for each in statuses) else OTHER
     )
@@ -167,28 +176,74 @@ def build_status(build_id: str, output_format: str, *, wait: bool) -> None:
     """Show how a build stands at every authorized node."""
     with NodeApi(load_settings(settings_path())) as api:
         found = _watch(api, [build_id])[0] if wait else _status(api, build_id)
-    _show([found], output_format, document=found.dump())
+        _show(api, [found], output_format, is_one=True)
 
 
-def _show(statuses: Sequence[BuildStatus], output_format: str, *, document: object = None) -> None:
-    """Print builds; beside a table, what does not fit into one, and where to read on."""
-    rows = [each.dump() for each in statuses]
-    if output_format != "table":
-        emit(rows, COLUMNS, output_format, document=document)
-        return
-    first = [
-        {**row, "detail": each.detail.partition("\n")[0]}
-        for row, each in zip(rows, statuses, strict=True)
+def _show(
+    api: NodeApi, statuses: Sequence[BuildStatus], output_format: str, *, is_one: bool = False
+) -> None:
+    """Print builds; beside a table, what does not fit into one, and where to read on.
+
+    A build that contradicts what is published is accepted, but its files are not served: that is
+    said in every format, and on standard error.
+    """
+    against = [_contradicted(api, each) for each in statuses]
+    rows = [
+        {**each.dump(), "contradicts": names} for each, names in zip(statuses, against, strict=True)
     ]
-    emit(first, COLUMNS, "table")
-    for each in statuses:
+    if output_format == "table":
+        _show_table(statuses, against)
+    else:
+        emit(rows, COLUMNS, output_format, document=rows[0] if is_one else None)
+    for each, names in zip(statuses, against, strict=True):
+        if names:
+            note(
+                f"{each.purl}: accepted, {contradiction_text(names)}: what contradicts is not"
+                f" served by default; what differs: {EXPLAIN} {each.leaf_index}"
+            )
+
+
+def _contradicted(api: NodeApi, status: BuildStatus) -> list[str]:
+    """Return the files that an accepted build differs in from what is published, as its node says.
+
+    Told on standard error if the entry is not to be had: the outcome itself is known.
+    """
+    if status.state != "accepted" or status.leaf_index is None:
+        return []
+    deadline = time.perf_counter() + PUBLISHED_S
+    while True:
+        try:
+            entry = api.get(f"/api/v1/entries/{status.leaf_index}", Entry)
+            return contradicted(cast("JsonObject", entry.leaf))
+        except NotFoundError as error:
+            # A node may hear of an outcome before its own copy of the log has it.
+            if time.perf_counter() > deadline:
+                return _not_known(status, error)
+            time.sleep(POLL_S)
+        except PyrsiaError as error:
+            return _not_known(status, error)
+
+
+def _not_known(status: BuildStatus, error: PyrsiaError) -> list[str]:
+    note(f"{status.purl}: whether it contradicts what is published is not known: {error}")
+    return []
+
+
+def _show_table(statuses: Sequence[BuildStatus], against: Sequence[list[str]]) -> None:
+    """Print builds for people; the first line of a detail, and what goes on under the table."""
+    rows: list[Row] = []
+    for each, names in zip(statuses, against, strict=True):
+        detail = contradiction_text(names) if names else each.detail.partition("\n")[0]
+        rows.append({**each.dump(), "detail": detail})
+    emit(rows, COLUMNS, "table")
+    for each, names in zip(statuses, against, strict=True):
         # The end of a compiler's words is worth more than their beginning on one line.
         note(*(f"  {line}" for line in each.detail.split("\n")[1:]))
         if each.leaf_index is None:
             continue
         if each.state in {"diverged", "failed", "expired"}:
             note(f"{each.purl}: what each node says: pyrsia log show --entry {each.leaf_index}")
-        elif each.purl.startswith("pkg:maven/"):
+        elif each.purl.startswith("pkg:maven/") and not names:
             note(f"{each.purl}: what differs from what is published: {EXPLAIN} {each.leaf_index}")
 
 

@@ -61,6 +61,9 @@ def maven(  # noqa: PLR0917 - click passes options by name
     Where an artifact comes from is said by the mapping in the log (`pyrsia sources add`). --source,
     --mapping and recipe options that say otherwise are for members who opted in.
     Waits for the outcome; what differs from the published files is told by `pyrsia build explain`.
+    A build that differs from a published file is accepted too; it says CONTRADICTS, and where to
+    read what differs.
+
     Exit codes: 0 every artifact was accepted, 1 one was not, 2 something is written wrongly or not
     mapped, 5 no node or sponsor answers.
     """  # noqa: D301 - click reads the backspace character

@@ -109,6 +109,7 @@ def remove(pattern: str, reason: str, heights: int) -> None:
     """Approve that a pattern's mapping is taken back.
 
     The next longest pattern that fits a name counts then, if there is one. What was built stays.
+
     Exit codes: 0 this node approved it, or it is taken back already; 2 it was refused, as for a
     pattern that was never mapped; 5 no node answers or it cannot be carried out.
     """
@@ -144,6 +145,7 @@ def show(artifact: str, trust_file: str, output_format: str) -> None:
     Its entry of the log is proved here. With a version, the address and the tag are those of that
     version. That no newer mapping exists is the node's word: `pyrsia search type:add_source` lists
     them all.
+
     Exit codes: 0 ok, 2 invalid input, 3 a proof does not hold, 4 no mapping fits, 5 no node
     answers.
     """

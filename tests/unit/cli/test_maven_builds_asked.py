@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+from click.testing import Result
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -118,16 +119,74 @@ REFUSED = {
 def test_outcome_says_where_to_read_on(
     tmp_path: Path, status: dict[str, object], exit_code: int, says: list[str]
 ) -> None:
-    node = Node()
-    known = {"build_id": "b-1", "purl": "pkg:maven/a/b@1", "stage": "", "detail": ""}
-    told = said({**known, "started_ms": 1, "updated_ms": 1, **status})
-    answer = node.answer
-    node.answer = lambda method, path, body: (  # type: ignore[method-assign]
-        told if path == "/api/v1/builds/b-1" else answer(method, path, body)
-    )
-    result = run(tmp_path, node, "build", "maven", CODEC)
+    result = outcome_of(tmp_path, status, leaf={})
     assert result.exit_code == exit_code
     assert all(each in result.output for each in says)
+
+
+def outcome_of(
+    folder: Path, status: dict[str, object], *words: str, leaf: dict[str, object] | None
+) -> Result:
+    """Return what is printed of a build; ``leaf`` is the entry, None if the node lacks it."""
+    node = Node()
+    known = {"build_id": "b-1", "purl": "pkg:maven/a/b@1", "stage": "", "detail": ""}
+    block = {"height": 2, "time_ms": 1, "header_leaf": 3}
+    entry = said({"index": 7, "type": "accepted", "leaf": leaf, "block": block})
+    if leaf is None:
+        entry = said({"error": {"kind": "unavailable", "message": "being repaired"}}, code=503)
+    told = {
+        "/api/v1/builds/b-1": said({**known, "started_ms": 1, "updated_ms": 1, **status}),
+        "/api/v1/entries/7": entry,
+    }
+    answer = node.answer
+    node.answer = lambda method, path, body: (  # type: ignore[method-assign]
+        told.get(path) or answer(method, path, body)
+    )
+    return run(folder, node, *(words or ("build", "maven", CODEC)))
+
+
+ACCEPTED: dict[str, object] = {"state": "accepted", "leaf_index": 7, "detail": "all is well"}
+AGAINST: dict[str, object] = {
+    "t": "accepted",
+    "doc": {"contradicts": [{"name": "b-1.jar", "sha256": "00" * 32}]},
+}
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("build", "maven", CODEC),
+        ("build", "pypi", "six==1.17.0"),
+        ("build", "docker", "--image", "alpine:3.20"),
+        ("build", "status", "--id", "b-1"),
+    ],
+)
+def test_accepted_build_that_contradicts_what_is_published_says_so_loudly(
+    tmp_path: Path, words: tuple[str, ...]
+) -> None:
+    result = outcome_of(tmp_path, ACCEPTED, *words, leaf=AGAINST)
+    assert result.exit_code == 0
+    assert "CONTRADICTS the published b-1.jar" in result.stdout
+    assert "accepted, CONTRADICTS the published b-1.jar" in result.stderr
+    assert "what differs: pyrsia build explain 7" in result.stderr
+    machine = outcome_of(tmp_path, ACCEPTED, *words, "--format", "json", leaf=AGAINST)
+    document = json.loads(machine.stdout)
+    one = document if isinstance(document, dict) else document[0]
+    assert (one["state"], one["contradicts"]) == ("accepted", ["b-1.jar"])
+    assert "CONTRADICTS" in machine.stderr
+
+
+def test_build_that_contradicts_nothing_says_nothing_of_it(tmp_path: Path) -> None:
+    output = outcome_of(tmp_path, ACCEPTED, leaf={"t": "accepted", "doc": {}}).output
+    assert "CONTRADICTS" not in output
+    assert "all is well" in output
+
+
+def test_entry_that_is_not_to_be_had_does_not_hide_the_outcome(tmp_path: Path) -> None:
+    result = outcome_of(tmp_path, ACCEPTED, leaf=None)
+    assert result.exit_code == 0
+    assert "accepted" in result.stdout
+    assert "whether it contradicts what is published is not known: being repaired" in result.stderr
 
 
 JSON = {
