@@ -84,6 +84,14 @@ def failed(result: BuildResult | JobFailure) -> JobFailure:
     return result
 
 
+def handed_on(worker: Worker, job: str) -> list[str]:
+    """Return what lies where a node takes a job's files from."""
+    root = worker.work / "jobs" / job
+    assert (root / "log.txt").stat().st_size > 0, "the job's folder is looked at elsewhere"
+    folders = (root / "out", root / "upstream")
+    return [str(path) for folder in folders for path in folder.rglob("*") if path.is_file()]
+
+
 def content(result: BuildResult, name: str) -> bytes:
     return Path(next(f.path for f in result.files if f.name == name)).read_bytes()
 
@@ -96,6 +104,7 @@ def test_source_that_does_not_compile_is_told_in_the_compilers_words(
     assert (failure.outcome, failure.cause) == ("BUILD_FAILED", "build: compiler")
     assert "Hello.java:[1," in failure.detail
     assert "\x1b" not in failure.detail
+    assert handed_on(worker, "broken") == [], "nothing is stored"
 
 
 def test_build_that_phones_home_is_stopped_and_the_host_is_named(
@@ -106,6 +115,7 @@ def test_build_that_phones_home_is_stopped_and_the_host_is_named(
     address = site.add("caller", files)
     failure = failed(run_trial(worker, "caller", "caller", source=address, tag=TAG))
     assert (failure.outcome, failure.cause) == ("BUILD_FAILED", "network: collector.example")
+    assert handed_on(worker, "caller") == [], "nothing is stored"
 
 
 def test_dependency_that_nobody_has_is_named(site: MavenSite, worker: Worker) -> None:
