@@ -11,7 +11,7 @@ import pytest
 from trio.testing import MockClock
 
 from buildpipelines.spec import canonical as build_canonical
-from buildpipelines.spec.messages import BuildResult, OutputFile, Source
+from buildpipelines.spec.messages import BuildResult, JobFailure, OutputFile, Source
 from buildpipelines.spec.metadata import Metadata
 from pyrsia_node.builds.maven import Origin
 from pyrsia_node.builds.wishes import Wish, encode_options, encode_wish
@@ -247,6 +247,52 @@ async def test_member_refuses_unbuilt_what_the_log_does_not_say(
     site.origins = {} if origin is None else {str(CODEC): origin}
     assert await rebuilt(site, wanted) == (*UNMAPPED, 0)
     assert site.gateway.adopted == [], "nothing is stored"
+
+
+FAILURES = {
+    "a source that does not build": ("build: compiler", "Hello.java:[1,42] ';' expected"),
+    "a build that phones home": ("network: collector.example", "asked for collector.example"),
+}
+
+
+def stored(site: BuildSite) -> list[bytes]:
+    """Return the keys of all documents that the node keeps, and none of its files."""
+    assert site.gateway.adopted == []
+    assert site.gateway.pinned == []
+    return [key for key, _ in site.local.store.scan(b"builds/doc/")]
+
+
+@pytest.mark.parametrize(("cause", "detail"), FAILURES.values(), ids=FAILURES.keys())
+async def test_trial_that_fails_is_told_and_nothing_is_stored(
+    tmp_path: Path, autojump_clock: MockClock, cause: str, detail: str
+) -> None:
+    site, _ = site_of(tmp_path)
+    site.worker._results = lambda *_: JobFailure("BUILD_FAILED", cause, detail)
+    told = await refused(site)
+    assert cause in told
+    assert detail in told
+    assert stored(site) == []
+    assert site.commit_pending() == 0
+
+
+@pytest.mark.parametrize(("cause", "detail"), FAILURES.values(), ids=FAILURES.keys())
+async def test_rebuild_that_fails_leaves_the_refusal_and_nothing_else(
+    tmp_path: Path, autojump_clock: MockClock, cause: str, detail: str
+) -> None:
+    site, _ = site_of(tmp_path)
+    wanted = await requested(site)
+    before = stored(site)
+    assert before != [], "lock and toolchains of the request"
+    site.worker.jobs.clear()
+    site.worker._results = lambda *_: JobFailure("BUILD_FAILED", cause, detail)
+    async with rebuilding(site):
+        own = await answer(site, wanted)
+    assert (own.item["outcome"], own.item["cause"], own.document) == ("BUILD_FAILED", cause, None)
+    assert "result" not in own.item
+    assert stored(site) == before
+    assert [key for key, _ in site.local.store.scan(b"builds/item/")] == [
+        b"builds/item/" + wanted.encode()
+    ]
 
 
 async def test_mapping_that_is_taken_back_during_the_build_counts_no_more(
