@@ -234,9 +234,9 @@ class Download:
             pieces = None if holder.complete else Bitmap(partial.pieces.count)
             self._schedule.add_holder(holder.peer, pieces)
             if holder.complete or await self._refresh(holder):
-                lanes |= {
-                    self._loop.create_task(self._lane(holder)) for _ in range(LANES_PER_HOLDER)
-                }
+                # A second lane to one holder is of use only if there is a second piece for it.
+                count = min(LANES_PER_HOLDER, partial.pieces.count)
+                lanes |= {self._loop.create_task(self._lane(holder)) for _ in range(count)}
         return lanes
 
     async def _lane(self, holder: Holder) -> None:

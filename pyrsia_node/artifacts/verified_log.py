@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import logging
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,10 +37,14 @@ from pyrsia_node.tlog.proofs import (
     verify_consistency,
 )
 from pyrsia_node.tlog.tile import WIDTH, TileHashReader
+from pyrsia_node.tlog.tree import HashReader, Subtree
 from pyrsia_node.tlog.trust import TRUST_BYTES_MAX, Cosigned, Trust, TrustFile
 
 LEAVES_MAX: Final = 4096
 """Proved leaves that are kept in memory (at most 48 kB each, usually under 1 kB)."""
+
+HASHES_MAX: Final = 16_384
+"""Hashes of subtrees that are kept in memory: some 4 MB."""
 
 GENESIS_LEAVES: Final = 2
 """The genesis and the first set stand before every block."""
@@ -133,6 +137,8 @@ class VerifiedLog:
         self._refusal = ""
         self._leaves: OrderedDict[int, ProvedLeaf] = OrderedDict()
         self._headers: OrderedDict[int, Header] = OrderedDict()
+        self._hashes: OrderedDict[Subtree, bytes] = OrderedDict()
+        self._network_id = trust.genesis.network_id
 
     def head(self) -> Head:
         """Return the newest checkpoint that is believed.
@@ -204,7 +210,7 @@ class VerifiedLog:
     @property
     def network_id(self) -> bytes:
         """The id of the network whose log this is."""
-        return self._trust.genesis.network_id
+        return self._network_id
 
     def trust_text(self) -> bytes:
         """Return the trust file that what is believed here rests on."""
@@ -263,12 +269,13 @@ class VerifiedLog:
         self._head = new
 
     def _proof_of(self, index: int, head: Head) -> tuple[bytes, EntryProof]:
-        reader = TileHashReader(self._tiles, head.size)
+        reader = _Remembered(self._hashes, TileHashReader(self._tiles, head.size))
         with _readable():
             data = self._tiles.entry(index, size=head.size)
             hashes = make_inclusion_proof(reader, index=index, size=head.size)
         proof = EntryProof(extra=data, index=index, hashes=hashes, signed=head.signed)
         proof.verify_leaf(data)
+        reader.keep()
         return data, proof
 
     def _block_of(self, index: int, head: Head) -> tuple[int, int]:
@@ -304,6 +311,34 @@ class VerifiedLog:
     def _entries(self, start: int, end: int, head: Head) -> list[bytes]:
         with _readable():
             return list(self._tiles.entries(start, end, size=head.size))
+
+
+class _Remembered:
+    """Hashes of perfect subtrees, read once: they are the same in every larger tree.
+
+    Only what a proof that held consists of is kept, so nothing wrong is ever remembered.
+    """
+
+    def __init__(self, known: OrderedDict[Subtree, bytes], reader: HashReader) -> None:
+        self._known = known
+        self._reader = reader
+        self._used: dict[Subtree, bytes] = {}
+
+    def read_hashes(self, subtrees: Sequence[Subtree]) -> list[bytes]:
+        """Return the hashes, in the order asked."""
+        missing = [each for each in subtrees if each not in self._known]
+        read = dict(zip(missing, self._reader.read_hashes(missing), strict=True))
+        found = [read[each] if each in read else self._known[each] for each in subtrees]
+        self._used |= zip(subtrees, found, strict=True)
+        return found
+
+    def keep(self) -> None:
+        """Remember what was read; what was not used for longest goes first."""
+        for subtree, found in self._used.items():
+            self._known[subtree] = found
+            self._known.move_to_end(subtree)
+        while len(self._known) > HASHES_MAX:
+            self._known.popitem(last=False)
 
 
 def as_accepted(leaf: ProvedLeaf) -> ProvedEntry:

@@ -140,6 +140,28 @@ def test_damaged_tile_is_unavailable_and_says_how_to_repair(published: Published
         view(published).accepted(index)
 
 
+def test_wrong_hash_of_a_tile_is_not_remembered(published: PublishedLog) -> None:
+    index = published.accept(DOC)
+    tiles = (published.root / "log" / "tile" / "0").rglob("*.p/*")
+    tile = max(tiles, key=lambda path: int(path.name))
+    content = tile.read_bytes()
+    log = view(published)
+    log.head()
+    tile.write_bytes(bytes(len(content)))
+    with pytest.raises(VerificationError, match="root"):
+        log.accepted(index)
+    tile.write_bytes(content)
+    assert log.accepted(index).entry.document == DOC
+
+
+def test_proved_hashes_are_not_read_again(published: PublishedLog) -> None:
+    index = published.accept(DOC)
+    log = view(published)
+    proof = log.proof(index)
+    shutil.rmtree(published.root / "log" / "tile" / "0")
+    assert log.proof(index) == proof
+
+
 def test_leaf_that_is_no_accepted_build_is_refused(published: PublishedLog) -> None:
     with pytest.raises(VerificationError, match="entry 0"):
         view(published).accepted(0)
