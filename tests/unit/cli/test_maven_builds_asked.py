@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -10,9 +11,10 @@ from click.testing import Result
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pyrsia_cli.commands import building
 from pyrsia_cli.maven_names import parse_gav, parse_source
 from pyrsia_node.model.errors import InvalidInputError
-from tests.fakes.node_that_answers import said
+from tests.fakes.node_that_answers import Said, said
 from tests.unit.cli.test_images_named import Node, run
 
 CODEC = "commons-codec:commons-codec:1.15"
@@ -125,23 +127,31 @@ def test_outcome_says_where_to_read_on(
 
 
 def outcome_of(
-    folder: Path, status: dict[str, object], *words: str, leaf: dict[str, object] | None
+    folder: Path,
+    status: dict[str, object],
+    *words: str,
+    leaf: dict[str, object] | None,
+    before: Sequence[Said] = (),
 ) -> Result:
-    """Return what is printed of a build; ``leaf`` is the entry, None if the node lacks it."""
+    """Return what is printed of a build.
+
+    ``leaf`` is its entry, None if the node cannot read it; ``before`` is answered first.
+    """
     node = Node()
     known = {"build_id": "b-1", "purl": "pkg:maven/a/b@1", "stage": "", "detail": ""}
     block = {"height": 2, "time_ms": 1, "header_leaf": 3}
     entry = said({"index": 7, "type": "accepted", "leaf": leaf, "block": block})
     if leaf is None:
         entry = said({"error": {"kind": "unavailable", "message": "being repaired"}}, code=503)
-    told = {
-        "/api/v1/builds/b-1": said({**known, "started_ms": 1, "updated_ms": 1, **status}),
-        "/api/v1/entries/7": entry,
-    }
-    answer = node.answer
-    node.answer = lambda method, path, body: (  # type: ignore[method-assign]
-        told.get(path) or answer(method, path, body)
-    )
+    state = said({**known, "started_ms": 1, "updated_ms": 1, **status})
+    entries, answer = [*before, entry], node.answer
+
+    def answers(method: str, path: str, body: bytes) -> Said:
+        if path == "/api/v1/entries/7":
+            return entries.pop(0) if len(entries) > 1 else entries[0]
+        return state if path == "/api/v1/builds/b-1" else answer(method, path, body)
+
+    node.answer = answers  # type: ignore[method-assign]
     return run(folder, node, *(words or ("build", "maven", CODEC)))
 
 
@@ -187,6 +197,15 @@ def test_entry_that_is_not_to_be_had_does_not_hide_the_outcome(tmp_path: Path) -
     assert result.exit_code == 0
     assert "accepted" in result.stdout
     assert "whether it contradicts what is published is not known: being repaired" in result.stderr
+
+
+def test_entry_that_the_node_has_not_got_yet_is_asked_for_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(building, "POLL_S", 0.001)
+    early = said({"error": {"kind": "not_found", "message": "there is no entry 7"}}, code=404)
+    result = outcome_of(tmp_path, ACCEPTED, leaf=AGAINST, before=[early, early])
+    assert "CONTRADICTS the published b-1.jar" in result.stdout
 
 
 JSON = {

@@ -23,7 +23,7 @@ from pyrsia_node.model.purl import Purl
 from pyrsia_node.model.statements import Revoke, Withdraw
 from pyrsia_node.schema.sections import MavenSection
 from pyrsia_node.tlog.verify import verify_bundle
-from tests.fakes.maven_node import MavenNode, jar, maven_node, pom, scenario
+from tests.fakes.maven_node import MavenNode, jar, maven_node, pom, put, scenario
 from tests.fakes.published_log import document, file_entry
 
 JAR, POM = jar(), pom("org.example", "tool", "1.0")
@@ -287,6 +287,28 @@ def test_contradicting_builds_are_withheld_and_external_ones_are_called_so(
         assert statement.json()["predicate"]["claim"] == "external"
 
     scenario(tmp_path, act, DENY)
+
+
+def test_what_a_build_contradicts_is_no_upstreams_either_until_another_build_agrees(
+    tmp_path: Path,
+) -> None:
+    async def act(it: MavenNode) -> None:
+        """Withdrawal alone brings nothing back: it lets another entry name other bytes."""
+        put(it.folder, FILE.removeprefix("/maven2/"), b"published")
+        against = (Contradiction("tool-1.0.jar", sha256_of(b"published")),)
+        entry = file_entry("tool-1.0.jar", JAR, origin="built")
+        purl = "pkg:maven/org.example/tool@1.0"
+        leaf = it.node.log.accept(document(purl, entry, contradicts=against))
+        assert (await it.http.get(FILE)).status_code == 404
+        member = it.node.log.local.members[0].id
+        gone = Withdraw(member, Purl.parse(purl), leaf, "a wrong mapping", "00" * 16)
+        it.node.log.state(gone)
+        assert (await it.http.get(FILE)).status_code == 403
+        assert it.upstream.asked == []
+        it.accept("org.example:tool:1.0", ("tool-1.0.jar", b"published"))
+        assert (await it.http.get(FILE)).content == b"published"
+
+    scenario(tmp_path, act, MavenSection(policy="upstream"))
 
 
 def test_plugins_of_a_group_are_listed_by_their_names_and_both_readings_of_a_path_together(
