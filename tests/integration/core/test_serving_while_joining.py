@@ -5,15 +5,20 @@ from __future__ import annotations
 import gc
 import hashlib
 from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, closing
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 import trio
 
+from pyrsia_node.artifacts.catalog import Catalog, UpstreamPolicy
+from pyrsia_node.artifacts.fetcher import Fetcher
 from pyrsia_node.artifacts.joining_log import JoiningLog
 from pyrsia_node.artifacts.resolver import Resolver, Standing
+from pyrsia_node.artifacts.statements import RefusedError
+from pyrsia_node.artifacts.upstream_values import UpstreamFile, UpstreamIndex, UpstreamProject
+from pyrsia_node.artifacts.verified_log import VerifiedLog
 from pyrsia_node.core.clock import SystemClock
 from pyrsia_node.core.first_start import join_if_new
 from pyrsia_node.core.founding import initialize
@@ -21,6 +26,7 @@ from pyrsia_node.core.link_client import LinkClient
 from pyrsia_node.core.peer_methods import PeerMethods
 from pyrsia_node.ledger.index import IndexWriter
 from pyrsia_node.ledger.publish import Publisher, read_checkpoint
+from pyrsia_node.ledger.reader import IndexReader
 from pyrsia_node.ledger.snapshot import SnapshotKeeper
 from pyrsia_node.ledger.tiles import TileWriter
 from pyrsia_node.model.digest import sha256_of
@@ -32,7 +38,7 @@ from pyrsia_node.model.errors import (
 )
 from pyrsia_node.p2p.config import NetworkConfig
 from pyrsia_node.p2p.network import Network
-from pyrsia_node.ports import PeerId, PeerRequests, RequestHandler
+from pyrsia_node.ports import BlobInfo, PeerId, PeerRequests, RequestHandler
 from pyrsia_node.replica.entry_answers import EntryAnswers
 from pyrsia_node.schema.config import Config
 from pyrsia_node.schema.joining import (
@@ -44,9 +50,12 @@ from pyrsia_node.schema.joining import (
 from pyrsia_node.schema.layout import Layout
 from pyrsia_node.schema.links import Status
 from pyrsia_node.schema.sections import NodeSection
+from pyrsia_node.store.blobs import FileBlobStore
 from pyrsia_node.store.keys import KeyUse, create_keys
 from pyrsia_node.store.leveldb import LevelDbStore
 from pyrsia_node.tlog.trust import Trust, TrustFile
+from pyrsia_node.transfer.client import HttpsPieceSource
+from tests.fakes.data_peers import MemoryRouter
 from tests.fakes.executed_log import ExecutedLog
 from tests.fakes.memory_store import MemoryKeyValueStore
 
@@ -258,6 +267,65 @@ async def test_joining_node_knows_revoked_bytes_under_whatever_name_they_come(
         assert revoked is not None
         assert revoked.body.kind == "revoke"
         assert await node.log.revocation(sha256_of(GOOD)) is None
+
+
+class Index(UpstreamIndex):
+    """An upstream that publishes one file under a name that the log does not know."""
+
+    def __init__(self, content: bytes) -> None:
+        self._content = content
+
+    async def project(self, name: str) -> UpstreamProject:
+        digest, file = sha256_of(self._content), file_of(name)
+        line = UpstreamFile(file, "1.0", f"/{file}", digest, len(self._content), None, None, None)
+        return UpstreamProject(name, {file: line})
+
+    async def fetch(self, file: UpstreamFile) -> BlobInfo:
+        raise UnavailableError(f"{file.name} is not asked for here")
+
+
+@pytest.mark.parametrize("serve_revoked", [False, True])
+async def test_joining_node_refuses_revoked_bytes_that_an_index_publishes(
+    executed: ExecutedLog, tmp_path: Path, *, serve_revoked: bool
+) -> None:
+    async with joining(executed, tmp_path) as node, AsyncExitStack() as stack:
+        await node.resolver("good")
+        reader = stack.enter_context(closing(IndexReader(node.layout.root)))
+        trust = Trust.establish(TrustFile(executed.local.genesis.encode()))
+        own = Resolver(
+            VerifiedLog(node.layout.log, trust),
+            reader,
+            ecosystem="pypi",
+            serve_revoked=serve_revoked,
+        )
+        assert not own.is_ready()
+        store = FileBlobStore(tmp_path / "blobs", cached_bytes_max=1 << 20)
+        fetcher = Fetcher(store, tmp_path / "partial", MemoryRouter([]), HttpsPieceSource())
+        log = JoiningLog(
+            node.link,
+            node.layout.trust,
+            genesis=executed.local.genesis.encode(),
+            ecosystem="pypi",
+            serve_revoked=serve_revoked,
+        )
+        for content in (GOOD, BAD):
+            catalog = Catalog(
+                own,
+                fetcher,
+                store,
+                upstream=Index(content),
+                policy=UpstreamPolicy(),
+                joining=log,
+            )
+            name, digest = file_of("other"), sha256_of(content)
+            file = (await catalog.project("other")).files[name]
+            assert (file.yanked is None) is (content == GOOD)
+            if content == GOOD or serve_revoked:
+                assert (await catalog.file(digest, name)).sha256 == digest
+                continue
+            assert file.is_refused
+            with pytest.raises(RefusedError, match="revoked by the network"):
+                await catalog.file(digest, name)
 
 
 async def test_link_of_a_joining_node_ends_once_the_history_is_here(
