@@ -11,7 +11,13 @@ import pytest
 from click.testing import CliRunner, Result
 
 from pyrsia_cli.main import cli
-from pyrsia_node.model.errors import NotFoundError, VerificationError
+from pyrsia_node.model.errors import (
+    InvalidInputError,
+    NotFoundError,
+    UnavailableError,
+    VerificationError,
+)
+from pyrsia_node.model.mappings import SourceMapping
 from tests.fakes.command_at_a_gateway import Setting, scenario
 from tests.strategies import maven_bodies as maven
 
@@ -64,5 +70,29 @@ def test_mapping_that_counts_is_proved_and_a_lie_about_it_is_found(tmp_path: Pat
         assert (entry["index"], entry["purl"]) == (leaf, body.mapping.pattern)
         hits = (await told(it, "search", "type:add_source"))["hits"]
         assert [each["index"] for each in hits] == [leaf]
+
+    scenario(tmp_path, act)
+
+
+def test_pattern_that_the_log_took_back_is_found_among_others_by_the_log_itself(
+    tmp_path: Path,
+) -> None:
+    """This node's core takes no motions, so each is refused: what the log says decides."""
+
+    async def act(it: Setting) -> None:
+        log = it.node.log
+        by = log.local.members[0].id
+        words = ("--reason", "moved")
+        for pattern, typed in (("pkg:maven/x.y/*", "x.y:*"), ("pkg:maven/x.y/z", "x.y:z")):
+            here = SourceMapping(pattern, "git+https://git.example/z", "v{version}")
+            log.state(maven.add_source(by, here))
+            with pytest.raises((InvalidInputError, UnavailableError)):
+                await refused(it, "sources", "remove", typed, *words)
+            leaf = log.state(maven.add_source(by, SourceMapping(pattern, ""), nonce=1))
+            newer = SourceMapping(f"pkg:maven/x.y/after-{leaf}", here.repository, here.tag)
+            log.state(maven.add_source(by, newer))
+            done = await run(it, "sources", "remove", typed, *words)
+            assert done.exit_code == 0, done.output
+            assert f"{pattern}: the log says so already (leaf {leaf})" in done.output
 
     scenario(tmp_path, act)
