@@ -270,6 +270,24 @@ def test_first_entry_wins_and_another_versions_file_has_no_say(tmp_path: Path) -
     scenario(tmp_path, act, DENY)
 
 
+def test_external_entry_that_came_first_keeps_its_names_until_it_is_withdrawn(
+    tmp_path: Path,
+) -> None:
+    async def act(it: MavenNode) -> None:
+        first = it.accept("org.example:tool:1.0", ("tool-1.0.jar", b"outside"), claim="external")
+        it.accept("org.example:tool:1.0", ("tool-1.0.jar", JAR))
+        answer = await it.http.get(FILE)
+        assert answer.content == b"outside"
+        assert answer.headers["x-pyrsia-verified"] == "log; claim=external"
+        member, purl = it.node.log.local.members[0].id, Purl.maven("org.example", "tool", "1.0")
+        it.node.log.state(Withdraw(member, purl, first, "rebuilt since", "00" * 16))
+        answer = await it.http.get(FILE)
+        assert answer.content == JAR
+        assert answer.headers["x-pyrsia-verified"] == "log"
+
+    scenario(tmp_path, act, DENY)
+
+
 def test_contradicting_builds_are_withheld_and_external_ones_are_called_so(
     tmp_path: Path,
 ) -> None:
