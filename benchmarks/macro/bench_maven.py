@@ -68,10 +68,11 @@ JAR_BYTES = (20_000, 200_000)
 
 @dataclass(frozen=True)
 class Artifact:
-    """One artifact: coordinates, and its files by name."""
+    """One artifact: coordinates, its files by name, what it depends on."""
 
     gav: Gav
     files: dict[str, bytes]
+    needs: Sequence[Gav]
 
 
 @dataclass(frozen=True)
@@ -95,7 +96,7 @@ def make_artifacts(count: int) -> list[Artifact]:
         children = gavs[CHILDREN * number + 1 : CHILDREN * number + 1 + CHILDREN]
         stem = f"{gav.artifact}-{gav.version}"
         files = {f"{stem}.jar": _jar(draw), f"{stem}.pom": pom(gav, children)}
-        found.append(Artifact(gav, files))
+        found.append(Artifact(gav, files, children))
     return found
 
 
@@ -291,8 +292,14 @@ async def empty_node(layout: Layout) -> AsyncIterator[str]:
 
 def _publish(log: PublishedLog, artifacts: Sequence[Artifact]) -> None:
     for each in artifacts:
-        purl = f"pkg:maven/{each.gav.group}/{each.gav.artifact}@{each.gav.version}"
-        log.accept(document(purl, *(_entry(name, data) for name, data in each.files.items())))
+        files = [_entry(name, data) for name, data in each.files.items()]
+        # What the pipeline reads out of the pom stands in every entry.
+        needs = tuple(f"{_purl(gav)} compile" for gav in each.needs)
+        log.accept(document(_purl(each.gav), *files, requires=needs))
+
+
+def _purl(gav: Gav) -> str:
+    return f"pkg:maven/{gav.group}/{gav.artifact}@{gav.version}"
 
 
 def _entry(name: str, data: bytes) -> FileEntry:

@@ -269,6 +269,11 @@ class MavenSection:
         rules.integer(0, 86_400, "seconds"),
         "How long it is believed that an upstream lacks a file.",
     )
+    fetch_ahead: bool = _key(
+        default=True,
+        rule=rules.boolean(),
+        about="After a pom, fetch its jar and its dependencies' poms before they are asked for.",
+    )
     serve_contradicting: bool = _key(
         default=False,
         rule=rules.boolean(),

@@ -75,14 +75,20 @@ class MavenNode:
         return self.gateway
 
     def accept(
-        self, gav: str, *files: tuple[str, bytes], claim: str = "rebuilt", origin: str = "built"
+        self,
+        gav: str,
+        *files: tuple[str, bytes],
+        claim: str = "rebuilt",
+        origin: str = "built",
+        requires: tuple[str, ...] = (),
     ) -> int:
         """Put an entry into the log, whose files a peer has; return its leaf."""
         group, artifact, version = gav.split(":")
         for _, content in files:
             self.peer.put(self.tmp, content)
         entries = [file_entry(name, data, claim=claim, origin=origin) for name, data in files]
-        return self.node.log.accept(document(f"pkg:maven/{group}/{artifact}@{version}", *entries))
+        purl = f"pkg:maven/{group}/{artifact}@{version}"
+        return self.node.log.accept(document(purl, *entries, requires=requires))
 
 
 @asynccontextmanager

@@ -51,6 +51,7 @@ def file_entry(
 def document(
     purl: str,
     *files: FileEntry,
+    requires: tuple[str, ...] = (),
     requires_python: str = "",
     contradicts: tuple[Contradiction, ...] = (),
 ) -> Document:
@@ -66,7 +67,7 @@ def document(
         homepage="",
         repository="",
         keywords=(),
-        requires=(),
+        requires=requires,
         requires_python=requires_python,
         provides_extra=(),
     )

@@ -15,6 +15,7 @@ from typing import Final
 
 from pyrsia_node.artifacts.fetcher import Fetcher
 from pyrsia_node.artifacts.joining_log import JoiningLog, Resolvers
+from pyrsia_node.artifacts.maven.ahead import FetchAhead
 from pyrsia_node.artifacts.maven.checksums import compute_digests
 from pyrsia_node.artifacts.maven.listings import (
     Listing,
@@ -90,10 +91,12 @@ class MavenCatalog:
         policy: MavenPolicy,
         source: MavenSource | None = None,
         joining: JoiningLog | None = None,
+        may_fetch_ahead: bool = True,
     ) -> None:
         """Wire a catalog; without ``source`` what the log does not know is denied.
 
-        ``joining`` answers until this node has the log itself.
+        ``joining`` answers until this node has the log itself. With ``may_fetch_ahead`` what a
+        client will ask for after a pom is brought here meanwhile.
         """
         self._resolvers = Resolvers(resolver, joining)
         self._fetcher = fetcher
@@ -102,6 +105,12 @@ class MavenCatalog:
         self._policy = policy
         self._source = source
         self._digests: OrderedDict[str, Digests] = OrderedDict()
+        self._ahead = FetchAhead(self._find, self._bring) if may_fetch_ahead else None
+
+    async def close(self) -> None:
+        """Stop what goes on without a client."""
+        if self._ahead is not None:
+            await self._ahead.close()
 
     # ------------------------------------------------------------ files
 
@@ -146,6 +155,8 @@ class MavenCatalog:
             VerificationError: An upstream sends other bytes than it once did.
         """
         if offered.logged is not None:
+            if self._ahead is not None:
+                self._ahead.after(offered.file, offered.logged)
             return await self._fetcher.open(offered.logged.artifact)
         assert self._source is not None
         assert offered.kept is not None
@@ -280,6 +291,20 @@ class MavenCatalog:
         return Sighting(allowed, is_stale=found.is_stale)
 
     # ------------------------------------------------------------ inside
+
+    def _find(self, file: MavenFile) -> LoggedFile | None:
+        """Return what the log of this node says of a file, if it is served; never waits."""
+        resolver = self._resolvers.own
+        logged = _logged(resolver, file.project) if resolver.is_ready() else None
+        found = None if logged is None else logged.files.get(f"{file.version}/{file.name}")
+        if found is None or (found.closed is not None and not resolver.serves_revoked):
+            return None
+        return found
+
+    async def _bring(self, file: MavenFile, logged: LoggedFile) -> None:
+        """Have a file here, and the checksum that Maven asks for behind it; raises as ``open``."""
+        await self._fetcher.ensure(logged.artifact)
+        await self.digest(_from_log(file, logged, self._resolvers.own), "sha1")
 
     async def _check_revoked(self, file: MavenFile, kept: KeptFile) -> ProvedStatement | None:
         """Return what revoked an upstream's bytes; raises if such are not served."""

@@ -65,7 +65,9 @@ def open_maven(
         joining=JoiningLog(
             around.core, layout.trust, genesis=around.genesis, ecosystem=ECOSYSTEM, **options
         ),
+        may_fetch_ahead=section.fetch_ahead,
     )
+    stack.push_async_callback(catalog.close)
     return MavenService(catalog, around.log)
 
 
