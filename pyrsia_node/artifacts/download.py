@@ -99,7 +99,8 @@ class Download:
         await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
         if self.finished.done() and self.finished.exception():
             raise _error_of(self.finished)
-        assert self.partial is not None
+        if self.partial is None:
+            raise NotFoundError(f"download of {self.artifact.sha256} has ended")
         return DownloadReader(self, self.partial)
 
     def has(self, index: int) -> bool:
@@ -145,6 +146,9 @@ class Download:
 
     async def _fetch(self) -> BlobInfo:
         holders = await self._inquiry.holders()
+        info = await self._fetch_small(holders)
+        if info is not None:
+            return info
         pieces = await self._piece_list(holders)
         around = self._around
         self.partial = partial = await self._in_thread(
@@ -163,6 +167,65 @@ class Download:
         )
         partial.finished()
         await self._inquiry.announce(complete=True)
+        return info
+
+    async def _fetch_small(self, holders: list[Holder]) -> BlobInfo | None:
+        """Fetch a file of one piece without what many pieces need; None if that does not do.
+
+        One holder of everything is asked after the other, each once. Whatever is left to try is
+        left to :meth:`_fill`.
+        """
+        size, root = self.artifact.size, self.artifact.pieces
+        pieces = PieceList.of_single(size=size, root=root)
+        if pieces is None or not size:
+            return None
+        memory, unreached = self._around.memory, []
+        for holder in memory.usable(holders, self._loop.time())[:HOLDERS_MAX]:
+            if not holder.complete:
+                continue
+            try:
+                info = await self._small_from(holder, pieces)
+            except NotFoundError:
+                continue
+            except (PeerMisbehaviorError, VerificationError) as error:
+                self._lied(holder, error)
+                continue
+            if info is None:
+                unreached.append(holder)
+                continue
+            memory.served(holder)
+            self.tally.by_peer[holder.peer] = 1
+            # The next small file does not wait for them; without another one they are tried again.
+            for each in unreached:
+                memory.failed(each, self._loop.time())
+            # Nobody who wants the file waits until others have heard of it.
+            self._announcing = self._loop.create_task(self._inquiry.announce(complete=True))
+            return info
+        return None
+
+    async def _small_from(self, holder: Holder, pieces: PieceList) -> BlobInfo | None:
+        """Fetch, check and keep the only piece; None if the holder cannot be reached."""
+        async with self._around.buffers.lend() as buffer:
+            piece = buffer[: pieces.size]
+            try:
+                await self._around.source.read_into(holder, self.artifact.sha256, 0, piece)
+            except UnavailableError as error:
+                _log.info("%s: %s", self.artifact.sha256, error)
+                self.tally.refused += 1
+                return None
+            return await self._in_thread(lambda: self._keep_small(pieces, piece))
+
+    def _keep_small(self, pieces: PieceList, piece: memoryview) -> BlobInfo:
+        """Check the only piece and move it into the store. In a thread."""
+        folder, sha256 = self._around.folder, self.artifact.sha256
+        partial = Partial(folder, sha256, pieces)
+        try:
+            partial.write_piece(0, piece)
+            hashes = partial.all_hashes()
+            info = self._around.store.adopt_pieces(str(partial.path), sha256, hashes)
+            partial.finished()
+        finally:
+            partial.close()
         return info
 
     async def _piece_list(self, holders: list[Holder]) -> PieceList:

@@ -125,6 +125,29 @@ def test_small_artifact_costs_one_request(tmp_path: Path) -> None:
     asyncio.run(scenario())
 
 
+def test_small_artifact_comes_from_the_first_holder_that_is_good(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with swarm(tmp_path, 4) as net:
+            artifact, next_one = net.give(SMALL), net.give(SMALL * 2)
+            lying, lacking, refusing, good = net.peers
+            lying.behaviour.corrupt = True
+            lacking.behaviour.refuse = 404
+            refusing.behaviour.refuse = 503
+            assert await read_all(await net.fetcher.open(artifact)) == SMALL
+            tally = net.fetcher.transfers()[-1].tally
+            assert (tally.by_peer, tally.wrong) == ({good.holder.peer: 1}, 1)
+            assert tally.refused >= 1
+            assert net.store_is_clean()
+            # Who lied, or could not be reached, keeps the next file from nobody.
+            asked = lying.behaviour.bodies
+            refusing.behaviour.refuse = 0
+            await net.fetcher.ensure(next_one)
+            assert net.fetcher.transfers()[-1].tally.by_peer == {good.holder.peer: 1}
+            assert (lying.behaviour.bodies, refusing.behaviour.bodies) == (asked, 0)
+
+    asyncio.run(scenario())
+
+
 def test_sixteen_clients_at_once_cause_one_download_of_each_piece(tmp_path: Path) -> None:
     async def scenario() -> None:
         async with swarm(tmp_path, 1) as net:
