@@ -15,7 +15,7 @@ import re
 import signal
 import subprocess
 import tempfile
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -195,14 +195,8 @@ class GitRepository:
     ) -> bytes:
         """Run git and return what it prints; ends it and its children, however this ends."""
         command = _command(None if is_plain else self._folder, arguments, options)
-        process = await asyncio.create_subprocess_exec(
-            *command,
-            env=_environment(self._folder),
-            cwd=self._folder,
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-            start_new_session=True,
+        process = await _started(
+            command, environment=_environment(self._folder), folder=self._folder
         )
         assert process.stdout is not None
         assert process.stderr is not None
@@ -218,9 +212,7 @@ class GitRepository:
             # Somebody of the group is there still, or its output would have ended: so the number
             # is not another's yet.
             if not is_ended:
-                with contextlib.suppress(ProcessLookupError):
-                    os.killpg(process.pid, signal.SIGKILL)
-                await process.wait()
+                await _kill_group(process)
         if status != 0:
             raise _GitError(_printable(said) or f"status {status}")
         return out
@@ -228,6 +220,35 @@ class GitRepository:
 
 class _GitError(Exception):
     """Git ended badly."""
+
+
+async def _started(
+    command: Sequence[str], *, environment: Mapping[str, str], folder: Path
+) -> asyncio.subprocess.Process:
+    """Start a program that leads a group of its own; nothing of it is left if we are cancelled."""
+    starting = asyncio.ensure_future(
+        asyncio.create_subprocess_exec(
+            *command,
+            env=environment,
+            cwd=folder,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            start_new_session=True,
+        )
+    )
+    try:
+        return await asyncio.shield(starting)
+    except asyncio.CancelledError:
+        # Cancelled itself it would end the leader alone, and leave the leader's helpers.
+        await _kill_group(await starting)
+        raise
+
+
+async def _kill_group(process: asyncio.subprocess.Process) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    await process.wait()
 
 
 def _printable(text: bytes) -> str:

@@ -98,6 +98,7 @@ async def test_a_member_that_was_away_catches_up_and_votes_again(
         network.down.add(nodes[1].me)
         await nodes[0].pending.submit(transaction(network, 9))
         await away.until(9)
+        await nodes[0].until(9)
     assert away.chain.tip.root == nodes[0].chain.tip.root
 
 

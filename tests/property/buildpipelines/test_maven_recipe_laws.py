@@ -31,6 +31,8 @@ epochs = st.integers(maven_fields.EPOCH_MIN, maven_fields.EPOCH_MAX)
 newlines = st.sampled_from(["lf", "crlf"])
 umasks = st.integers(0, 0o077)
 words = st.from_regex(r"[a-z][a-z0-9.]{0,8}", fullmatch=True)
+# Two dots, a dot at the end and ".lock" at the end are in no name of a tag.
+tags_of_git = st.from_regex(r"[a-z][a-z0-9]{0,3}(\.[a-z0-9]{1,3}){0,2}", fullmatch=True)
 marks = st.builds(
     Marks,
     jdk=st.none() | st.integers(1, 99),
@@ -41,7 +43,7 @@ marks = st.builds(
 options = st.builds(
     Options,
     source=st.just("git+https://git.example/a.git"),
-    tag=words,
+    tag=tags_of_git,
     module=words | st.just(""),
     jdk=st.none() | st.integers(1, 99),
     goals=st.lists(words, min_size=1, max_size=3).map(tuple),
