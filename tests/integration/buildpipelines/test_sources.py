@@ -283,6 +283,7 @@ def test_job_that_is_cancelled_leaves_no_git_behind(tmp_path: Path) -> None:
             connection.close()
 
     with socket.create_server(("127.0.0.1", 0)) as silent:
+        silent.settimeout(30)  # that git does not come at all is told, not waited for
         asyncio.run(use(silent))
     assert list(tmp_path.iterdir()) == []
 
