@@ -7,9 +7,7 @@ served as they are, so archives of sources can be had, too. For loopback alone; 
 
 from __future__ import annotations
 
-import datetime as dt
 import http.server
-import ipaddress
 import os
 import ssl
 import subprocess
@@ -21,10 +19,7 @@ from pathlib import Path
 from typing import IO, ClassVar, Final, cast
 from urllib.parse import unquote, urlsplit
 
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
+from pyrsia_node.devnet.certificates import write_certificate
 
 _HOST: Final = "127.0.0.1"
 _GIT_TIMEOUT_S: Final = 120.0
@@ -85,7 +80,7 @@ class GitServer:
 @contextmanager
 def serve_git(folder: Path, *, work: Path) -> Iterator[GitServer]:
     """Serve the repositories below ``folder``; the certificate is written into ``work``."""
-    certificate, key = _write_certificate(work)
+    certificate, key = write_certificate(work, "git of a development network", stem="git-ca")
     server = GitServer(folder, certificate, key)
     server.start()
     try:
@@ -160,37 +155,6 @@ def _identity() -> dict[str, str]:
         found[f"GIT_{role}_EMAIL"] = "example@example.org"
         found[f"GIT_{role}_DATE"] = _DATE
     return found
-
-
-def _write_certificate(folder: Path) -> tuple[Path, Path]:
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "git of a development network")])
-    names = [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address(_HOST))]
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(dt.datetime(2020, 1, 1, tzinfo=dt.UTC))
-        .not_valid_after(dt.datetime(2120, 1, 1, tzinfo=dt.UTC))
-        .add_extension(x509.SubjectAlternativeName(names), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    certificate_file, key_file = folder / "git-ca.pem", folder / "git-ca.key"
-    certificate_file.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
-    # Whoever runs a build worker reads it, under another account.
-    certificate_file.chmod(0o644)
-    key_file.write_bytes(
-        key.private_bytes(
-            serialization.Encoding.PEM,
-            serialization.PrivateFormat.PKCS8,
-            serialization.NoEncryption(),
-        )
-    )
-    key_file.chmod(0o600)
-    return certificate_file, key_file
 
 
 class _Server(http.server.ThreadingHTTPServer):
