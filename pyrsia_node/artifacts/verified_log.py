@@ -12,6 +12,7 @@ Specification: docs/spec/log-formats.md.
 from __future__ import annotations
 
 import logging
+import os
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -36,7 +37,7 @@ from pyrsia_node.tlog.proofs import (
     make_inclusion_proof,
     verify_consistency,
 )
-from pyrsia_node.tlog.tile import WIDTH, TileHashReader
+from pyrsia_node.tlog.tile import WIDTH, Tile, TileHashReader, tile_width
 from pyrsia_node.tlog.tree import HashReader, Subtree
 from pyrsia_node.tlog.trust import TRUST_BYTES_MAX, Cosigned, Trust, TrustFile
 
@@ -45,6 +46,12 @@ LEAVES_MAX: Final = 4096
 
 HASHES_MAX: Final = 16_384
 """Hashes of subtrees that are kept in memory: some 4 MB."""
+
+BUNDLES_MAX: Final = 2
+"""Bundles of 256 leaves that are kept in memory: usually some 300 kB each, at most 12 MB."""
+
+TILES_MAX: Final = 64
+"""Tiles of 256 hashes that are kept in memory: 8 kB each."""
 
 GENESIS_LEAVES: Final = 2
 """The genesis and the first set stand before every block."""
@@ -129,8 +136,9 @@ class VerifiedLog:
     def __init__(self, folder: Path, trust: Trust) -> None:
         """Read below ``folder``; ``trust``, of a genesis, says whose cosignatures count first."""
         self._folder = folder
+        self._checkpoint = str(folder / "checkpoint")
         self._trust = trust
-        self._tiles = TileFiles(folder)
+        self._tiles = _LastRead(TileFiles(folder))
         self._head: Head | None = None
         self._stamp: tuple[int, int, int] | None = None
         self._trust_text = TrustFile(trust.genesis.encode()).encode()
@@ -150,12 +158,12 @@ class VerifiedLog:
             UnavailableError: There is none yet.
         """
         try:
-            stamp = _stamp_of(self._folder / "checkpoint")
+            stamp = _stamp_of(self._checkpoint)
             if stamp != self._stamp:
                 # Noted first: what is wrong stays wrong and is reported once, not at every call.
                 self._stamp = stamp
                 self._follow_sets()
-                self._accept((self._folder / "checkpoint").read_bytes()[: NOTE_BYTES_MAX + 1])
+                self._accept(Path(self._checkpoint).read_bytes()[: NOTE_BYTES_MAX + 1])
         except OSError as error:
             if self._head is None:
                 raise UnavailableError("the log has no published checkpoint yet") from error
@@ -184,8 +192,9 @@ class VerifiedLog:
         head = self.head()
         if not 0 <= index < head.size:
             raise NotFoundError(f"the log has {head.size} entries, there is no entry {index}")
-        data = self._proof_of(index, head)[0]
-        height, time_ms = self._block_of(index, head)
+        with self._distrusting():
+            data = self._proof_of(index, head)[0]
+            height, time_ms = self._block_of(index, head)
         proved = ProvedLeaf(index, data, height, time_ms)
         self._leaves[index] = proved
         if len(self._leaves) > LEAVES_MAX:
@@ -205,7 +214,8 @@ class VerifiedLog:
         head = self.head()
         if not 0 <= index < head.size:
             raise NotFoundError(f"the log has {head.size} entries, there is no entry {index}")
-        return self._proof_of(index, head)[1].encode()
+        with self._distrusting():
+            return self._proof_of(index, head)[1].encode()
 
     @property
     def network_id(self) -> bytes:
@@ -271,7 +281,7 @@ class VerifiedLog:
     def _proof_of(self, index: int, head: Head) -> tuple[bytes, EntryProof]:
         reader = _Remembered(self._hashes, TileHashReader(self._tiles, head.size))
         with _readable():
-            data = self._tiles.entry(index, size=head.size)
+            data = self._tiles.bundle(index // WIDTH, size=head.size)[index % WIDTH]
             hashes = make_inclusion_proof(reader, index=index, size=head.size)
         proof = EntryProof(extra=data, index=index, hashes=hashes, signed=head.signed)
         proof.verify_leaf(data)
@@ -301,16 +311,63 @@ class VerifiedLog:
         end = index + 1
         while end > GENESIS_LEAVES:
             start = (end - 1) // WIDTH * WIDTH
-            leaves = self._entries(start, end, head)
-            for offset in reversed(range(len(leaves))):
+            with _readable():
+                leaves = self._tiles.bundle(start // WIDTH, size=head.size)
+            for offset in reversed(range(end - start)):
                 if leaves[offset].startswith(_HEADER_START):
                     return start + offset
             end = start
         raise VerificationError(f"no block header stands before entry {index}")
 
-    def _entries(self, start: int, end: int, head: Head) -> list[bytes]:
-        with _readable():
-            return list(self._tiles.entries(start, end, size=head.size))
+    @contextmanager
+    def _distrusting(self) -> Iterator[None]:
+        """Read files anew after something was wrong with them: they may be repaired by then."""
+        try:
+            yield
+        except VerificationError:
+            self._tiles.forget()
+            raise
+
+
+class _LastRead:
+    """Tiles and bundles as they were read last: one proof after another needs the same ones.
+
+    A leaf and the header of its block mostly stand in one bundle. What is here was not proved.
+    """
+
+    def __init__(self, files: TileFiles) -> None:
+        self._files = files
+        self._tiles: OrderedDict[Tile, bytes] = OrderedDict()
+        self._bundles: OrderedDict[Tile, list[bytes]] = OrderedDict()
+
+    def read_tiles(self, tiles: Sequence[Tile]) -> list[bytes]:
+        """Return each tile's content (``tlog.tile.TileReader``)."""
+        return [self._tile(each) for each in tiles]
+
+    def bundle(self, number: int, *, size: int) -> list[bytes]:
+        """Return the leaves of a bundle of a log of ``size``; raises as ``TileFiles.entries``."""
+        tile = Tile(None, number, tile_width(0, number, size=size))
+        found = self._bundles.get(tile)
+        if found is None:
+            start = number * WIDTH
+            found = list(self._files.entries(start, start + tile.width, size=size))
+            self._bundles[tile] = found
+            if len(self._bundles) > BUNDLES_MAX:
+                self._bundles.popitem(last=False)
+        return found
+
+    def forget(self) -> None:
+        """Read everything anew."""
+        self._tiles.clear()
+        self._bundles.clear()
+
+    def _tile(self, tile: Tile) -> bytes:
+        found = self._tiles.get(tile)
+        if found is None:
+            found = self._tiles[tile] = self._files.read(tile)
+            if len(self._tiles) > TILES_MAX:
+                self._tiles.popitem(last=False)
+        return found
 
 
 class _Remembered:
@@ -373,6 +430,6 @@ def _parse_header(data: bytes, index: int) -> Header:
         raise VerificationError(f"entry {index} is no block header: {error}") from error
 
 
-def _stamp_of(path: Path) -> tuple[int, int, int]:
-    status = path.stat()
+def _stamp_of(path: str) -> tuple[int, int, int]:
+    status = os.stat(path)  # noqa: PTH116 - asked at every request: no object is made of the path
     return status.st_ino, status.st_mtime_ns, status.st_size
