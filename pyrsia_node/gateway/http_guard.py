@@ -235,7 +235,7 @@ class GuardedProtocol(HttpToolsProtocol):
         return sent
 
     def _answer_whole(
-        self, cycle: RequestResponseCycle, status: int, lines: bytes, body: bytes
+        self, cycle: RequestResponseCycle, status: int, lines: bytes, body: bytes | bytearray
     ) -> bool:
         """Send an answer at once, as uvicorn does in two steps; False if it has to wait."""
         assert not cycle.response_started
@@ -245,8 +245,8 @@ class GuardedProtocol(HttpToolsProtocol):
         cycle.waiting_for_100_continue = False
         parts = [STATUS_LINE[status]]
         parts += [b"%b: %b\r\n" % field for field in cycle.default_headers]
-        parts += (lines, b"\r\n" if cycle.keep_alive else b"connection: close\r\n\r\n", body)
-        self.transport.write(b"".join(parts))
+        end = b"\r\n" if cycle.keep_alive else b"connection: close\r\n\r\n"
+        self.transport.write(b"".join([*parts, lines, end, body]))
         cycle.response_complete = True
         cycle.message_event.set()
         if not cycle.keep_alive:

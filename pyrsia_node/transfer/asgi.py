@@ -21,7 +21,7 @@ WHOLE: Final = "pyrsia.whole"
 (status, header lines, body) that sends all at once and tells whether it did. If it did not, because
 the client does not take what came before, the ordinary way waits for that client."""
 
-AnswerWhole = Callable[[int, bytes, bytes], bool]
+AnswerWhole = Callable[[int, bytes, bytes | bytearray], bool]
 
 
 def header(scope: Scope, name: bytes) -> str | None:
@@ -36,8 +36,12 @@ def header(scope: Scope, name: bytes) -> str | None:
 
 async def start(send: Send, status: int, headers: Iterable[tuple[str, str]]) -> None:
     """Send the head of an answer."""
-    encoded = [(name.encode("ascii"), value.encode("latin-1")) for name, value in headers]
-    await send({"type": "http.response.start", "status": status, "headers": encoded})
+    await send({"type": "http.response.start", "status": status, "headers": encoded(headers)})
+
+
+def encoded(headers: Iterable[tuple[str, str]]) -> Headers:
+    """Return header fields as the server takes them."""
+    return [(name.encode("ascii"), value.encode("latin-1")) for name, value in headers]
 
 
 async def answer(
@@ -51,13 +55,11 @@ async def answer(
 ) -> None:
     """Send a whole answer; for HEAD the length alone."""
     base = [("content-type", media), ("content-length", str(len(body)))]
-    await start(send, status, [*base, *headers])
-    shown = b"" if scope["method"] == "HEAD" else body
-    await send({"type": "http.response.body", "body": shown, "more_body": False})
+    await answer_at_once(scope, send, status, encoded([*base, *headers]), body)
 
 
 async def answer_at_once(
-    scope: Scope, send: Send, status: int, headers: Headers, body: bytes
+    scope: Scope, send: Send, status: int, headers: Headers, body: bytes | bytearray
 ) -> None:
     """Send a small answer with all its headers, in one write where the server offers that.
 

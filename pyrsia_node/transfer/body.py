@@ -11,7 +11,17 @@ from dataclasses import dataclass
 from typing import Final
 
 from pyrsia_node.artifacts.reading import CHUNK_BYTES, Reader
-from pyrsia_node.transfer.asgi import Receive, Scope, Send, answer_empty, answer_text, header, start
+from pyrsia_node.transfer.asgi import (
+    Receive,
+    Scope,
+    Send,
+    answer_at_once,
+    answer_empty,
+    answer_text,
+    encoded,
+    header,
+    start,
+)
 from pyrsia_node.transfer.conditions import (
     Span,
     Unsatisfiable,
@@ -82,6 +92,9 @@ async def send_reader(
         return
     # The first bytes come before the head: what cannot be had is then an honest error answer.
     first = await _next(reader, span.start, span.end, pacer)
+    if len(first) == span.length:
+        await answer_at_once(scope, send, status, encoded(common), first)
+        return
     await start(send, status, common)
     gone = asyncio.ensure_future(_gone(receive))
     try:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import email.utils
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 _RANGE: Final = re.compile(
@@ -79,6 +80,7 @@ def range_applies(if_range: str | None, etag: str) -> bool:
     return if_range is None or if_range.strip() == etag
 
 
+@lru_cache(maxsize=1024)
 def http_date(seconds: int) -> str:
     """Return a time, in Unix seconds, as header fields spell it (RFC 9110 5.6.7)."""
     return email.utils.formatdate(seconds, usegmt=True)

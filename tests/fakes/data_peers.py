@@ -22,7 +22,7 @@ from pyrsia_node.gateway.http_server import HttpServer
 from pyrsia_node.model.errors import UnavailableError
 from pyrsia_node.ports import Holder, PeerId
 from pyrsia_node.store.blobs import FileBlobStore
-from pyrsia_node.transfer.asgi import App, Message, Receive, Scope, Send
+from pyrsia_node.transfer.asgi import WHOLE, App, Message, Receive, Scope, Send
 from pyrsia_node.transfer.listener import BlobListener, UploadPolicy
 
 
@@ -68,6 +68,8 @@ class Behaviour:
     """Close in the middle of each body, after so many bytes."""
     hang: bool = False
     """Never answer."""
+    requests: int = 0
+    """Requests that came."""
     bodies: int = 0
     """Blob bodies that were sent."""
     bytes: int = 0
@@ -82,6 +84,7 @@ class _Misbehaving:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         behaviour = self._behaviour
+        behaviour.requests += 1
         sent = 0
 
         async def altered(message: Message) -> None:
@@ -108,6 +111,8 @@ class _Misbehaving:
             await send({"type": "http.response.start", "status": status, "headers": head})
             await send({"type": "http.response.body", "body": b""})
         else:
+            # Every answer has to pass here.
+            scope["extensions"].pop(WHOLE)
             await self._app(scope, receive, altered)
 
 
