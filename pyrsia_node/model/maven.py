@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 from pyrsia_node.model.errors import InvalidInputError
@@ -125,9 +126,7 @@ def locate(segments: Sequence[str]) -> MavenFile | MavenListing:
         raise InvalidInputError(
             "a path is GROUP/ARTIFACT/VERSION/FILE, the group's dots as slashes"
         )
-    *group, artifact, version = folder
-    project = _project(group, artifact)
-    Purl.maven(project.group, project.artifact, version)
+    project, version = _version(tuple(folder))
     if not _FILE.fullmatch(name) or ".." in name:
         raise InvalidInputError(f"{name!r:.80} is no file name of a Maven repository")
     return MavenFile(project, version, name)
@@ -144,6 +143,15 @@ def _listing(folder: Sequence[str]) -> MavenListing:
     if len(folder) == 1:
         return MavenListing(group, None)
     return MavenListing(group, _project(folder[:-1], folder[-1]))
+
+
+# A client asks for several files of each: checking names takes longer than all else done to them.
+@lru_cache(maxsize=4096)
+def _version(folder: tuple[str, ...]) -> tuple[MavenProject, str]:
+    *group, artifact, version = folder
+    project = _project(group, artifact)
+    Purl.maven(project.group, project.artifact, version)
+    return project, version
 
 
 def _project(group: Sequence[str], artifact: str) -> MavenProject:

@@ -8,15 +8,12 @@ whose pom beside the network's jar would decide what else is resolved (dependenc
 
 from __future__ import annotations
 
-import asyncio
-from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Final
 
 from pyrsia_node.artifacts.fetcher import Fetcher
 from pyrsia_node.artifacts.joining_log import JoiningLog, Resolvers
 from pyrsia_node.artifacts.maven.ahead import FetchAhead
-from pyrsia_node.artifacts.maven.checksums import compute_digests
 from pyrsia_node.artifacts.maven.listings import (
     Listing,
     merge,
@@ -25,6 +22,7 @@ from pyrsia_node.artifacts.maven.listings import (
     sort_versions,
     timestamp,
 )
+from pyrsia_node.artifacts.maven.logged_digests import LoggedDigests
 from pyrsia_node.artifacts.maven.policy import MavenPolicy
 from pyrsia_node.artifacts.maven.source import MavenSource, Sighting
 from pyrsia_node.artifacts.reading import Reader
@@ -38,14 +36,11 @@ from pyrsia_node.model.errors import (
 )
 from pyrsia_node.model.maven import MavenFile, MavenListing, MavenProject
 from pyrsia_node.ports import BlobStore
-from pyrsia_node.ports.maven import Digests, KeptFile, MavenDb
+from pyrsia_node.ports.maven import KeptFile, MavenDb
 
 BUILD_COMMAND: Final = "pyrsia build maven --gav"
 EXPLAIN_COMMAND: Final = "pyrsia build explain"
 ECOSYSTEM: Final = "maven"
-DIGESTS_KEPT: Final = 20_000
-"""Digests that are kept in memory: some 10 MB at most."""
-
 VERSIONS_SHOWN: Final = 50
 
 
@@ -100,11 +95,9 @@ class MavenCatalog:
         """
         self._resolvers = Resolvers(resolver, joining)
         self._fetcher = fetcher
-        self._store = store
-        self._db = db
         self._policy = policy
         self._source = source
-        self._digests: OrderedDict[str, Digests] = OrderedDict()
+        self._digests = LoggedDigests(fetcher, store, db)
         self._ahead = FetchAhead(self._find, self._bring) if may_fetch_ahead else None
 
     async def close(self) -> None:
@@ -173,18 +166,7 @@ class MavenCatalog:
         if offered.kept is not None:
             return offered.kept.digests.of(kind)
         assert offered.logged is not None
-        known = self._digests.get(offered.sha256)
-        if known is None:
-            known = await asyncio.to_thread(self._db.digests, offered.sha256)
-        if known is None:
-            info = await self._fetcher.ensure(offered.logged.artifact)
-            known = await asyncio.to_thread(compute_digests, self._store, info)
-            await asyncio.to_thread(self._db.note_digests, known)
-        self._digests[offered.sha256] = known
-        self._digests.move_to_end(offered.sha256)
-        if len(self._digests) > DIGESTS_KEPT:
-            self._digests.popitem(last=False)
-        return known.of(kind)
+        return (await self._digests.of(offered.logged.artifact)).of(kind)
 
     async def signature(self, offered: OfferedFile) -> OfferedFile:
         """Return the upstream's detached signature of a file.

@@ -6,6 +6,7 @@ import hashlib
 import re
 from typing import Final
 
+from pyrsia_node.artifacts.reading import Reader
 from pyrsia_node.model.errors import CorruptStateError
 from pyrsia_node.ports import BlobInfo, BlobStore
 from pyrsia_node.ports.maven import Digests
@@ -32,7 +33,7 @@ class Hashes:
         self._pieces = PieceHasher()
         self.size = 0
 
-    def update(self, chunk: bytes) -> None:
+    def update(self, chunk: bytes | bytearray) -> None:
         """Take in the next bytes."""
         self.size += len(chunk)
         self._pieces.update(memoryview(chunk))
@@ -68,8 +69,25 @@ def compute_digests(store: BlobStore, info: BlobInfo) -> Digests:
     with store.lease(info.sha256) as path, open(path, "rb") as blob:  # noqa: PTH123 - path is text
         while chunk := blob.read(_CHUNK_BYTES):
             hashes.update(chunk)
-    if hashes.digest("sha256") != info.sha256:
-        raise CorruptStateError(f"blob {info.sha256} holds other bytes: run pyrsia-node fsck")
+    return _finish(hashes, info.sha256)
+
+
+async def read_digests(reader: Reader, sha256: str) -> Digests:
+    """Read a small file and return its digests.
+
+    Raises:
+        UnavailableError: Its bytes cannot be had now.
+        CorruptStateError: They are not those of its name.
+    """
+    hashes = Hashes()
+    while hashes.size < reader.size:
+        hashes.update(await reader.read(hashes.size, reader.size - hashes.size))
+    return _finish(hashes, sha256)
+
+
+def _finish(hashes: Hashes, sha256: str) -> Digests:
+    if hashes.digest("sha256") != sha256:
+        raise CorruptStateError(f"blob {sha256} holds other bytes: run pyrsia-node fsck")
     return hashes.finish()[0]
 
 
