@@ -30,6 +30,7 @@ from pyrsia_node.ports import (
     PIECE_SIZE_BYTES,
     BlobInfo,
     Holder,
+    PeerId,
 )
 from pyrsia_node.store.partial import Partial, known_pieces
 from pyrsia_node.store.pieces import Bitmap, PieceList, piece_length
@@ -77,6 +78,7 @@ class Download:
         self._disk_error: UnavailableError | None = None
         self._task: asyncio.Task[None] | None = None
         self._announcing: asyncio.Task[None] | None = None
+        self._unreached: dict[PeerId, Holder] = {}
 
     def start(self) -> None:
         """Begin in a task of its own."""
@@ -145,6 +147,10 @@ class Download:
                 self.partial.close()
 
     async def _fetch(self) -> BlobInfo:
+        if self.artifact.size <= PIECE_SIZE_BYTES:
+            info = await self._fetch_guessing()
+            if info is not None:
+                return info
         holders = await self._inquiry.holders()
         info = await self._fetch_small(holders)
         if info is not None:
@@ -169,6 +175,16 @@ class Download:
         await self._inquiry.announce(complete=True)
         return info
 
+    async def _fetch_guessing(self) -> BlobInfo | None:
+        """Fetch a file of one piece from whoever is likely to have it; None if that fails."""
+        memory = self._around.memory
+        holder = memory.guess(self._loop.time())
+        if holder is None:
+            return None
+        info = await self._fetch_small([holder])
+        memory.guessed(well=info is not None)
+        return info
+
     async def _fetch_small(self, holders: list[Holder]) -> BlobInfo | None:
         """Fetch a file of one piece without what many pieces need; None if that does not do.
 
@@ -179,9 +195,9 @@ class Download:
         pieces = PieceList.of_single(size=size, root=root)
         if pieces is None or not size:
             return None
-        memory, unreached = self._around.memory, []
+        memory = self._around.memory
         for holder in memory.usable(holders, self._loop.time())[:HOLDERS_MAX]:
-            if not holder.complete:
+            if not holder.complete or holder.peer in self._unreached:
                 continue
             try:
                 info = await self._small_from(holder, pieces)
@@ -191,12 +207,12 @@ class Download:
                 self._lied(holder, error)
                 continue
             if info is None:
-                unreached.append(holder)
+                self._unreached[holder.peer] = holder
                 continue
             memory.served(holder)
             self.tally.by_peer[holder.peer] = 1
             # The next small file does not wait for them; without another one they are tried again.
-            for each in unreached:
+            for each in self._unreached.values():
                 memory.failed(each, self._loop.time())
             # Nobody who wants the file waits until others have heard of it.
             self._announcing = self._loop.create_task(self._inquiry.announce(complete=True))
@@ -216,17 +232,9 @@ class Download:
             return await self._in_thread(lambda: self._keep_small(pieces, piece))
 
     def _keep_small(self, pieces: PieceList, piece: memoryview) -> BlobInfo:
-        """Check the only piece and move it into the store. In a thread."""
-        folder, sha256 = self._around.folder, self.artifact.sha256
-        partial = Partial(folder, sha256, pieces)
-        try:
-            partial.write_piece(0, piece)
-            hashes = partial.all_hashes()
-            info = self._around.store.adopt_pieces(str(partial.path), sha256, hashes)
-            partial.finished()
-        finally:
-            partial.close()
-        return info
+        """Check the only piece and write it into the store. In a thread."""
+        pieces.check_piece(0, piece)
+        return self._around.store.adopt_single(piece, self.artifact.sha256, pieces.root)
 
     async def _piece_list(self, holders: list[Holder]) -> PieceList:
         size, root, sha256 = self.artifact.size, self.artifact.pieces, self.artifact.sha256

@@ -15,6 +15,12 @@ LIE_SECONDS: Final = 3600.0
 """A holder that sent a wrong piece is not asked again for this long."""
 
 FAILURE_SECONDS: Final = 15.0
+GUESSES_MAX: Final = 15
+"""After so many good guesses the router is asked once, so that other holders get their turn."""
+
+PAUSE_MAX: Final = 64
+"""For so many files at most no holder is guessed after wrong guesses."""
+
 PEERS_MAX: Final = 1024
 
 
@@ -34,6 +40,32 @@ class HolderMemory:
     def __init__(self) -> None:
         """Start without any memory."""
         self._known: OrderedDict[PeerId, Standing] = OrderedDict()
+        self._good_guesses = 0
+        self._pause = 1
+        self._unguessed = 0
+
+    def guess(self, now: float) -> Holder | None:
+        """Return a holder that may be asked for a small file before the router is asked at all.
+
+        Whoever has one file mostly has those that belong to it: so it is the one that served last.
+        None when it is the router's turn.
+        """
+        if self._unguessed:
+            self._unguessed -= 1
+            return None
+        for known in reversed(self._known.values()):
+            if known.pieces and known.excluded_until <= now:
+                return replace(known.holder, complete=True)
+        return None
+
+    def guessed(self, *, well: bool) -> None:
+        """Note how a guess ended: the more wrong ones in a row, the longer none is made."""
+        self._good_guesses = self._good_guesses + 1 if well else 0
+        if not well:
+            self._pause = min(2 * self._pause, PAUSE_MAX)
+            self._unguessed = self._pause
+        elif self._good_guesses == GUESSES_MAX:
+            self._good_guesses, self._pause, self._unguessed = 0, 1, 1
 
     def usable(self, holders: list[Holder], now: float) -> list[Holder]:
         """Return the holders that may be asked now, in their order."""

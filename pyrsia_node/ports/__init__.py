@@ -114,6 +114,10 @@ class BlobStore(Protocol):
         """
         ...
 
+    def adopt_single(self, data: memoryview, sha256: str, pieces: str) -> BlobInfo:
+        """Write a shared blob of one piece, which the caller checked, with its piece root."""
+        ...
+
     def share(self, sha256: str) -> None:
         """Make a local blob shared as well: somebody vouches for it; raises NotFoundError.
 

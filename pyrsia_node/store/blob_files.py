@@ -7,6 +7,7 @@ without waiting for the other end of a pipe. Format: docs/design/storage.md.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import os
@@ -106,13 +107,33 @@ class BlobFiles:
 
     def write_small(self, path: Path, data: bytes) -> None:
         """Write a file whole or not at all; the folder is not synced."""
-        path.parent.mkdir(exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=self.incoming)
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(temporary).rename(path)
+        self.move_in(self.write_temporary(memoryview(data)), path)
+
+    def write_temporary(self, data: memoryview) -> str:
+        """Write and sync a temporary file; returns its path."""
+        # As few calls as that takes: after each of them the thread waits for its turn again.
+        path = f"{self.incoming}/whole-{secrets.token_hex(8)}"
+        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+        try:
+            while data:
+                data = data[os.write(handle, data) :]
+            os.fsync(handle)
+        except BaseException:
+            Path(path).unlink()
+            raise
+        finally:
+            os.close(handle)
+        return path
+
+    @staticmethod
+    def move_in(path: str, target: Path) -> None:
+        """Rename a file of ours, making the folder that it goes to."""
+        # Tried first: nearly always the folder is there.
+        with contextlib.suppress(FileNotFoundError):
+            os.rename(path, target)  # noqa: PTH104 - no object is made of the path
+            return
+        target.parent.mkdir(exist_ok=True)
+        Path(path).rename(target)
 
 
 def reserve(handle: int, size: int, path: str) -> None:

@@ -5,7 +5,7 @@ re-hashes them, or :meth:`adopt_pieces`, whose caller checked every piece. Layou
 
 * ``sha256/ab/<hex>``: shared blobs, immutable; peers may have them, the cache may drop them;
 * ``local/ab/<hex>``: local blobs, the same way; a blob that is both is one file with two names;
-* ``pieces/ab/<hex>``: concatenated piece hashes, derived; every shared blob has them;
+* ``pieces/ab/<hex>``: concatenated piece hashes, derived; every large shared blob has them;
 * ``pins/<hex>``: empty files that name blobs which are never evicted;
 * ``incoming/``: temporary files, emptied at start.
 
@@ -23,8 +23,9 @@ import os
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Final
 
 from pyrsia_node.model.errors import NotFoundError, UnavailableError, VerificationError
 from pyrsia_node.ports import BlobInfo
@@ -37,7 +38,10 @@ from pyrsia_node.store.blob_files import (
     unavailable,
 )
 from pyrsia_node.store.files import sync_directory
-from pyrsia_node.store.pieces import PIECE_HASH_BYTES, piece_count, piece_root
+from pyrsia_node.store.pieces import PIECE_HASH_BYTES, piece_count, piece_hash, piece_root
+
+LISTLESS_BYTES_MAX: Final = 256 * 1024
+"""Up to this size a blob needs no list of pieces: its one hash is computed when asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +140,8 @@ class FileBlobStore:
             return hashes
         with path.open("rb") as blob:
             _, hashes = hash_stream(blob.fileno(), None)
-        self._files.write_small(listed, hashes)
+        if entry.size > LISTLESS_BYTES_MAX:
+            self._files.write_small(listed, hashes)
         return hashes
 
     @contextlib.contextmanager
@@ -226,25 +231,29 @@ class FileBlobStore:
             UnavailableError: The disk is full or failed; the text names the path.
         """
         check_digest(sha256)
-        target = self._files.blob(sha256, local=local)
-        try:
+        with _naming(path):
             size = sync_file(path)
             root = piece_root(piece_hashes) if piece_hashes or not local else None
-            if root is not None:
+            if root is not None and size > LISTLESS_BYTES_MAX:
                 self._files.write_small(self._files.pieces(sha256), piece_hashes)
-            target.parent.mkdir(exist_ok=True)
-            with self._lock:
-                # A rename over an equal blob is harmless: open readers keep the old file.
-                Path(path).rename(target)
-                entry = self._add(sha256, size, local=local)
-                entry.root = root or entry.root
-                if entry.shared and entry.local:
-                    self._files.link(target, self._files.blob(sha256, local=not local))
-            sync_directory(target.parent)
-        except OSError as error:
-            raise unavailable(error, str(target)) from error
-        self.evict()
-        return BlobInfo(sha256, size, entry.root)
+        return self._move_in(path, BlobInfo(sha256, size, root), local=local)
+
+    def adopt_single(self, data: memoryview, sha256: str, pieces: str) -> BlobInfo:
+        """Write a shared blob of one piece, which the caller checked; ``pieces`` is its root.
+
+        Raises:
+            UnavailableError: The disk is full or failed; the text names the path.
+        """
+        check_digest(sha256)
+        with _naming(str(self._files.incoming)):
+            if len(data) > LISTLESS_BYTES_MAX:
+                self._files.write_small(self._files.pieces(sha256), piece_hash(data))
+            temporary = self._files.write_temporary(data)
+        try:
+            return self._move_in(temporary, BlobInfo(sha256, len(data), pieces), local=False)
+        except BaseException:
+            Path(temporary).unlink(missing_ok=True)
+            raise
 
     def share(self, sha256: str) -> None:
         """Make a local blob shared as well; reads it once if its pieces are not known.
@@ -354,6 +363,21 @@ class FileBlobStore:
             self._entries[name] = entry
             self._cached_bytes += entry.size if entry.is_evictable else 0
 
+    def _move_in(self, path: str, info: BlobInfo, *, local: bool) -> BlobInfo:
+        """Give a synced file of ours its name."""
+        target = self._files.blob(info.sha256, local=local)
+        with _naming(str(target)):
+            with self._lock:
+                # A rename over an equal blob is harmless: open readers keep the old file.
+                self._files.move_in(path, target)
+                entry = self._add(info.sha256, info.size, local=local)
+                entry.root = info.pieces or entry.root
+                if entry.shared and entry.local:
+                    self._files.link(target, self._files.blob(info.sha256, local=not local))
+            sync_directory(target.parent)
+        self.evict()
+        return replace(info, pieces=entry.root)
+
     def _path(self, sha256: str, entry: _Entry) -> Path:
         return self._files.blob(sha256, local=not entry.shared)
 
@@ -388,15 +412,13 @@ class FileBlobStore:
 
     def _add_class(self, sha256: str, *, local: bool) -> None:
         target = self._files.blob(sha256, local=local)
-        try:
+        with _naming(str(target)):
             with self._lock:
                 entry = self._present(sha256)
                 if not (entry.local if local else entry.shared):
                     self._files.link(self._path(sha256, entry), target)
                 self._add(sha256, entry.size, local=local)
             sync_directory(target.parent)
-        except OSError as error:
-            raise unavailable(error, str(target)) from error
 
     def _drop_class(self, sha256: str, *, local: bool) -> None:
         with self._lock:
@@ -413,10 +435,8 @@ class FileBlobStore:
                 entry.local, entry.shared = not local, local
 
     def _unlink(self, path: Path) -> None:
-        try:
+        with _naming(str(path)):
             path.unlink(missing_ok=True)
-        except OSError as error:
-            raise unavailable(error, str(path)) from error
 
     def _forget(self, sha256: str) -> None:
         # The blob goes first: without it, list and pin mean nothing.
@@ -427,6 +447,15 @@ class FileBlobStore:
         entry = self._entries.pop(sha256, None)
         if entry is not None and entry.is_evictable:
             self._cached_bytes -= entry.size
+
+
+@contextlib.contextmanager
+def _naming(path: str) -> Iterator[None]:
+    """Turn what the disk refuses into the error that names the path."""
+    try:
+        yield
+    except OSError as error:
+        raise unavailable(error, path) from error
 
 
 def _hash_file(path: str) -> tuple[str, bytes]:

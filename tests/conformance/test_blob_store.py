@@ -114,6 +114,23 @@ def test_checked_pieces_are_adopted_without_another_hash(store: BlobStore, tmp_p
     assert Path(store.path(sha256)).read_bytes() == b"checked"
 
 
+def test_checked_piece_is_a_shared_blob_with_its_root(store: BlobStore, tmp_path: Path) -> None:
+    path, sha256 = _outside(tmp_path, b"single")
+    info = store.adopt_single(memoryview(b"single"), sha256, piece_root(piece_hash(b"single")))
+    assert info == store.stat(sha256) == store.adopt(path, sha256)
+    assert store.is_shared(sha256)
+    assert Path(store.path(sha256)).read_bytes() == b"single"
+
+
+def test_checked_piece_may_be_there_as_a_local_blob(store: BlobStore, tmp_path: Path) -> None:
+    path, sha256 = _outside(tmp_path, b"single")
+    store.adopt(path, sha256, local=True)
+    store.adopt_single(memoryview(b"single"), sha256, piece_root(piece_hash(b"single")))
+    assert store.is_shared(sha256)
+    store.drop_local(sha256)
+    assert Path(store.path(sha256)).read_bytes() == b"single"
+
+
 def test_leased_blob_is_not_removed(store: BlobStore, tmp_path: Path) -> None:
     path, sha256 = _outside(tmp_path, b"leased")
     store.adopt(path, sha256)

@@ -88,6 +88,11 @@ class MemoryBlobStore:
         source = Path(path)
         return self._keep(source, sha256, source.read_bytes(), local=local)
 
+    def adopt_single(self, data: memoryview, sha256: str, pieces: str) -> BlobInfo:
+        self._blobs[sha256] = bytes(data)
+        self._shared.add(sha256)
+        return BlobInfo(sha256, len(data), pieces)
+
     def share(self, sha256: str) -> None:
         self._data(sha256)
         self._shared.add(sha256)

@@ -14,6 +14,7 @@ import pytest
 
 from pyrsia_node.artifacts.fetcher import Fetcher
 from pyrsia_node.artifacts.reading import Reader
+from pyrsia_node.artifacts.standing import GUESSES_MAX
 from pyrsia_node.artifacts.values import Artifact
 from pyrsia_node.gateway.http_guard import HttpLimits
 from pyrsia_node.gateway.http_server import HttpServer
@@ -144,6 +145,52 @@ def test_small_artifact_comes_from_the_first_holder_that_is_good(tmp_path: Path)
             await net.fetcher.ensure(next_one)
             assert net.fetcher.transfers()[-1].tally.by_peer == {good.holder.peer: 1}
             assert (lying.behaviour.bodies, refusing.behaviour.bodies) == (asked, 0)
+
+    asyncio.run(scenario())
+
+
+def test_small_artifacts_are_asked_of_who_served_last_and_now_and_then_of_the_router(
+    tmp_path: Path,
+) -> None:
+    async def scenario() -> None:
+        async with swarm(tmp_path, 2) as net:
+            files = [net.give(SMALL * (number + 1)) for number in range(GUESSES_MAX + 3)]
+            for artifact in files:
+                await net.fetcher.ensure(artifact)
+            assert (net.bodies, net.router.asked) == (len(files), 2)
+
+    asyncio.run(scenario())
+
+
+def test_holder_that_lacks_what_is_guessed_is_guessed_ever_more_seldom(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with swarm(tmp_path, 2) as net:
+            mostly, other = net.peers
+            await net.fetcher.ensure(net.give(SMALL))
+            # From now on the router knows better each time than who served last.
+            asked = []
+            for number in range(40):
+                mostly, other = other, mostly
+                artifact = mostly.put(tmp_path, SMALL * (number + 2))
+                net.router.known = [mostly.holder]
+                before = other.behaviour.requests
+                await net.fetcher.ensure(artifact)
+                asked.append(other.behaviour.requests - before)
+            assert net.router.asked == 41
+            assert [at for at, count in enumerate(asked) if count] == [0, 3, 8, 17, 34]
+
+    asyncio.run(scenario())
+
+
+def test_guessed_holder_that_hangs_up_is_tried_again_only_as_the_last(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with swarm(tmp_path, 2) as net:
+            first, second = net.peers
+            await net.fetcher.ensure(net.give(SMALL))
+            first.behaviour.refuse = 503
+            await net.fetcher.ensure(net.give(SMALL * 2))
+            tally = net.fetcher.transfers()[-1].tally
+            assert (tally.by_peer, tally.refused) == ({second.holder.peer: 1}, 1)
 
     asyncio.run(scenario())
 

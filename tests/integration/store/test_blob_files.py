@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import subprocess
@@ -12,7 +13,11 @@ import pytest
 
 from pyrsia_node.model.errors import UnavailableError
 from pyrsia_node.store.blob_files import reserve
-from pyrsia_node.store.blobs import FileBlobStore
+from pyrsia_node.store.blobs import LISTLESS_BYTES_MAX, FileBlobStore
+from pyrsia_node.store.pieces import piece_hash, piece_root
+
+LARGE = b"good".ljust(LISTLESS_BYTES_MAX + 1)
+"""As many bytes as a blob has that lies beside a list of its pieces."""
 
 
 def _put(store: FileBlobStore, folder: Path, data: bytes, *, local: bool = False) -> str:
@@ -114,13 +119,13 @@ def test_newest_cached_blob_stays_though_a_push_came_after_it(tmp_path: Path) ->
 
 def test_bytes_of_both_classes_are_one_file_and_count_once(tmp_path: Path) -> None:
     store = FileBlobStore(tmp_path / "blobs", cached_bytes_max=100)
-    sha256 = _put(store, tmp_path, b"both")
+    sha256 = _put(store, tmp_path, LARGE)
     store.keep_local(sha256)
     names = list((tmp_path / "blobs").glob(f"*/??/{sha256}"))
     assert _names(tmp_path, sha256) == ["local", "pieces", "sha256"]
     assert len({path.stat().st_ino for path in names if path.parts[-3] != "pieces"}) == 1
-    assert store.usage().bytes == 4
-    _put(store, tmp_path, b"both", local=True)
+    assert store.usage().bytes == len(LARGE)
+    _put(store, tmp_path, LARGE, local=True)
     inodes = {path.stat().st_ino for path in names if path.parts[-3] != "pieces"}
     assert len(inodes) == 1
     assert list((tmp_path / "blobs" / "incoming").iterdir()) == []
@@ -170,16 +175,15 @@ def test_class_comes_into_being_with_the_rename_that_makes_the_blob_visible(
 ) -> None:
     store = FileBlobStore(tmp_path / "blobs", cached_bytes_max=100)
     seen: list[list[str]] = []
-    rename, sha256 = Path.rename, hashlib.sha256(b"private").hexdigest()
+    rename, sha256 = os.rename, hashlib.sha256(LARGE).hexdigest()
 
-    def noted(self: Path, target: Path) -> Path:
+    def noted(path: str, target: str) -> None:
         seen.append(_names(tmp_path, sha256))
-        moved = rename(self, target)
+        rename(path, target)
         seen.append(_names(tmp_path, sha256))
-        return moved
 
-    monkeypatch.setattr(Path, "rename", noted)
-    _put(store, tmp_path, b"private", local=True)
+    monkeypatch.setattr(os, "rename", noted)
+    _put(store, tmp_path, LARGE, local=True)
     assert not any("sha256" in names for names in seen)
     assert seen[-1] == ["local", "pieces"]
 
@@ -224,7 +228,7 @@ def test_scrub_deletes_what_no_longer_matches_its_name(tmp_path: Path) -> None:
 
 def test_scrub_writes_a_damaged_piece_list_anew(tmp_path: Path) -> None:
     store = FileBlobStore(tmp_path / "blobs", cached_bytes_max=100)
-    sha256 = _put(store, tmp_path, b"good")
+    sha256 = _put(store, tmp_path, LARGE)
     hashes = store.piece_hashes(sha256)
     listed = tmp_path / "blobs" / "pieces" / sha256[:2] / sha256
     listed.write_bytes(bytes(32))
@@ -238,10 +242,57 @@ def test_scrub_writes_a_damaged_piece_list_anew(tmp_path: Path) -> None:
 
 def test_lost_piece_list_is_computed_again(tmp_path: Path) -> None:
     store = FileBlobStore(tmp_path / "blobs", cached_bytes_max=100)
-    sha256 = _put(store, tmp_path, b"good")
+    sha256 = _put(store, tmp_path, LARGE)
     hashes = store.piece_hashes(sha256)
     (tmp_path / "blobs" / "pieces" / sha256[:2] / sha256).unlink()
     assert store.piece_hashes(sha256) == hashes
+    assert _names(tmp_path, sha256) == ["pieces", "sha256"]
+
+
+def test_small_blob_has_no_piece_list_and_answers_for_its_one_hash(tmp_path: Path) -> None:
+    small, data = LARGE[:LISTLESS_BYTES_MAX], memoryview(LARGE)
+    store = FileBlobStore(tmp_path / "blobs", cached_bytes_max=1 << 30)
+    adopted = [_put(store, tmp_path, small), hashlib.sha256(b"single").hexdigest()]
+    store.adopt_single(memoryview(b"single"), adopted[1], piece_root(piece_hash(b"single")))
+    large = hashlib.sha256(LARGE).hexdigest()
+    store.adopt_single(data, large, piece_root(piece_hash(data)))
+    again = FileBlobStore(tmp_path / "blobs", cached_bytes_max=1 << 30)
+    assert again.piece_hashes(adopted[0]) == piece_hash(small)
+    assert again.piece_hashes(adopted[1]) == piece_hash(b"single")
+    assert [_names(tmp_path, sha256) for sha256 in adopted] == [["sha256"], ["sha256"]]
+    assert _names(tmp_path, large) == ["pieces", "sha256"]
+
+
+def test_single_piece_is_synced_before_it_has_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = FileBlobStore(tmp_path / "blobs", cached_bytes_max=100)
+    sha256 = hashlib.sha256(b"single").hexdigest()
+    steps: list[tuple[str, bool]] = []
+    sync = os.fsync
+
+    def noted(descriptor: int) -> None:
+        what = Path(f"/proc/self/fd/{descriptor}").resolve()
+        steps.append((what.parent.name, bool(_names(tmp_path, sha256))))
+        sync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", noted)
+    store.adopt_single(memoryview(b"single"), sha256, piece_root(piece_hash(b"single")))
+    assert steps == [("incoming", False), ("sha256", True)]
+
+
+def test_single_piece_that_finds_no_room_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = FileBlobStore(tmp_path / "blobs", cached_bytes_max=100)
+
+    def full(_descriptor: int, _data: memoryview) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "write", full)
+    with pytest.raises(UnavailableError, match=r"blobs/incoming.*No space left"):
+        store.adopt_single(memoryview(b"x"), hashlib.sha256(b"x").hexdigest(), "0" * 64)
+    assert [path for path in (tmp_path / "blobs").rglob("*") if path.is_file()] == []
 
 
 def test_reserving_more_than_the_disk_has_names_the_path(tmp_path: Path) -> None:
