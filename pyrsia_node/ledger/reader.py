@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from pyrsia_node.ledger.index import REPAIR, read_meta, read_pointer
+from pyrsia_node.ledger.index import POINTER, REPAIR, read_meta, read_pointer
 from pyrsia_node.ledger.query import parse_query
 from pyrsia_node.ledger.rows import Block, SqlValue
 from pyrsia_node.ledger.search import HitPage, Order, search
@@ -126,14 +126,15 @@ class IndexReader:
         """Read below the data directory ``root``; nothing is opened before it is needed."""
         self._root = root
         self._db: sqlite3.Connection | None = None
-        self._name: str | None = None
+        self._pointer = str(root / POINTER)
+        self._stamp: tuple[int, int] | None = None
         self._steps_left = 0
 
     def close(self) -> None:
         """Close the file; the reader opens it again when it is used again."""
         if self._db is not None:
             self._db.close()
-        self._db = self._name = None
+        self._db = self._stamp = None
 
     def applied_size(self) -> int:
         """Return how many leaves the index covers."""
@@ -284,11 +285,17 @@ class IndexReader:
             raise _told(error) from None
 
     def _open(self) -> sqlite3.Connection:
+        try:
+            status = os.stat(self._pointer)  # noqa: PTH116 - at every query: no object is made of it
+        except FileNotFoundError:
+            raise UnavailableError("the log has no search index yet") from None
+        # The pointer is replaced as a whole: the same file says the same.
+        stamp = status.st_ino, status.st_mtime_ns
+        if self._db is not None and stamp == self._stamp:
+            return self._db
         name = read_pointer(self._root)
         if name is None:
             raise UnavailableError("the log has no search index yet")
-        if self._db is not None and name == self._name:
-            return self._db
         self.close()
         path = self._root / name
         if not path.is_file():
@@ -306,7 +313,7 @@ class IndexReader:
             db.set_progress_handler(self._count_steps, _STEPS_BETWEEN_CHECKS)
         except sqlite3.Error as error:
             raise _told(error) from None
-        self._db, self._name = db, name
+        self._db, self._stamp = db, stamp
         return db
 
     def _count_steps(self) -> int:

@@ -33,6 +33,7 @@ class BlobFiles:
     def __init__(self, root: Path) -> None:
         """Make the folders; temporary files of an earlier run go."""
         self._root = root
+        self._text = str(root)
         self.incoming = root / "incoming"
         for folder in (*_CLASSES, "pieces", "pins", "incoming"):
             (root / folder).mkdir(parents=True, exist_ok=True)
@@ -41,7 +42,11 @@ class BlobFiles:
 
     def blob(self, sha256: str, *, local: bool) -> Path:
         """Where the bytes lie, in the class of local or of shared blobs."""
-        return self._root / ("local" if local else "sha256") / sha256[:2] / sha256
+        return Path(self.blob_text(sha256, local=local))
+
+    def blob_text(self, sha256: str, *, local: bool) -> str:
+        """Where they lie, as text: an object for each file that is served takes its time."""
+        return f"{self._text}/{'local' if local else 'sha256'}/{sha256[:2]}/{sha256}"
 
     def pieces(self, sha256: str) -> Path:
         """Where the piece hashes lie."""

@@ -151,12 +151,12 @@ class FileBlobStore:
             entry = self._present(sha256)
             entry.leases += 1
             self._entries.move_to_end(sha256)
-            path = self._path(sha256, entry)
+            path = self._files.blob_text(sha256, local=not entry.shared)
         # The file's time carries the order of use over a restart; losing it costs nothing.
         with contextlib.suppress(OSError):
             os.utime(path)
         try:
-            yield str(path)
+            yield path
         finally:
             with self._lock:
                 entry.leases -= 1
@@ -241,6 +241,8 @@ class FileBlobStore:
     def adopt_single(self, data: memoryview, sha256: str, pieces: str) -> BlobInfo:
         """Write a shared blob of one piece, which the caller checked; ``pieces`` is its root.
 
+        A power cut may lose it, whole: it can be fetched again, unless it is pinned meanwhile.
+
         Raises:
             UnavailableError: The disk is full or failed; the text names the path.
         """
@@ -250,7 +252,8 @@ class FileBlobStore:
                 self._files.write_small(self._files.pieces(sha256), piece_hash(data))
             temporary = self._files.write_temporary(data)
         try:
-            return self._move_in(temporary, BlobInfo(sha256, len(data), pieces), local=False)
+            info = BlobInfo(sha256, len(data), pieces)
+            return self._move_in(temporary, info, local=False, is_durable=False)
         except BaseException:
             Path(temporary).unlink(missing_ok=True)
             raise
@@ -289,6 +292,7 @@ class FileBlobStore:
         with self._lock:
             entry = self._present(sha256)
             if not entry.pinned:
+                sync_directory(self._path(sha256, entry).parent)
                 pin = self._files.pin(sha256)
                 self._files.write_small(pin, b"")
                 sync_directory(pin.parent)  # else a power cut could still lose the pin
@@ -363,7 +367,9 @@ class FileBlobStore:
             self._entries[name] = entry
             self._cached_bytes += entry.size if entry.is_evictable else 0
 
-    def _move_in(self, path: str, info: BlobInfo, *, local: bool) -> BlobInfo:
+    def _move_in(
+        self, path: str, info: BlobInfo, *, local: bool, is_durable: bool = True
+    ) -> BlobInfo:
         """Give a synced file of ours its name."""
         target = self._files.blob(info.sha256, local=local)
         with _naming(str(target)):
@@ -374,7 +380,8 @@ class FileBlobStore:
                 entry.root = info.pieces or entry.root
                 if entry.shared and entry.local:
                     self._files.link(target, self._files.blob(info.sha256, local=not local))
-            sync_directory(target.parent)
+            if is_durable:
+                sync_directory(target.parent)
         self.evict()
         return replace(info, pieces=entry.root)
 

@@ -65,9 +65,7 @@ class FetchAhead:
             # What was asked for longest ago is what the client has gone past.
             self._waiting.popleft()
         while len(self._lanes) < min(LANES, len(self._waiting)):
-            lane = asyncio.create_task(self._run_lane())
-            self._lanes.add(lane)
-            lane.add_done_callback(self._lanes.discard)
+            self._lanes.add(asyncio.create_task(self._run_lane()))
 
     async def close(self) -> None:
         """Stop; what is under way is given up."""
@@ -77,16 +75,28 @@ class FetchAhead:
         await asyncio.gather(*self._lanes, return_exceptions=True)
 
     async def _run_lane(self) -> None:
-        while self._waiting:
-            file = self._waiting.popleft()
-            if not _is_new(file, self._brought):
-                continue
-            try:
-                logged = self._find(file)
-                if logged is not None and logged.file.size <= PIECE_SIZE_BYTES:
-                    await self._bring(file, logged)
-            except PyrsiaError as error:
-                _log.debug("%s is not fetched ahead: %s", file.path, error)
+        try:
+            while self._waiting:
+                await self._advance(self._waiting.popleft())
+        finally:
+            # At once: a lane that finds nothing more must not count when the next file comes.
+            self._lanes.discard(_this_task())
+
+    async def _advance(self, file: MavenFile) -> None:
+        if not _is_new(file, self._brought):
+            return
+        try:
+            logged = self._find(file)
+            if logged is not None and logged.file.size <= PIECE_SIZE_BYTES:
+                await self._bring(file, logged)
+        except PyrsiaError as error:
+            _log.debug("%s is not fetched ahead: %s", file.path, error)
+
+
+def _this_task() -> asyncio.Task[None]:
+    task = asyncio.current_task()
+    assert task is not None
+    return task
 
 
 def _is_new(file: MavenFile, known: OrderedDict[str, None]) -> bool:

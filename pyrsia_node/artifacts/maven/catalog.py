@@ -166,7 +166,7 @@ class MavenCatalog:
         if offered.kept is not None:
             return offered.kept.digests.of(kind)
         assert offered.logged is not None
-        return (await self._digests.of(offered.logged.artifact)).of(kind)
+        return await self._digests.digest(offered.logged.artifact, kind)
 
     async def signature(self, offered: OfferedFile) -> OfferedFile:
         """Return the upstream's detached signature of a file.

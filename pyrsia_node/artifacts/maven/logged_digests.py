@@ -11,16 +11,16 @@ from collections import OrderedDict
 from typing import Final
 
 from pyrsia_node.artifacts.fetcher import Fetcher
-from pyrsia_node.artifacts.maven.checksums import compute_digests, read_digests
+from pyrsia_node.artifacts.maven.checksums import compute_digests, read_digest
 from pyrsia_node.artifacts.values import Artifact
 from pyrsia_node.ports import BlobStore
-from pyrsia_node.ports.maven import Digests, MavenDb
+from pyrsia_node.ports.maven import MavenDb
 
 SMALL_BYTES_MAX: Final = 256 * 1024
 """Up to this size, reading a file takes no longer than asking a database about it."""
 
 DIGESTS_KEPT: Final = 20_000
-"""Digests that are kept in memory: some 10 MB at most."""
+"""Digests that are kept in memory: some 8 MB at most."""
 
 
 class LoggedDigests:
@@ -31,35 +31,39 @@ class LoggedDigests:
         self._fetcher = fetcher
         self._store = store
         self._db = db
-        self._known: OrderedDict[str, Digests] = OrderedDict()
+        self._known: OrderedDict[tuple[str, str], str] = OrderedDict()
 
-    async def of(self, artifact: Artifact) -> Digests:
-        """Return all digests of an artifact.
+    async def digest(self, artifact: Artifact, kind: str) -> str:
+        """Return a digest of an artifact, in hex.
 
         Raises:
             UnavailableError: The bytes that must be read for it cannot be had now.
+            CorruptStateError: They are not those of its name.
         """
-        known = self._known.get(artifact.sha256)
+        key = artifact.sha256, kind
+        known = self._known.get(key)
         if known is None:
             is_small = artifact.size <= SMALL_BYTES_MAX
-            known = await (self._read(artifact) if is_small else self._look_up(artifact))
-        self._known[artifact.sha256] = known
-        self._known.move_to_end(artifact.sha256)
+            known = await (
+                self._read(artifact, kind) if is_small else self._look_up(artifact, kind)
+            )
+        self._known[key] = known
+        self._known.move_to_end(key)
         if len(self._known) > DIGESTS_KEPT:
             self._known.popitem(last=False)
         return known
 
-    async def _read(self, artifact: Artifact) -> Digests:
+    async def _read(self, artifact: Artifact, kind: str) -> str:
         reader = await self._fetcher.open(artifact)
         try:
-            return await read_digests(reader, artifact.sha256)
+            return await read_digest(reader, artifact.sha256, kind)
         finally:
             reader.close()
 
-    async def _look_up(self, artifact: Artifact) -> Digests:
+    async def _look_up(self, artifact: Artifact, kind: str) -> str:
         known = await asyncio.to_thread(self._db.digests, artifact.sha256)
         if known is None:
             info = await self._fetcher.ensure(artifact)
             known = await asyncio.to_thread(compute_digests, self._store, info)
             await asyncio.to_thread(self._db.note_digests, known)
-        return known
+        return known.of(kind)

@@ -278,7 +278,10 @@ def test_single_piece_is_synced_before_it_has_its_name(
 
     monkeypatch.setattr(os, "fsync", noted)
     store.adopt_single(memoryview(b"single"), sha256, piece_root(piece_hash(b"single")))
-    assert steps == [("incoming", False), ("sha256", True)]
+    assert steps == [("incoming", False)]
+    # Its name is made sure of only when somebody relies on it.
+    store.pin(sha256)
+    assert steps[1:] == [("sha256", True), ("incoming", True), ("blobs", True)]
 
 
 def test_single_piece_that_finds_no_room_leaves_nothing(
