@@ -74,6 +74,11 @@ class MavenFile:
         stem = f"{self.project.artifact}-{self.version}"
         return self.name.startswith((f"{stem}.", f"{stem}-"))
 
+    @property
+    def is_pom(self) -> bool:
+        """Whether it describes the version, rather than being of it."""
+        return self.name.endswith(".pom")
+
     def beside(self, suffix: str) -> MavenFile:
         """Return the file that is called as this one with ``suffix`` behind it."""
         return MavenFile(self.project, self.version, self.name + suffix)

@@ -49,21 +49,18 @@ class FetchAhead:
         """
         self._find = find
         self._bring = bring
-        self._waiting: deque[MavenFile] = deque()
+        self._waiting = _Waiting()
         self._followed: OrderedDict[str, None] = OrderedDict()
         self._brought: OrderedDict[str, None] = OrderedDict()
         self._lanes: set[asyncio.Task[None]] = set()
 
     def after(self, file: MavenFile, logged: LoggedFile) -> None:
         """Note that a client asked for a file."""
-        if not file.name.endswith(".pom") or not _is_new(file, self._followed):
+        if not file.is_pom or not _is_new(file, self._followed):
             return
-        self._waiting.extend(
-            each for each in next_files(file, logged) if each.path not in self._brought
-        )
-        while len(self._waiting) > WAITING_MAX:
-            # What was asked for longest ago is what the client has gone past.
-            self._waiting.popleft()
+        for each in next_files(file, logged):
+            if each.path not in self._brought:
+                self._waiting.add(each)
         while len(self._lanes) < min(LANES, len(self._waiting)):
             self._lanes.add(asyncio.create_task(self._run_lane()))
 
@@ -77,7 +74,7 @@ class FetchAhead:
     async def _run_lane(self) -> None:
         try:
             while self._waiting:
-                await self._advance(self._waiting.popleft())
+                await self._advance(self._waiting.take())
         finally:
             # At once: a lane that finds nothing more must not count when the next file comes.
             self._lanes.discard(_this_task())
@@ -91,6 +88,31 @@ class FetchAhead:
                 await self._bring(file, logged)
         except PyrsiaError as error:
             _log.debug("%s is not fetched ahead: %s", file.path, error)
+
+
+class _Waiting:
+    """Files to be brought: poms first, since a resolver reads all of them before any jar."""
+
+    def __init__(self) -> None:
+        self._poms: deque[MavenFile] = deque()
+        self._others: deque[MavenFile] = deque()
+
+    def __len__(self) -> int:
+        return len(self._poms) + len(self._others)
+
+    def add(self, file: MavenFile) -> None:
+        queue = self._poms if file.is_pom else self._others
+        queue.append(file)
+        if len(queue) > WAITING_MAX:
+            # What was noted longest ago is what the client has gone past.
+            queue.popleft()
+
+    def take(self) -> MavenFile:
+        return (self._poms or self._others).popleft()
+
+    def clear(self) -> None:
+        self._poms.clear()
+        self._others.clear()
 
 
 def _this_task() -> asyncio.Task[None]:
@@ -110,15 +132,15 @@ def _is_new(file: MavenFile, known: OrderedDict[str, None]) -> bool:
 
 
 def next_files(pom: MavenFile, logged: LoggedFile) -> Iterator[MavenFile]:
-    """Yield what is asked for after a pom: the jar beside it, the poms of what it requires."""
+    """Yield what is asked for after a pom: the poms of what it requires, the jar beside it."""
     document = logged.proved.entry.document
-    jar = f"{pom.project.artifact}-{pom.version}.jar"
-    if any(each.name == jar for each in document.files):
-        yield MavenFile(pom.project, pom.version, jar)
     for requirement in document.metadata.requires[:REQUIRES_MAX]:
         needed = _pom_of(requirement)
         if needed is not None:
             yield needed
+    jar = f"{pom.project.artifact}-{pom.version}.jar"
+    if any(each.name == jar for each in document.files):
+        yield MavenFile(pom.project, pom.version, jar)
 
 
 def _pom_of(requirement: str) -> MavenFile | None:
