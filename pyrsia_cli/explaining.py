@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, cast
 
-from pyrsia_cli.api import NodeApi
 from pyrsia_cli.output import Row
 from pyrsia_cli.proving import Prover
 from pyrsia_node.model import canonical
@@ -24,7 +23,6 @@ from pyrsia_node.schema.explanations import (
     Explainer,
     ExplanationDocument,
 )
-from pyrsia_node.schema.http import Entry
 
 EVERYBODY: Final = "all"
 FILE_COLUMNS: Final = ("file", "level", "equal", "differ", "built_only", "published_only", "by")
@@ -45,14 +43,11 @@ class Told:
     raw: dict[str, object]
 
 
-def prove_members(
-    api: NodeApi, prover: Prover, found: EntryExplanations, outcome: JsonObject
-) -> None:
+def prove_members(prover: Prover, found: EntryExplanations, outcome: JsonObject) -> None:
     """Check that the members said in the log what the node says that they said.
 
     Args:
-        api: The node.
-        prover: Whose word counts.
+        prover: Asks the node, and knows whose word counts.
         found: What the node answered.
         outcome: The leaf that it is about, proved.
 
@@ -64,10 +59,7 @@ def prove_members(
             f"leaf {found.leaf} is about request {outcome.get('req')}, not {found.request}"
         )
     for member in found.members:
-        entry = api.get(f"/api/v1/entries/{member.leaf}", Entry, {"proof": 1})
-        if entry.index != member.leaf:
-            raise VerificationError(f"asked for entry {member.leaf}, the node sent {entry.index}")
-        [leaf] = prover.prove([entry])
+        _entry, leaf = prover.fetch(member.leaf)
         _check_said(leaf, member, found.request)
 
 

@@ -151,6 +151,21 @@ class Prover:
         """
         return [_prove_one(entry, self._check) for entry in entries]
 
+    def fetch(self, index: int) -> tuple[Entry, JsonObject]:
+        """Ask the node for the entry at ``index``; return it and its leaf, proved.
+
+        Raises:
+            NotFoundError: the node has no such entry.
+            HeadNotProvedError: as ``prove``.
+            VerificationError: it is another entry, or as ``prove``.
+            UnavailableError: the node does not answer.
+        """
+        entry = self._api.get(f"/api/v1/entries/{index}", Entry, {"proof": 1})
+        if entry.index != index:
+            raise VerificationError(f"asked for entry {index}, the node sent {entry.index}")
+        [leaf] = self.prove([entry])
+        return entry, leaf
+
     def _check(self, signed: SignedCheckpoint) -> None:
         try:
             self.trust.check(signed)

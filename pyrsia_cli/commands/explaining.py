@@ -30,7 +30,7 @@ from pyrsia_node.model.errors import (
 )
 from pyrsia_node.model.purl import Purl
 from pyrsia_node.schema.explanations import EntryExplanations
-from pyrsia_node.schema.http import Entry, InspectLog
+from pyrsia_node.schema.http import InspectLog
 from pyrsia_node.schema.leaf_content import purl_of
 from pyrsia_node.schema.links import BuildStatus
 
@@ -64,13 +64,10 @@ def explain(target: str, level: int, trust_file: str, output_format: str) -> Non
     with NodeApi(settings) as api:
         index, purl = _entry_of(api, target)
         prover = Prover(api, trusted)
-        entry = api.get(f"/api/v1/entries/{index}", Entry, {"proof": 1})
-        if entry.index != index:
-            raise VerificationError(f"asked for entry {index}, the node sent {entry.index}")
-        [leaf] = prover.prove([entry])
+        _entry, leaf = prover.fetch(index)
         found = api.get(f"/api/v1/entries/{index}/explanations", EntryExplanations)
         _check_about(leaf, found, purl)
-        prove_members(api, prover, found, leaf)
+        prove_members(prover, found, leaf)
     told, problems = told_by(found)
     for problem in problems:
         note(f"warning: {problem}")

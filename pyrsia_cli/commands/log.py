@@ -324,9 +324,8 @@ def show(
     trusted = trust_path(settings, trust_file)
     with NodeApi(settings) as api:
         if height is None:
-            entry = api.get(f"/api/v1/entries/{index}", Entry, {"proof": 1})
-            leaves = Prover(api, trusted).prove([entry])
-            _print_entry(entry, leaves[0], output_format)
+            assert index is not None
+            _print_entry(*Prover(api, trusted).fetch(index), output_format)
             return
         block, stamp = _block(api, height)
         entries, is_complete = _entries_of(api, block, stamp["as_of"], limit)

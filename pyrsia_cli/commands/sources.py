@@ -26,9 +26,9 @@ from pyrsia_node.model.errors import (
     UnavailableError,
     VerificationError,
 )
-from pyrsia_node.model.mappings import SourceMapping, check_mapping
+from pyrsia_node.model.mappings import SourceMapping, check_mapping, patterns_for
 from pyrsia_node.schema.followable import check_followable
-from pyrsia_node.schema.http import Entry, Search
+from pyrsia_node.schema.http import Search
 from pyrsia_node.schema.mapping_files import FILE_CHARACTERS_MAX, pattern_of, read_mappings
 from pyrsia_node.schema.sources import SourceLine, Sources
 
@@ -156,9 +156,10 @@ def show(artifact: str, trust_file: str, output_format: str) -> None:
         found = api.get("/api/v1/sources", Sources, {"purl": str(purl)}).sources
         if not found:
             raise NotFoundError(f"no mapping in the log fits {artifact}")
-        (line,) = found
-        entry = api.get(f"/api/v1/entries/{line.leaf}", Entry, {"proof": 1})
-        (leaf,) = Prover(api, path).prove([entry])
+        line = found[0]
+        if line.pattern not in patterns_for(purl):
+            raise VerificationError(f"the node answered {purl} with a mapping of {line.pattern}")
+        _entry, leaf = Prover(api, path).fetch(line.leaf)
     mapping = _mapping(line, leaf)
     row = _row(line)
     if purl.version is not None:

@@ -24,7 +24,6 @@ from pyrsia_node.model.image_files import ROOT, named_digest, role_of
 from pyrsia_node.model.oci import TAG_DEFAULT, ImageName
 from pyrsia_node.model.purl import Purl
 from pyrsia_node.schema.distribution import TagList, TagStep, TagSteps
-from pyrsia_node.schema.http import Entry
 from pyrsia_node.schema.leaf_content import files_of, purl_of
 
 TAG_COLUMNS: Final = ("tag",)
@@ -124,10 +123,8 @@ def _prove(api: NodeApi, trust_file: str, path: str, tag: str, steps: list[TagSt
     for step in logged:
         if step.index is None:
             raise VerificationError(f"the node names no entry for {step.digest}")
-        entry = api.get(f"/api/v1/entries/{step.index}", Entry, {"proof": 1})
-        if entry.index != step.index:
-            raise VerificationError(f"asked for entry {step.index}, the node sent {entry.index}")
-        names.add(_check_step(step, prover.prove([entry])[0], path, tag))
+        _entry, leaf = prover.fetch(step.index)
+        names.add(_check_step(step, leaf, path, tag))
     for name in sorted(names):
         if not path.startswith("/v2/f/"):
             note(f"the log has it as {name}")

@@ -66,6 +66,9 @@ def test_mapping_that_counts_is_proved_and_a_lie_about_it_is_found(tmp_path: Pat
             it.node.core.sources[0] = {**line, **change}
             with pytest.raises(VerificationError, match=f"otherwise of {next(iter(change))}"):
                 await refused(it, "sources", "show", CODEC)
+        it.node.core.sources[0] = line
+        with pytest.raises(VerificationError, match=f"with a mapping of {body.mapping.pattern}"):
+            await refused(it, "sources", "show", "org.example:tool:1.0")
         (entry,) = (await told(it, "inspect-log", "maven", CODEC))["entries"]
         assert (entry["index"], entry["purl"]) == (leaf, body.mapping.pattern)
         hits = (await told(it, "search", "type:add_source"))["hits"]

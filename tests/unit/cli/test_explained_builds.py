@@ -149,13 +149,17 @@ class Node:
         return {**about, "members": members, "explanations": explanations}
 
 
-def explain(folder: Path, node: Node, *words: str) -> Result:
+def run(folder: Path, node: Node, *words: str) -> Result:
     trust = folder / "net.trust"
     trust.write_bytes(TrustFile(GENESIS.encode()).encode())
     with node_that_answers(folder, node.answer) as settings:
         settings.write_text(settings.read_text() + f'trust = "{trust}"\n')
         environment = {"PYRSIA_CONFIG": str(settings)}
-        return CliRunner().invoke(cli, ["build", "explain", *words], env=environment)
+        return CliRunner().invoke(cli, words, env=environment)
+
+
+def explain(folder: Path, node: Node, *words: str) -> Result:
+    return run(folder, node, "build", "explain", *words)
 
 
 def refusal(folder: Path, node: Node, *words: str) -> BaseException:
@@ -252,6 +256,22 @@ def test_node_that_makes_something_up_is_found_out(
     error = refusal(tmp_path, Node(change=change), "2")
     assert isinstance(error, VerificationError)
     assert why in str(error)
+
+
+class NodeOfOtherEntries(Node):
+    """Answers with the entry behind the one that it was asked for; each proof holds."""
+
+    def entry(self, index: int) -> dict[str, object]:
+        return super().entry(index + 1)
+
+
+@pytest.mark.parametrize("words", [("build", "explain", "2"), ("log", "show", "--entry", "2")])
+def test_another_entry_than_was_asked_for_is_found_out(
+    tmp_path: Path, words: tuple[str, ...]
+) -> None:
+    error = run(tmp_path, NodeOfOtherEntries(), *words).exception
+    assert isinstance(error, VerificationError)
+    assert str(error) == "asked for entry 2, the node sent 3"
 
 
 def test_explanation_of_another_package_is_found_out(tmp_path: Path) -> None:
