@@ -163,7 +163,8 @@ class VerifiedLog:
                 # Noted first: what is wrong stays wrong and is reported once, not at every call.
                 self._stamp = stamp
                 self._follow_sets()
-                self._accept(Path(self._checkpoint).read_bytes()[: NOTE_BYTES_MAX + 1])
+                with self._distrusting():
+                    self._accept(Path(self._checkpoint).read_bytes()[: NOTE_BYTES_MAX + 1])
         except OSError as error:
             if self._head is None:
                 raise UnavailableError("the log has no published checkpoint yet") from error

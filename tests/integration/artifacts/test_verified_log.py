@@ -42,6 +42,14 @@ def newest_bundle(published: PublishedLog) -> Path:
     return max(bundles, key=lambda path: int(path.name))
 
 
+def republish(published: PublishedLog) -> None:
+    """Replace the checkpoint by an equal one."""
+    checkpoint = published.root / "log" / "checkpoint"
+    again = checkpoint.with_suffix(".again")
+    again.write_bytes(checkpoint.read_bytes())
+    again.replace(checkpoint)
+
+
 def test_accepted_entry_is_proved_with_its_block(published: PublishedLog) -> None:
     index = published.accept(DOC)
     proved = view(published).accepted(index)
@@ -157,6 +165,22 @@ def test_wrong_hash_of_a_tile_is_not_remembered(published: PublishedLog) -> None
     assert log.accepted(index).entry.document == DOC
 
 
+def test_head_is_believed_once_the_tile_that_spoke_against_it_is_repaired(
+    published: PublishedLog,
+) -> None:
+    log = view(published)
+    before = log.head().size
+    published.accept(DOC)
+    tiles = (published.root / "log" / "tile" / "0").rglob("*.p/*")
+    tile = max(tiles, key=lambda path: int(path.name))
+    content = tile.read_bytes()
+    tile.write_bytes(bytes(len(content)))
+    assert log.head().size == before
+    tile.write_bytes(content)
+    republish(published)
+    assert log.head().size > before
+
+
 def test_proved_hashes_are_not_read_again(published: PublishedLog) -> None:
     index = published.accept(DOC)
     log = view(published)
@@ -190,10 +214,7 @@ def test_each_change_of_the_set_is_proved_once(
     def told(file: TrustFile) -> bytes:
         """Have the log read a trust file; return the one that it believes."""
         (published.root / "log" / "trust").write_bytes(file.encode())
-        checkpoint = published.root / "log" / "checkpoint"
-        again = checkpoint.with_suffix(".again")
-        again.write_bytes(checkpoint.read_bytes())
-        again.replace(checkpoint)
+        republish(published)
         log.head()
         return log.trust_text()
 
