@@ -33,7 +33,7 @@ class InputsCache:
         self._folder = folder
         self._bytes_max = bytes_max
         self._locks: dict[str, asyncio.Lock] = {}
-        self._adopted = itertools.count()
+        self._numbers = itertools.count()
         folder.mkdir(parents=True, exist_ok=True)
         for path in folder.glob(f"*/*{_TEMPORARY}"):
             path.unlink(missing_ok=True)
@@ -85,14 +85,12 @@ class InputsCache:
         Raises:
             BuildFailure: too many bytes, or what ``check`` raises.
         """
-        name = f"adopted-{next(self._adopted)}{_TEMPORARY}"
-        temporary = self._folder / "new" / name
 
         def place(digests: Mapping[str, str]) -> Path:
             check(digests)
             return self._path(digests["sha256"])
 
-        return await self._take(temporary, size_max, stream, ALGORITHMS, place)
+        return await self._take(size_max, stream, ALGORITHMS, place)
 
     async def _fetch(self, sha256: str, size_max: int, stream: AsyncIterator[bytes]) -> Path:
         path = self._path(sha256)
@@ -106,18 +104,19 @@ class InputsCache:
                 )
             return path
 
-        temporary = path.with_name(path.name + _TEMPORARY)
-        return await self._take(temporary, size_max, stream, ("sha256",), place)
+        return await self._take(size_max, stream, ("sha256",), place)
 
     async def _take(
         self,
-        temporary: Path,
         size_max: int,
         stream: AsyncIterator[bytes],
         algorithms: Sequence[str],
         place: Callable[[Mapping[str, str]], Path],
     ) -> Path:
         digests, size = [hashlib.new(each) for each in algorithms], 0
+        # A name of its own: two downloads of one file, where a first one failed while others
+        # A name of its own: who waited for a download that failed may download beside a newcomer.
+        temporary = self._folder / "new" / f"{next(self._numbers)}{_TEMPORARY}"
         with _part(temporary) as file:
             async for data in stream:
                 size += len(data)

@@ -133,6 +133,39 @@ def test_least_recently_used_files_leave_a_full_cache(index: Index, tmp_path: Pa
     assert with_upstream(index, tmp_path, use, bytes_max=3000) == [True, False, True, True]
 
 
+def test_download_is_not_disturbed_by_one_of_the_same_file_that_fails(tmp_path: Path) -> None:
+    async def run() -> Path:
+        cache = InputsCache(tmp_path)
+        may_fail, is_half_done, may_end = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+        async def failing() -> AsyncIterator[bytes]:
+            yield DATA[:1]
+            await may_fail.wait()
+            raise ConnectionError
+
+        async def slow() -> AsyncIterator[bytes]:
+            yield DATA[:500]
+            is_half_done.set()
+            await may_end.wait()
+            yield DATA[500:]
+
+        first = asyncio.create_task(cache.get(DIGEST, 1000, failing))
+        second = asyncio.create_task(cache.get(DIGEST, 1000, slow))
+        await asyncio.sleep(0)  # the second waits for the first now
+        may_fail.set()
+        with pytest.raises(ConnectionError):
+            await first
+        await is_half_done.wait()
+        # The third finds nobody to wait for, because the first has left.
+        with pytest.raises(ConnectionError):
+            await cache.get(DIGEST, 1000, failing)
+        may_end.set()
+        return await second
+
+    assert asyncio.run(run()).read_bytes() == DATA
+    assert [path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()] == [DATA]
+
+
 def test_leftovers_of_a_crash_are_removed(tmp_path: Path) -> None:
     part = tmp_path / "ab" / "abcd.part"
     part.parent.mkdir()
