@@ -25,7 +25,7 @@ _JAVA_1_1_MAJOR = 45
 _VALUE_CHARACTERS = 160
 _CONSTANT_BYTES = 256
 _STRINGS_SHOWN = 4
-_UTF8, _CLASS_REF = 1, 7
+_UTF8 = 1
 _SIZES: Final = {
     3: 4,
     4: 4,
@@ -387,10 +387,6 @@ def _first(names: set[str] | Mapping[str, _Member]) -> str:
     shown = ", ".join(_cut(repr(name)) for name in ordered[:_STRINGS_SHOWN])
     more = len(ordered) - _STRINGS_SHOWN
     return f"{shown or 'none'}{f' and {more} more' if more > 0 else ''}"
-
-
-def _size(data: bytes | None) -> str:
-    return "absent" if data is None else f"{len(data)} bytes"
 
 
 def _version(version: tuple[int, int]) -> str:
