@@ -103,8 +103,10 @@ class FileBlobStore:
             return None
         if entry.root is None and entry.shared:
             # Outside of the lock: a lost list means reading the whole blob.
-            with contextlib.suppress(NotFoundError):
+            try:
                 entry.root = piece_root(self.piece_hashes(sha256))
+            except NotFoundError:
+                return None  # evicted meanwhile
         return BlobInfo(sha256, entry.size, entry.root)
 
     def has(self, sha256: str) -> bool:
@@ -127,7 +129,11 @@ class FileBlobStore:
             return str(self._path(sha256, self._present(sha256)))
 
     def piece_hashes(self, sha256: str) -> bytes:
-        """Return the concatenated piece hashes, computing them anew if their file is damaged."""
+        """Return the concatenated piece hashes, computing them if no whole list of them is kept.
+
+        Raises:
+            NotFoundError: The blob is not stored here, or was evicted meanwhile.
+        """
         with self._lock:
             entry = self._present(sha256)
             path = self._path(sha256, entry)
@@ -138,8 +144,11 @@ class FileBlobStore:
             hashes = b""
         if len(hashes) == piece_count(entry.size) * PIECE_HASH_BYTES:
             return hashes
-        with path.open("rb") as blob:
-            _, hashes = hash_stream(blob.fileno(), None)
+        try:
+            with path.open("rb") as blob:
+                _, hashes = hash_stream(blob.fileno(), None)
+        except FileNotFoundError:
+            raise _absent(sha256) from None
         if entry.size > LISTLESS_BYTES_MAX:
             self._files.write_small(listed, hashes)
         return hashes
@@ -265,7 +274,7 @@ class FileBlobStore:
             NotFoundError: It is not stored here.
             UnavailableError: The disk is full or failed; the text names the path.
         """
-        self.piece_hashes(sha256)  # first: a shared blob always has its list
+        self.piece_hashes(sha256)  # first: a large shared blob always has its list
         self._add_class(sha256, local=False)
         self.evict()
 
@@ -391,7 +400,7 @@ class FileBlobStore:
     def _present(self, sha256: str) -> _Entry:
         entry = self._entries.get(sha256)
         if entry is None:
-            raise NotFoundError(f"blob {sha256[:64]} is not stored here")
+            raise _absent(sha256)
         return entry
 
     def _standing(self, sha256: str, entry: _Entry) -> Standing:
@@ -454,6 +463,10 @@ class FileBlobStore:
         entry = self._entries.pop(sha256, None)
         if entry is not None and entry.is_evictable:
             self._cached_bytes -= entry.size
+
+
+def _absent(sha256: str) -> NotFoundError:
+    return NotFoundError(f"blob {sha256[:64]} is not stored here")
 
 
 @contextlib.contextmanager

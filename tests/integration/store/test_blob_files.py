@@ -263,6 +263,22 @@ def test_small_blob_has_no_piece_list_and_answers_for_its_one_hash(tmp_path: Pat
     assert _names(tmp_path, large) == ["pieces", "sha256"]
 
 
+def test_blob_that_is_evicted_while_it_is_asked_about_is_absent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sha256 = _put(FileBlobStore(tmp_path / "blobs", cached_bytes_max=100), tmp_path, b"small")
+    read = Path.read_bytes
+
+    def evicting(path: Path) -> bytes:
+        store.remove(sha256)
+        return read(path)
+
+    monkeypatch.setattr(Path, "read_bytes", evicting)
+    store = FileBlobStore(tmp_path / "blobs", cached_bytes_max=100)
+    assert store.stat(sha256) is None
+    assert not store.has(sha256)
+
+
 def test_single_piece_is_synced_before_it_has_its_name(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
