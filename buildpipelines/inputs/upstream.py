@@ -9,18 +9,18 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from types import TracebackType
-from typing import Final, Self, TypeVar
-from urllib.parse import urlsplit
+from typing import Final, Self
 
 import aiohttp
 from packaging.utils import canonicalize_name
 
-from buildpipelines.errors import BuildFailure, FormatError
+from buildpipelines.errors import FormatError
 from buildpipelines.inputs.cache import InputsCache
+from buildpipelines.inputs.outward import CHUNK_BYTES, check_busy, retry, unavailable
 from buildpipelines.inputs.pages import PAGE_BYTES_MAX, IndexFile, parse_page
 from buildpipelines.inputs.pipconf import IndexSettings
 from buildpipelines.spec.lock import FILE_BYTES_MAX
@@ -33,12 +33,6 @@ PAGE_SECONDS: Final = 120.0
 FILE_SECONDS: Final = 900.0
 PAGE_KEPT_SECONDS: Final = 120.0
 PAGES_KEPT_MAX: Final = 256
-ATTEMPTS: Final = 3
-RETRY_SECONDS: Final = 0.5
-CHUNK_BYTES: Final = 256 * 1024
-
-
-_T = TypeVar("_T")
 
 
 class Upstream:
@@ -85,7 +79,7 @@ class Upstream:
             kept = self._pages.get(project)
             if kept is not None and now - kept[0] < PAGE_KEPT_SECONDS:
                 return kept[1]
-            files = await self._retry(lambda: self._fetch_page(project))
+            files = await retry(lambda: self._fetch_page(project), self._settings.url)
             while len(self._pages) >= PAGES_KEPT_MAX:
                 self._pages.pop(next(iter(self._pages)))
             self._pages[project] = (now, files)
@@ -99,8 +93,9 @@ class Upstream:
             BuildFailure: SOURCE_UNAVAILABLE: gone, too large, or other bytes came.
         """
         size_max = FILE_BYTES_MAX if file.size is None else file.size
-        return await self._retry(
-            lambda: self._cache.get(file.sha256, size_max, lambda: self._stream(file.url))
+        return await retry(
+            lambda: self._cache.get(file.sha256, size_max, lambda: self._stream(file.url)),
+            self._settings.url,
         )
 
     async def _fetch_page(self, project: str) -> tuple[IndexFile, ...]:
@@ -113,14 +108,14 @@ class Upstream:
             async for data in answer.content.iter_chunked(CHUNK_BYTES):
                 body += data
                 if len(body) > PAGE_BYTES_MAX:
-                    raise _unavailable(url, "the page is too large")
+                    raise unavailable(url, "the page is too large")
             kind = answer.headers.get("Content-Type", "")
             try:
                 return await asyncio.to_thread(
                     parse_page, bytes(body), content_type=kind, url=str(answer.url)
                 )
             except FormatError as error:
-                raise _unavailable(url, str(error)) from error
+                raise unavailable(url, str(error)) from error
 
     async def _stream(self, url: str) -> AsyncIterator[bytes]:
         headers = {"Accept-Encoding": "identity"}
@@ -136,32 +131,8 @@ class Upstream:
         timeout = aiohttp.ClientTimeout(total=seconds, sock_connect=30, sock_read=60)
         return self._session.get(url, timeout=timeout, headers=headers, max_redirects=5)
 
-    async def _retry(self, call: Callable[[], Awaitable[_T]]) -> _T:
-        """Call again after passing faults: the upstream is far away and busy."""
-        for attempt in range(1, ATTEMPTS + 1):
-            try:
-                return await call()
-            except (aiohttp.ClientError, TimeoutError, _BusyError) as error:
-                if attempt == ATTEMPTS:
-                    raise _unavailable(self._settings.url, repr(error)) from error
-            await asyncio.sleep(RETRY_SECONDS * attempt)
-        raise AssertionError("unreachable")
-
-
-class _BusyError(Exception):
-    """The upstream answered that it cannot answer now."""
-
 
 def _check_status(answer: aiohttp.ClientResponse) -> None:
-    if answer.status >= 500 or answer.status == 429:
-        raise _BusyError(f"status {answer.status}")
+    check_busy(answer.status)
     if answer.status != 200:
-        raise _unavailable(str(answer.url), f"status {answer.status}")
-
-
-def _unavailable(url: str, text: str) -> BuildFailure:
-    # Without user, password and query: addresses may carry credentials, and details are shown.
-    parts = urlsplit(url)
-    return BuildFailure(
-        "SOURCE_UNAVAILABLE", "upstream", f"{parts.hostname or ''}{parts.path}: {text}"
-    )
+        raise unavailable(str(answer.url), f"status {answer.status}")
