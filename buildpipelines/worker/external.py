@@ -18,8 +18,12 @@ from typing import Final
 from buildpipelines.errors import BuildFailure, FormatError
 from buildpipelines.recipes import pom
 from buildpipelines.spec import canonical
-from buildpipelines.spec.coordinates import METADATA, Coordinates, parse_coordinates
-from buildpipelines.spec.coordinates import parse_maven_purl as parse_purl
+from buildpipelines.spec.coordinates import (
+    METADATA,
+    Coordinates,
+    parse_coordinates,
+    parse_maven_purl,
+)
 from buildpipelines.spec.lock import Lock, LockedFile, make_lock
 from buildpipelines.spec.messages import (
     BuildResult,
@@ -31,7 +35,7 @@ from buildpipelines.spec.messages import (
 )
 from buildpipelines.spec.metadata import Metadata
 from buildpipelines.stabilize.jar import rules_document
-from buildpipelines.worker.attempts import name_pipeline
+from buildpipelines.worker.attempts import name_pipeline, refusing_format
 from buildpipelines.worker.contract import (
     Failure,
     GitSource,
@@ -92,11 +96,8 @@ class ExternalJob:
             BuildFailure: REFUSED: the options ask for what no pipeline can be told; else what
                 the pipeline said.
         """
-        try:
-            coordinates = parse_coordinates(params.name, params.version)
-            recipe = _recipe_of(params.options)
-        except FormatError as error:
-            raise BuildFailure("REFUSED", "request", str(error)) from error
+        coordinates = refusing_format(lambda: parse_coordinates(params.name, params.version))
+        recipe = refusing_format(lambda: _recipe_of(params.options))
         return await self._ask(coordinates, recipe)
 
     async def rebuild(self, params: RebuildParams) -> BuildResult:
@@ -106,11 +107,8 @@ class ExternalJob:
             BuildFailure: REFUSED: request and question do not fit together; else what the
                 pipeline said.
         """
-        try:
-            coordinates = parse_purl(params.purl)
-            recipe = _parse_recipe(params.recipe)
-        except FormatError as error:
-            raise BuildFailure("REFUSED", "request", str(error)) from error
+        coordinates = refusing_format(lambda: parse_maven_purl(params.purl))
+        recipe = refusing_format(lambda: _parse_recipe(params.recipe))
         if params.toolchain != canonical.digest(TOOLCHAIN):
             raise BuildFailure("REFUSED", "toolchain", "of an external pipeline it is unknown")
         question = mapping_of(coordinates, recipe).encoded()
