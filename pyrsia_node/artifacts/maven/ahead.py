@@ -61,7 +61,8 @@ class FetchAhead:
         for each in next_files(file, logged):
             if each.path not in self._brought:
                 self._waiting.add(each)
-        while len(self._lanes) < min(LANES, len(self._waiting)):
+        # Busy lanes count against the bound alone: what is noted now need not wait for them.
+        for _ in range(min(LANES - len(self._lanes), len(self._waiting))):
             self._lanes.add(asyncio.create_task(self._run_lane()))
 
     async def close(self) -> None:

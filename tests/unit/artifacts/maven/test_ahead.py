@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from pyrsia_node.artifacts.maven.ahead import FetchAhead
+from pyrsia_node.artifacts.maven.ahead import LANES, FetchAhead
 from pyrsia_node.artifacts.resolver import LoggedFile, Standing
 from pyrsia_node.artifacts.verified_log import ProvedEntry
 from pyrsia_node.model.digest import Sha256
@@ -19,9 +19,13 @@ def pom(group: str) -> MavenFile:
     return MavenFile(MavenProject(group, "tool"), "1", "tool-1.pom")
 
 
-def test_file_that_is_noted_as_the_last_lane_ends_is_brought() -> None:
+def logged_version() -> LoggedFile:
     entry = Accepted(Sha256("0" * 64), document("pkg:maven/org.a/tool@1", JAR), 3, 0, (), ())
-    logged = LoggedFile(JAR, ProvedEntry(7, entry, 1, 1000), Standing.SERVED, None)
+    return LoggedFile(JAR, ProvedEntry(7, entry, 1, 1000), Standing.SERVED, None)
+
+
+def test_file_that_is_noted_as_the_last_lane_ends_is_brought() -> None:
+    logged = logged_version()
 
     async def scenario() -> list[str]:
         may_end = asyncio.get_running_loop().create_future()
@@ -45,3 +49,23 @@ def test_file_that_is_noted_as_the_last_lane_ends_is_brought() -> None:
         return brought
 
     assert asyncio.run(scenario()) == ["org.a", "org.b"]
+
+
+def test_file_does_not_wait_for_one_that_takes_long_while_a_lane_is_free() -> None:
+    logged = logged_version()
+
+    async def scenario() -> list[str]:
+        brought: list[str] = []
+
+        async def bring(file: MavenFile, _logged: LoggedFile) -> None:
+            brought.append(file.project.group)
+            await asyncio.get_running_loop().create_future()
+
+        ahead = FetchAhead(lambda _: logged, bring)
+        for number in range(LANES + 1):
+            ahead.after(pom(f"org.{number}"), logged)
+            await asyncio.sleep(0)
+        await ahead.close()
+        return brought
+
+    assert asyncio.run(scenario()) == [f"org.{number}" for number in range(LANES)]
