@@ -147,7 +147,7 @@ class Download:
                 self.partial.close()
 
     async def _fetch(self) -> BlobInfo:
-        if self.artifact.size <= PIECE_SIZE_BYTES:
+        if 0 < self.artifact.size <= PIECE_SIZE_BYTES:
             info = await self._fetch_guessing()
             if info is not None:
                 return info

@@ -162,6 +162,17 @@ def test_small_artifacts_are_asked_of_who_served_last_and_now_and_then_of_the_ro
     asyncio.run(scenario())
 
 
+def test_empty_artifact_is_no_wrong_guess(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with swarm(tmp_path, 1) as net:
+            for content in (SMALL, b"", SMALL * 2):
+                await net.fetcher.ensure(net.give(content))
+            # Nothing was asked of anybody for the empty one, and the last one is guessed again.
+            assert (net.bodies, net.router.asked) == (2, 2)
+
+    asyncio.run(scenario())
+
+
 def test_holder_that_lacks_what_is_guessed_is_guessed_ever_more_seldom(tmp_path: Path) -> None:
     async def scenario() -> None:
         async with swarm(tmp_path, 2) as net:
