@@ -37,10 +37,12 @@ differences = st.builds(
 )
 
 
-def file(name: str, level: int, content: Content, found: list[Difference]) -> FileExplanation:
+def file(
+    name: str, level: int, content: Content, counted: tuple[Counts, Counts], found: list[Difference]
+) -> FileExplanation:
     listed = tuple(d for d in found for _ in range(30))
     published = None if level == -1 else content
-    return FileExplanation(name, level, content, published, differences=listed)
+    return FileExplanation(name, level, content, published, *counted, differences=listed)
 
 
 files = st.builds(
@@ -48,6 +50,7 @@ files = st.builds(
     st.from_regex(r"[a-z]{1,8}\.jar", fullmatch=True),
     st.integers(-1, 3),
     contents,
+    st.tuples(counts, counts),
     st.lists(differences, max_size=8),
 )
 

@@ -9,7 +9,7 @@ import xml.etree.ElementTree as ET
 import zipfile
 from pathlib import Path
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from buildpipelines.errors import FormatError
@@ -22,7 +22,7 @@ from buildpipelines.spec.coordinates import (
     parse_maven_purl,
 )
 from buildpipelines.spec.lock import Lock, LockedFile, make_lock
-from buildpipelines.spec.maven_order import version_key
+from buildpipelines.spec.maven_order import VERSION_CHARACTERS_MAX, version_key
 from pyrsia_node.model.errors import InvalidInputError
 from pyrsia_node.model.purl import Purl
 
@@ -100,14 +100,18 @@ def test_order_of_versions_is_an_order(one: str, two: str, three: str) -> None:
 
 
 @given(st.text(max_size=300))
+@example("1" * VERSION_CHARACTERS_MAX)
+@example("1" * (VERSION_CHARACTERS_MAX + 1))
 def test_every_text_has_a_place_in_the_order_or_is_too_long(text: str) -> None:
     try:
         key = version_key(text)
     except FormatError:
-        assert len(text) > 256
-    else:
+        assert len(text) > VERSION_CHARACTERS_MAX
+        return
+    assert len(text) <= VERSION_CHARACTERS_MAX
+    assert not key < version_key(text)
+    if len(text) + 2 <= VERSION_CHARACTERS_MAX:
         assert key == version_key(f"{text}-0")
-        assert not key < version_key(text)
 
 
 # ------------------------------------------------------------------ metadata of a lock
