@@ -99,10 +99,11 @@ def _examine_as_worker(layout: Layout, uid: int | None) -> Iterator[Finding]:
 
 def _examine_maven(layout: Layout, config: Config, uid: int | None) -> Iterator[Finding]:
     """Yield with which JDKs artifacts of Maven can be rebuilt here."""
-    if not any(each.may_import for each in config.maven.upstreams):
-        yield ok(
-            "maven", "artifacts are not rebuilt here: maven.upstreams names nothing for builds"
-        )
+    why = "maven.offline is set" if config.maven.offline else ""
+    if not any(each.is_public for each in config.maven.upstreams):
+        why = "maven.upstreams names nothing for builds"
+    if why:
+        yield ok("maven", f"artifacts are not rebuilt here: {why}")
         return
     code, output = _run_as_worker(layout, uid, (), _ASK_MAVEN)
     kind, *jdks = _last(output).split(" ")

@@ -17,7 +17,6 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
-from urllib.parse import urlsplit
 
 import buildpipelines
 from pyrsia_node.cli.children import ChildSpec
@@ -129,7 +128,7 @@ def _maven_arguments(build: BuildSection, repositories: tuple[MavenUpstream, ...
     for repository in repositories:
         # Members compare what they fetched, so a repository that needs a password is of no use;
         # and every user of this machine could read it among the arguments of a process.
-        if repository.may_import and urlsplit(repository.url).username is None:
+        if repository.is_public:
             option = (
                 "--private-maven-repository" if repository.allow_private else "--maven-repository"
             )

@@ -37,7 +37,7 @@ def make_node(
     *,
     http_port: int = 0,
     builds: bool = False,
-    upstreams: tuple[MavenUpstream, ...] = (),
+    maven: MavenSection | None = None,
     external: str = "",
 ) -> Layout:
     config = Config(
@@ -46,7 +46,7 @@ def make_node(
         data=DataSection(host="127.0.0.1", port=0),
         p2p=P2pSection(listen=("/ip4/127.0.0.1/tcp/0",)),
         build=BuildSection(enabled=builds, external=external, external_private=True),
-        maven=MavenSection(upstreams=upstreams),
+        maven=maven or MavenSection(),
     )
     layout = Layout(folder)
     initialize(layout, config)
@@ -77,13 +77,17 @@ def test_whole_node_has_nothing_that_keeps_it_from_its_work(tmp_path: Path) -> N
 
 
 def test_doctor_says_with_which_jdks_artifacts_are_rebuilt(tmp_path: Path) -> None:
-    nothing = make_node(tmp_path / "nothing", builds=True)
-    [finding] = findings(nothing, "maven")
-    assert "maven.upstreams names nothing for builds" in finding.found
     central = MavenUpstream("central", "https://repository.example/maven2")
-    [finding] = findings(make_node(tmp_path / "node", builds=True, upstreams=(central,)), "maven")
-    assert finding.level == "ok"
-    assert finding.found.startswith("artifacts are rebuilt with JDK 17")
+    paid = MavenUpstream("paid", "https://user:word@repository.example/paid")
+    for name, maven, says in (
+        ("nothing", MavenSection(), "not rebuilt here: maven.upstreams names nothing for builds"),
+        ("paid", MavenSection(upstreams=(paid,)), "not rebuilt here: maven.upstreams names"),
+        ("offline", MavenSection(upstreams=(central,), offline=True), "maven.offline is set"),
+        ("node", MavenSection(upstreams=(paid, central)), "artifacts are rebuilt with JDK 17"),
+    ):
+        [finding] = findings(make_node(tmp_path / name, builds=True, maven=maven), "maven")
+        assert finding.level == "ok"
+        assert says in finding.found
 
 
 def test_doctor_says_whether_an_external_pipeline_answers(tmp_path: Path) -> None:
