@@ -80,7 +80,7 @@ def command(mounts: Mounts, limits: SandboxLimits, *, uid: int | None) -> list[s
         limits: Sizes of the writable file systems.
         uid: The unprivileged user to become first; None where the caller already is one.
     """
-    arguments = _become(uid)
+    arguments = become(uid)
     arguments += ["/usr/bin/bwrap", "--unshare-all", "--unshare-user", "--disable-userns"]
     arguments += ["--cap-drop", "ALL"]
     arguments += ["--uid", str(INNER_UID), "--gid", str(INNER_UID)]
@@ -102,7 +102,7 @@ def image_command(
         uid: The unprivileged user to become first; None where the caller already is one.
         ids: How a command line begins that runs as root of the namespace (``ids``).
     """
-    arguments = [*_become(uid), *ids, "/usr/bin/bwrap"]
+    arguments = [*become(uid), *ids, "/usr/bin/bwrap"]
     for namespace in ("pid", "net", "ipc", "uts", "cgroup"):
         arguments += [f"--unshare-{namespace}"]
     arguments += ["--cap-add", "ALL"]
@@ -125,7 +125,7 @@ def maven_command(
         uid: The unprivileged user to become first; None where the caller already is one.
         binds: Paths inside, below :data:`MAVEN_EMPTIED` or /etc, with the host's (no links).
     """
-    arguments = [*_become(uid), "/usr/bin/bwrap"]
+    arguments = [*become(uid), "/usr/bin/bwrap"]
     arguments += ["--unshare-all", "--unshare-user", "--disable-userns", "--cap-drop", "ALL"]
     arguments += ["--uid", str(INNER_UID), "--gid", str(INNER_UID)]
     emptied = [folder for folder in MAVEN_EMPTIED if folder in mounts.emptied]
@@ -140,7 +140,8 @@ def maven_command(
     return [*arguments, "--chdir", "/build", "--", PYTHON, "-I", "-S", "-B", "-c", MAVEN_START]
 
 
-def _become(uid: int | None) -> list[str]:
+def become(uid: int | None) -> list[str]:
+    """Return how a command line begins that runs as ``uid``; nothing of it where that is None."""
     if uid is None:
         return []
     # Before bwrap: as root it would keep root's eyes on every bound file.

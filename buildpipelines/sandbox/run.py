@@ -118,10 +118,10 @@ async def run_sandbox(
             run = _Run(job, process, confinement, progress)
             return await run.to_the_end()
     finally:
-        await asyncio.shield(_remove(confinement))
+        await asyncio.shield(remove_bounds(confinement))
 
 
-async def _remove(confinement: confine.Confinement) -> None:
+async def remove_bounds(confinement: confine.Confinement) -> None:
     """Remove the bounds; the kernel may need a moment to bury a sandbox's last processes."""
     for _ in range(int(END_SECONDS / REMOVE_SECONDS)):
         if confinement.close():
@@ -148,7 +148,7 @@ async def _started(job: SandboxJob) -> AsyncIterator[asyncio.subprocess.Process]
     try:
         yield process
     finally:
-        await asyncio.shield(_end(process))
+        await asyncio.shield(end_sandbox(process))
 
 
 def _command(job: SandboxJob, mounts: bwrap.Mounts) -> list[str]:
@@ -187,7 +187,7 @@ def _open_mounts(job: SandboxJob, descriptors: contextlib.ExitStack) -> bwrap.Mo
     )
     if seccomp_fd is not None:
         descriptors.callback(os.close, seccomp_fd)
-    data_fds = {path: _data_fd(content, descriptors) for path, content in data.items()}
+    data_fds = {path: memory_file(content, descriptors) for path, content in data.items()}
     for path, shared in job.files.items():
         # Opened anew: bwrap reads from the descriptor's position, and others read the same file.
         data_fds[path] = os.open(f"/proc/self/fd/{shared}", os.O_RDONLY)
@@ -202,7 +202,8 @@ def _open_mounts(job: SandboxJob, descriptors: contextlib.ExitStack) -> bwrap.Mo
     )
 
 
-def _data_fd(content: bytes, descriptors: contextlib.ExitStack) -> int:
+def memory_file(content: bytes, descriptors: contextlib.ExitStack) -> int:
+    """Return a descriptor at the start of ``content``, open as long as ``descriptors``."""
     descriptor = os.memfd_create("pyrsia")
     descriptors.callback(os.close, descriptor)
     os.write(descriptor, content)
@@ -210,15 +211,15 @@ def _data_fd(content: bytes, descriptors: contextlib.ExitStack) -> int:
     return descriptor
 
 
-async def _end(process: asyncio.subprocess.Process) -> None:
+async def end_sandbox(process: asyncio.subprocess.Process) -> None:
     """End the sandbox and wait until its last process is gone."""
     # bwrap's child is the first process of the pid namespace: its death ends every other. bwrap
     # itself is left to bury it; killed first, it would leave that to whoever is pid 1 here.
     for pid in confine.descendants(process.pid)[1:]:
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
-    assert process.stdin is not None
-    process.stdin.close()
+    if process.stdin is not None:
+        process.stdin.close()
     try:
         async with asyncio.timeout(END_SECONDS):
             await _drain(process)
@@ -231,8 +232,7 @@ async def _drain(process: asyncio.subprocess.Process) -> None:
     # Every process of the sandbox holds one of these pipes, so their ends say that all are gone.
     # They must be read to the end: asyncio reports an exit only when nobody waits to be read.
     for pipe in (process.stdout, process.stderr):
-        assert pipe is not None
-        while await pipe.read(CHUNK_BYTES):
+        while pipe is not None and await pipe.read(CHUNK_BYTES):
             pass
     await process.wait()
 

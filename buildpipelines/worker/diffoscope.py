@@ -18,8 +18,9 @@ from pathlib import Path
 from typing import Final
 
 from buildpipelines.sandbox import confine, seccomp
-from buildpipelines.sandbox.bwrap import ETC_FILES, INNER_UID
+from buildpipelines.sandbox.bwrap import ETC_FILES, INNER_UID, become
 from buildpipelines.sandbox.limits import MIB, SandboxLimits
+from buildpipelines.sandbox.run import end_sandbox, memory_file, remove_bounds
 from buildpipelines.spec.explanation import VALUE_CHARACTERS_MAX, Difference, make_difference
 
 PROGRAM: Final = "/usr/bin/diffoscope"
@@ -33,7 +34,6 @@ LIMITS: Final = SandboxLimits(
 )
 _DIFFERENT: Final = 1
 _WATCH_SECONDS: Final = 0.5
-_END_SECONDS: Final = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +136,7 @@ async def _run(tool: Tool, arguments: list[str], files: dict[str, Path]) -> tupl
                 report.cancel()
                 await asyncio.gather(watch, report, return_exceptions=True)
     finally:
-        await asyncio.shield(_remove(confinement))
+        await asyncio.shield(remove_bounds(confinement))
 
 
 async def _report(process: asyncio.subprocess.Process) -> bytes:
@@ -160,7 +160,7 @@ async def _started(
     """Start the sandbox once it is counted; on leaving, end it and every process in it."""
     with contextlib.ExitStack() as descriptors:
         contents = {path: _opened(file, descriptors) for path, file in files.items()}
-        contents |= {path: _memory(data, descriptors) for path, data in ETC_FILES.items()}
+        contents |= {path: memory_file(data, descriptors) for path, data in ETC_FILES.items()}
         filter_fd = seccomp.open_filter()
         if filter_fd is not None:
             descriptors.callback(os.close, filter_fd)
@@ -185,7 +185,7 @@ async def _started(
             opening.write(b"x")
             yield process
         finally:
-            await asyncio.shield(_end(process))
+            await asyncio.shield(end_sandbox(process))
 
 
 def _attach_all(confinement: confine.Confinement, pid: int) -> None:
@@ -199,11 +199,8 @@ def _attach_all(confinement: confine.Confinement, pid: int) -> None:
 
 def _command(tool: Tool, contents: dict[str, int], filter_fd: int | None, gate: int) -> list[str]:
     """Return how the command line begins that shows the program ``/usr`` and its two files."""
-    become = []
-    if tool.uid is not None:
-        become = ["/usr/bin/setpriv", f"--reuid={tool.uid}", f"--regid={tool.uid}"]
-        become += ["--clear-groups", "--inh-caps=-all", "--no-new-privs", "--"]
-    found = [*become, "/usr/bin/bwrap", "--unshare-all", "--unshare-user", "--disable-userns"]
+    found = [*become(tool.uid), "/usr/bin/bwrap"]
+    found += ["--unshare-all", "--unshare-user", "--disable-userns"]
     found += ["--cap-drop", "ALL", "--uid", str(INNER_UID), "--gid", str(INNER_UID)]
     found += ["--clearenv", "--new-session", "--die-with-parent", "--hostname", "build"]
     found += ["--setenv", "PATH", "/usr/bin", "--setenv", "HOME", "/tmp"]  # noqa: S108 - inside
@@ -228,44 +225,7 @@ def _command(tool: Tool, contents: dict[str, int], filter_fd: int | None, gate: 
     return [*found, "--block-fd", str(gate), "--"]
 
 
-async def _end(process: asyncio.subprocess.Process) -> None:
-    """End the sandbox and wait until its last process is gone."""
-    # The first process of its pid namespace takes every other with it; bwrap buries it.
-    for pid in confine.descendants(process.pid)[1:]:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, 9)
-    try:
-        async with asyncio.timeout(_END_SECONDS):
-            await _drain(process)
-    except TimeoutError:
-        process.kill()
-        await _drain(process)
-
-
-async def _drain(process: asyncio.subprocess.Process) -> None:
-    assert process.stdout is not None
-    while await process.stdout.read(REPORT_BYTES_MAX):
-        pass
-    await process.wait()
-
-
-async def _remove(confinement: confine.Confinement) -> None:
-    """Remove the bounds; the kernel may need a moment to bury the last processes."""
-    for _ in range(int(_END_SECONDS / _WATCH_SECONDS)):
-        if confinement.close():
-            return
-        await asyncio.sleep(_WATCH_SECONDS)
-
-
 def _opened(path: Path, descriptors: contextlib.ExitStack) -> int:
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     descriptors.callback(os.close, descriptor)
-    return descriptor
-
-
-def _memory(content: bytes, descriptors: contextlib.ExitStack) -> int:
-    descriptor = os.memfd_create("pyrsia")
-    descriptors.callback(os.close, descriptor)
-    os.write(descriptor, content)
-    os.lseek(descriptor, 0, os.SEEK_SET)
     return descriptor
