@@ -27,7 +27,12 @@ from pyrsia_node.tlog.trust import Trust, TrustFile
 
 @click.command()
 @data_option
-@click.option("--repair", "is_repairing", is_flag=True, help="Derive tiles and index again.")
+@click.option(
+    "--repair",
+    "is_repairing",
+    is_flag=True,
+    help="Derive tiles and index again; put a damaged maven.sqlite aside.",
+)
 @click.option(
     "--bytes",
     "is_hashing",
@@ -37,6 +42,7 @@ from pyrsia_node.tlog.trust import Trust, TrustFile
 def fsck(layout: Layout, *, is_repairing: bool, is_hashing: bool) -> None:
     """Check the chain from its genesis on, everything derived from it, and the registry.
 
+    And maven.sqlite, what was remembered of other repositories: all of it can be had again.
     Only for a stopped node. Each finding names the path and the command that repairs it.
     """
     with _open_chain(layout) as (chain, trust):
