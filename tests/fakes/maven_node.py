@@ -21,6 +21,7 @@ from pyrsia_node.gateway.core_link import CoreLink
 from pyrsia_node.gateway.link import LinkClient
 from pyrsia_node.gateway.maven.wiring import open_maven
 from pyrsia_node.model.digest import sha256_of
+from pyrsia_node.model.purl import Purl
 from pyrsia_node.schema.config import Config, parse_config, render_config
 from pyrsia_node.schema.maven_repositories import MavenUpstream
 from pyrsia_node.schema.sections import MavenSection
@@ -87,8 +88,8 @@ class MavenNode:
         for _, content in files:
             self.peer.put(self.tmp, content)
         entries = [file_entry(name, data, claim=claim, origin=origin) for name, data in files]
-        purl = f"pkg:maven/{group}/{artifact}@{version}"
-        return self.node.log.accept(document(purl, *entries, requires=requires))
+        purl = Purl.maven(group, artifact, version)
+        return self.node.log.accept(document(str(purl), *entries, requires=requires))
 
 
 @asynccontextmanager

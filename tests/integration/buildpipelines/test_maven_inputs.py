@@ -386,7 +386,7 @@ def test_path_that_is_none_is_not_found_and_asks_nobody(
             assert watcher.input_failure is None
 
     using(tmp_path, [central], use)
-    assert [each for each in central.paths() if ".." in each or not each.startswith("org/x")] == []
+    assert central.paths() == []
 
 
 def test_repository_of_somebody_else_is_refused_and_remembered(

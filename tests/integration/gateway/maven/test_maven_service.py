@@ -45,6 +45,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MavenNode]:
         loop = runner.get_loop()
         it = runner.run(stack.enter_async_context(maven_node(folder, DENY)))
         fill(it)
+        it.accept("org.example:more:1.0+x", ("more-1.0+x.jar", b"more"))
         running = thread.submit(loop.run_forever)
         try:
             yield it
@@ -190,8 +191,9 @@ def raw_status(it: MavenNode, method: bytes, path: bytes, *fields: bytes) -> int
 
 
 def test_plus_may_be_encoded_and_the_query_means_nothing(shared: MavenNode) -> None:
-    name = b"/maven2/org/example/tool/1.0%2Bx/tool-1.0%2Bx.jar"
-    assert raw_status(shared, b"GET", name) == 404
+    for plus in (b"+", b"%2B", b"%2b"):
+        name = b"/maven2/org/example/more/1.0%bx/more-1.0%bx.jar" % (plus, plus)
+        assert raw_status(shared, b"GET", name) == 200
     assert raw_status(shared, b"GET", FILE.encode() + b"?x=1") == 200
 
 
