@@ -302,6 +302,21 @@ def test_fsck_names_pushed_blobs_that_were_changed_or_lost(tmp_path: Path) -> No
     assert not path.exists()
 
 
+def test_fsck_names_a_damaged_memory_of_maven_and_puts_it_aside_when_repairing(
+    tmp_path: Path,
+) -> None:
+    layout = init(tmp_path / "a", "a")
+    run("join", found(tmp_path, layout), "--data", layout.root)
+    layout.maven.write_bytes(b"no database" * 100)
+    result = run("fsck", "--data", layout.root)
+    assert result.exit_code == 6
+    assert f"{layout.maven}: file is not a database; repair: pyrsia-node fsck" in result.output
+    assert layout.maven.exists()
+    assert run("fsck", "--repair", "--data", layout.root).exit_code == 0
+    assert layout.maven.with_name("maven.sqlite.damaged").exists()
+    assert not layout.maven.exists()
+
+
 def program(*arguments: str, flags: Sequence[str] = ()) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, *flags, "-m", "pyrsia_node.cli", *arguments],
