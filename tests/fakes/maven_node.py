@@ -31,6 +31,8 @@ from tests.fakes.gateway_process import CONFIG, Node, RunningGateway, as_peer, n
 from tests.fakes.published_log import document, file_entry
 
 UPSTREAM = MavenSection(policy="upstream")
+NOW = MavenSection(policy="upstream", fresh_seconds=0, negative_seconds=0)
+"""With an upstream that is asked each time: nothing it said is believed for a while."""
 
 
 def jar(text: str = "class") -> bytes:
@@ -90,6 +92,13 @@ class MavenNode:
         entries = [file_entry(name, data, claim=claim, origin=origin) for name, data in files]
         purl = Purl.maven(group, artifact, version)
         return self.node.log.accept(document(str(purl), *entries, requires=requires))
+
+
+async def get(it: MavenNode, path: str, status: int = 200) -> bytes:
+    """Ask for a path of the repository; return what is answered with that status."""
+    answer = await it.http.get(f"/maven2/{path}")
+    assert answer.status_code == status, answer.text
+    return answer.content
 
 
 @asynccontextmanager

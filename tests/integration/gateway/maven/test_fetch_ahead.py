@@ -7,9 +7,8 @@ from pathlib import Path
 
 from pyrsia_node.ports import PIECE_SIZE_BYTES
 from pyrsia_node.schema.sections import MavenSection
-from tests.fakes.maven_node import UPSTREAM, MavenNode, blob_of, jar, pom, put, scenario
+from tests.fakes.maven_node import UPSTREAM, MavenNode, blob_of, get, jar, pom, put, scenario
 
-FOLDER = "/maven2/org/example"
 TOOL_JAR, TOOL_POM = jar("tool"), pom("org.example", "tool", "1.0")
 NEEDED_JAR, NEEDED_POM = jar("needed"), pom("org.example", "needed", "2.0")
 NEEDED = "pkg:maven/org.example/needed@2.0"
@@ -23,8 +22,7 @@ def fill(it: MavenNode, *requires: str) -> None:
 
 
 async def ask(it: MavenNode, name: str = "tool/1.0/tool-1.0.pom") -> None:
-    answer = await it.http.get(f"{FOLDER}/{name}")
-    assert answer.status_code == 200
+    await get(it, f"org/example/{name}")
 
 
 async def arrived(it: MavenNode, content: bytes) -> None:

@@ -22,10 +22,12 @@ from pyrsia_node.schema.sections import MavenSection
 from pyrsia_node.store.registry_db import SqliteRegistryDb
 from pyrsia_node.transfer.asgi import Receive, Scope, Send
 from tests.fakes.maven_node import (
+    NOW,
     UPSTREAM,
     MavenNode,
     blob_of,
     evicted,
+    get,
     jar,
     put,
     rewired,
@@ -34,13 +36,6 @@ from tests.fakes.maven_node import (
 
 LIB = "org/other/lib/2.0/lib-2.0.jar"
 BYTES = jar("lib")
-NOW = MavenSection(policy="upstream", fresh_seconds=0, negative_seconds=0)
-
-
-async def get(it: MavenNode, path: str, status: int = 200) -> bytes:
-    answer = await it.http.get(f"/maven2/{path}")
-    assert answer.status_code == status, answer.text
-    return answer.content
 
 
 @pytest.mark.parametrize("kind", ["sha256", "sha1", "md5"])

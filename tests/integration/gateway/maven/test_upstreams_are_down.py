@@ -8,17 +8,20 @@ from pathlib import Path
 
 from pyrsia_node.schema.sections import MavenSection
 from tests.fakes.gateway_process import run_gateway
-from tests.fakes.maven_node import UPSTREAM, MavenNode, jar, maven_node, put, rewired, scenario
+from tests.fakes.maven_node import (
+    NOW,
+    UPSTREAM,
+    MavenNode,
+    get,
+    jar,
+    maven_node,
+    put,
+    rewired,
+    scenario,
+)
 
 LIB = "org/other/lib/2.0/lib-2.0.jar"
 BYTES = jar("lib")
-NOW = MavenSection(policy="upstream", fresh_seconds=0, negative_seconds=0)
-
-
-async def get(it: MavenNode, path: str, status: int = 200) -> bytes:
-    answer = await it.http.get(f"/maven2/{path}")
-    assert answer.status_code == status, answer.text
-    return answer.content
 
 
 def test_down_upstream_leaves_what_is_here_and_says_so(tmp_path: Path) -> None:
