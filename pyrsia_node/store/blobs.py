@@ -1,7 +1,8 @@
 """Content-addressed blob store over plain files, and the cache that keeps it under its limit.
 
 A digest that is present is complete and was verified: bytes come in through :meth:`adopt`, which
-re-hashes them, or :meth:`adopt_pieces`, whose caller checked every piece. Layout under the root:
+re-hashes them, or :meth:`adopt_pieces` and :meth:`adopt_single`, whose caller checked every piece.
+Layout under the root:
 
 * ``sha256/ab/<hex>``: shared blobs, immutable; peers may have them, the cache may drop them;
 * ``local/ab/<hex>``: local blobs, the same way; a blob that is both is one file with two names;
@@ -11,7 +12,8 @@ re-hashes them, or :meth:`adopt_pieces`, whose caller checked every piece. Layou
 
 The store does not decide what a name means and takes no name from outside but a checked digest.
 One process opens it. Crash order of an adoption: temporary file synced, piece list written, blob
-renamed, folder synced. A crash in between leaves a temporary file (emptied at the next start) or a
+renamed, folder synced (a single piece's list is written first, and its folder is not synced before
+somebody relies on it). A crash in between leaves a temporary file (emptied at the next start) or a
 piece list without a blob (deleted by the scrub): never a digest with wrong or missing bytes, and
 never a local blob under a shared name. Format: docs/design/storage.md.
 """
