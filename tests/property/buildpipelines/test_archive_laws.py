@@ -24,17 +24,13 @@ from buildpipelines.spec import canonical
 from buildpipelines.stabilize.wheel import level1, level2, listing_digest, without_generator
 from buildpipelines.worker.tamper import tamper_with
 from tests.hostile.sdists import file_member, sdist, tar_gz, wheel
+from tests.strategies.archives import is_tree, mutate
 
 LIMITS = ArchiveLimits(entries_max=200, file_bytes_max=1 << 20, total_bytes_max=4 << 20)
 NAME = "pkg-1.0-py3-none-any.whl"
 
 steps = st.text("abcXYZ019._", min_size=1, max_size=6).filter(lambda s: s not in (".", ".."))
 paths = st.lists(steps, min_size=1, max_size=3).map(lambda parts: "pkg/" + "/".join(parts))
-
-
-def is_tree(files: dict[str, bytes]) -> bool:
-    """Whether no file is also a folder."""
-    return not any(other.startswith(f"{name}/") for name in files for other in files)
 
 
 trees = st.dictionaries(paths, st.binary(max_size=60), min_size=1, max_size=6).filter(is_tree)
@@ -133,21 +129,6 @@ def test_tampering_makes_a_well_formed_wheel_that_equals_no_other(
     spoiled = [tamper_with(true, text) for text in (one, two)]
     assert len({digests(wheel(files))[1], *(digests(data)[1] for data in spoiled)}) == 3
     assert tamper_with(true, one) == spoiled[0]
-
-
-def mutate(data: bytes, draw: st.DataObject) -> bytes:
-    kind = draw.draw(st.sampled_from(["flip", "cut", "insert", "repeat"]))
-    at = draw.draw(st.integers(0, len(data) - 1))
-    some = draw.draw(st.binary(min_size=1, max_size=8))
-    match kind:
-        case "flip":
-            return data[:at] + some + data[at + len(some) :]
-        case "cut":
-            return data[:at]
-        case "insert":
-            return data[:at] + some + data[at:]
-        case _:
-            return data[:at] + data[at // 2 :]
 
 
 WHEEL = wheel({"pkg/__init__.py": b"value = 42\n" * 20, "pkg/data": bytes(range(256))})
