@@ -6,7 +6,6 @@ of its own, as two nodes would do it. The rows are those of docs/rebuilds.md.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -17,13 +16,12 @@ from buildpipelines.spec.messages import (
     RebuildParams,
     TrialParams,
 )
-from buildpipelines.worker.service import Options, Service, running
+from buildpipelines.worker.service import Options, running
 
 HEADER = (
     "| release | back end | wheel | level | two nodes | trial s | rebuild s | remarks |\n"
     "|---|---|---|---|---|---|---|---|"
 )
-_POLL_SECONDS = 0.1
 _REMARK_CHARACTERS = 160
 
 
@@ -82,11 +80,11 @@ async def survey(releases: Sequence[str], options: Options) -> AsyncIterator[Row
             job = f"release-{number}"
             seconds = int(options.limits.seconds)
             one.trial(TrialParams(job, "pypi", name, version, seconds))
-            trial = await job_result(one, job)
+            trial = await one.jobs.wait(job)
             rebuild = None
             if isinstance(trial, BuildResult):
                 other.rebuild(replay_of(trial, job, seconds))
-                rebuild = await job_result(other, job)
+                rebuild = await other.jobs.wait(job)
                 await other.jobs.forget(job)
             await one.jobs.forget(job)
             yield Row(release, trial, rebuild)
@@ -103,12 +101,3 @@ def replay_of(result: BuildResult, job: str, seconds_max: int) -> RebuildParams:
         toolchain=result.toolchain,
         seconds_max=seconds_max,
     )
-
-
-async def job_result(service: Service, job: str) -> BuildResult | JobFailure:
-    """Return what a job ended with, once it has."""
-    while True:
-        result = service.jobs.status(job).result
-        if result is not None:
-            return result
-        await asyncio.sleep(_POLL_SECONDS)

@@ -16,7 +16,7 @@ from buildpipelines.spec.messages import (
     TrialParams,
     parse_trial,
 )
-from buildpipelines.survey import job_result, replay_of
+from buildpipelines.survey import replay_of
 from buildpipelines.worker.service import Options, running
 
 HEADER = "| part | bytes | claim | level | two nodes | what differs |\n|---|---|---|---|---|---|"
@@ -75,9 +75,9 @@ async def build_twice(params: TrialParams, settings: Options) -> TwoNodes:
     second = replace(settings, work=settings.work / "second")
     async with running(first) as one, running(second) as other:
         one.trial(params)
-        trial = await job_result(one, params.job)
+        trial = await one.jobs.wait(params.job)
         rebuilt = None
         if isinstance(trial, BuildResult):
             other.rebuild(replay_of(trial, params.job, params.seconds_max))
-            rebuilt = await job_result(other, params.job)
+            rebuilt = await other.jobs.wait(params.job)
     return TwoNodes(trial, rebuilt)

@@ -250,11 +250,9 @@ class ContractServer:
         jobs = self._service.jobs
         self._service.trial(trial)
         try:
-            await jobs.wait(record.id)
-            result = jobs.status(record.id).result
+            result = await jobs.wait(record.id)
             if isinstance(result, JobFailure):
                 raise BuildFailure(result.outcome, result.cause, result.detail)
-            assert result is not None, "a job that has ended has a result"
             files = [(f.name, Path(f.path)) for f in result.files if f.claim == "rebuilt"]
             await asyncio.to_thread(self._store.succeed, record, files)
         finally:

@@ -25,6 +25,7 @@ from buildpipelines.worker.workspace import JobFolder, Workspace
 
 JOBS_MAX: Final = 256
 DETAIL_CHARACTERS_MAX: Final = 1000
+_CANCELLED: Final = ("TIMEOUT", "cancelled", "the job was cancelled")
 
 Work = Callable[[JobFolder, Report], Awaitable[BuildResult]]
 """What a job does, given its folder and a place to report to."""
@@ -77,6 +78,7 @@ class Jobs:
         job = _Job(name, self._workspace.create(name), Report())
         self._jobs[name] = job
         job.task = asyncio.create_task(self._run(job, work, seconds_max), name=f"job {name}")
+        job.task.add_done_callback(lambda _: _end_unbegun(job))
 
     def status(self, name: str) -> JobStatus:
         """Return where a job stands; raises UnknownJobError."""
@@ -90,11 +92,13 @@ class Jobs:
             result=job.result,
         )
 
-    async def wait(self, name: str) -> None:
-        """Wait until a job has ended, well or not; raises UnknownJobError."""
+    async def wait(self, name: str) -> BuildResult | JobFailure:
+        """Return what a job ends with, once it has; raises UnknownJobError."""
         job = self._get(name)
         if job.task is not None:
             await asyncio.wait((job.task,))
+        assert job.result is not None, "a job that has ended has a result"
+        return job.result
 
     async def cancel(self, name: str) -> None:
         """End a job and wait until its sandbox is gone; raises UnknownJobError."""
@@ -135,14 +139,23 @@ class Jobs:
         except TimeoutError:
             failure = BuildFailure("TIMEOUT", "time limit", f"not done after {seconds_max:.0f} s")
         except asyncio.CancelledError:
-            failure = BuildFailure("TIMEOUT", "cancelled", "the job was cancelled")
+            failure = BuildFailure(*_CANCELLED)
         except Exception as error:  # noqa: BLE001 - no build may find the error that ends us
             _log.exception("job %s", job.name)
             failure = BuildFailure("BUILD_FAILED", "worker error", repr(error))
-        finally:
-            job.folder.clear_temporary()
-        if failure is not None:
-            job.result = JobFailure(failure.outcome, failure.cause, failure.detail)
-            job.folder.note(f"{failure.outcome}: {failure.cause}")
-        job.state = "done" if failure is None else "failed"
-        job.report.enter(job.state)
+        _end(job, failure)
+
+
+def _end_unbegun(job: _Job) -> None:
+    """End a job whose task was cancelled before its first step, and ran no line of its own."""
+    if job.result is None:
+        _end(job, BuildFailure(*_CANCELLED))
+
+
+def _end(job: _Job, failure: BuildFailure | None) -> None:
+    job.folder.clear_temporary()
+    if failure is not None:
+        job.result = JobFailure(failure.outcome, failure.cause, failure.detail)
+        job.folder.note(f"{failure.outcome}: {failure.cause}")
+    job.state = "done" if failure is None else "failed"
+    job.report.enter(job.state)

@@ -106,10 +106,7 @@ class Asker:
 
         async def until_it_ends() -> BuildResult | JobFailure:
             start(service, job)
-            await service.jobs.wait(job)
-            result = service.jobs.status(job).result
-            assert result is not None
-            return result
+            return await service.jobs.wait(job)
 
         return asyncio.run_coroutine_threadsafe(until_it_ends(), self.loop).result(20)
 
