@@ -44,6 +44,9 @@ LANES_PER_HOLDER: Final = 2
 WRITEBACK_PIECES: Final = 32
 """After so many pieces the disk is asked to catch up, in the background."""
 
+GUESS_SECONDS_MAX: Final = 3.0
+"""A guess that takes longer was wrong: who trickles must not be first to be asked for long."""
+
 LOOK_ROUND_SECONDS: Final = 10.0
 """How often a running download asks who else has the artifact by now."""
 
@@ -178,11 +181,13 @@ class Download:
     async def _fetch_guessing(self) -> BlobInfo | None:
         """Fetch a file of one piece from whoever is likely to have it; None if that fails."""
         memory = self._around.memory
-        holder = memory.guess(self._loop.time())
+        started = self._loop.time()
+        holder = memory.guess(started)
         if holder is None:
             return None
         info = await self._fetch_small([holder])
-        memory.guessed(well=info is not None)
+        is_quick = self._loop.time() - started <= GUESS_SECONDS_MAX
+        memory.guessed(well=info is not None and is_quick)
         return info
 
     async def _fetch_small(self, holders: list[Holder]) -> BlobInfo | None:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from pyrsia_node.artifacts import download
 from pyrsia_node.artifacts.fetcher import Fetcher
 from pyrsia_node.artifacts.reading import Reader
 from pyrsia_node.artifacts.standing import GUESSES_MAX
@@ -189,6 +190,24 @@ def test_holder_that_lacks_what_is_guessed_is_guessed_ever_more_seldom(tmp_path:
                 asked.append(other.behaviour.requests - before)
             assert net.router.asked == 41
             assert [at for at, count in enumerate(asked) if count] == [0, 3, 8, 17, 34]
+
+    asyncio.run(scenario())
+
+
+def test_guess_that_was_slow_is_as_a_wrong_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(download, "GUESS_SECONDS_MAX", 0.0)
+
+    async def scenario() -> None:
+        async with swarm(tmp_path, 1) as net:
+            asked = []
+            for number in range(9):
+                await net.fetcher.ensure(net.give(SMALL * (number + 1)))
+                asked.append(net.router.asked)
+            # Two files pass before the next guess, then four; each guess brings its file.
+            assert asked == [1, 1, 2, 3, 3, 4, 5, 6, 7]
+            assert net.bodies == len(asked)
 
     asyncio.run(scenario())
 
