@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import io
 import struct
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
+from tests.hostile.zips import zipped
+
 MANIFEST: Final = "META-INF/MANIFEST.MF"
-TIME: Final = (2020, 1, 1, 0, 0, 0)
 BLOCK: Final = bytes.fromhex("301a06092a864886f70d010702") + bytes(15)
 """The outline of a PKCS #7 signed-data structure: what it says is judged by nobody here."""
 
@@ -33,16 +33,7 @@ def jar(
     contents = dict(files)
     if manifest is not None:
         contents[MANIFEST] = manifest
-    out = io.BytesIO()
-    with zipfile.ZipFile(out, "w", compression) as archive:
-        for path in order(list(contents)):
-            info = zipfile.ZipInfo(path, TIME)
-            info.external_attr = (0o040755 if path.endswith("/") else 0o100644) << 16
-            info.compress_type = compression
-            if edit is not None:
-                edit(info)
-            archive.writestr(info, contents[path])
-    return out.getvalue()
+    return zipped(contents, edit=edit, order=order, compression=compression)
 
 
 def sha256(data: bytes) -> str:

@@ -19,6 +19,8 @@ from pathlib import Path
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from tests.hostile.zips import zipped
+
 PYPROJECT = b"""[build-system]
 requires = []
 build-backend = "backend"
@@ -134,16 +136,7 @@ def wheel(
     ]
     own = f"{info_folder}/RECORD"
     contents[own] = "".join([*rows, f"{own},,\n"]).encode() if record is None else record
-    out = io.BytesIO()
-    with zipfile.ZipFile(out, "w", compression) as archive:
-        for path in order(list(contents)):
-            info = zipfile.ZipInfo(path, (2020, 1, 1, 0, 0, 0))
-            info.external_attr = (0o040755 if path.endswith("/") else 0o100644) << 16
-            info.compress_type = compression
-            if edit is not None:
-                edit(info)
-            archive.writestr(info, contents[path])
-    return out.getvalue()
+    return zipped(contents, edit=edit, order=order, compression=compression)
 
 
 def record_digest(data: bytes) -> str:

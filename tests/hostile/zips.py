@@ -1,4 +1,4 @@
-"""Zip files that two readers understand differently: the corpus of tricks.
+"""Zip files: well-made ones, and those that two readers understand differently, the tricks.
 
 Each trick changes a well-made archive whose entry ``pkg/data.bin`` is stored and holds the bytes
 0 to 255 in order. What it makes must be refused, or read as nothing but bytes.
@@ -9,11 +9,33 @@ from __future__ import annotations
 import io
 import struct
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Final
 
 DATA: Final = bytes(range(256)) * 8
 """The content of ``pkg/data.bin``."""
+
+TIME: Final = (2020, 1, 1, 0, 0, 0)
+
+
+def zipped(
+    contents: Mapping[str, bytes],
+    *,
+    edit: Callable[[zipfile.ZipInfo], None] | None = None,
+    order: Callable[[list[str]], list[str]] = sorted,
+    compression: int = zipfile.ZIP_DEFLATED,
+) -> bytes:
+    """Return a well-made archive; ``edit`` may change every entry's header."""
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w", compression) as archive:
+        for path in order(list(contents)):
+            info = zipfile.ZipInfo(path, TIME)
+            info.external_attr = (0o040755 if path.endswith("/") else 0o100644) << 16
+            info.compress_type = compression
+            if edit is not None:
+                edit(info)
+            archive.writestr(info, contents[path])
+    return out.getvalue()
 
 
 def rename_local(data: bytes) -> bytes:
@@ -83,6 +105,17 @@ def false_locator(data: bytes) -> bytes:
     """Put a 64-bit locator before the end record that points nowhere."""
     locator = struct.pack("<4sLQL", b"PK\x06\x07", 0, 0, 1)
     return data[:-22] + locator + data[-22:]
+
+
+def with_entry(data: bytes, name: str, content: bytes = b"", mode: int = 0o100644) -> bytes:
+    """Append an entry of any name and any mode, which no archiver would write."""
+    out = io.BytesIO(data)
+    with zipfile.ZipFile(out, "a") as archive:
+        info = zipfile.ZipInfo("x")
+        info.filename = info.orig_filename = name
+        info.external_attr = mode << 16
+        archive.writestr(info, content)
+    return out.getvalue()
 
 
 TRICKS: Final[dict[str, tuple[Callable[[bytes], bytes], str]]] = {

@@ -14,7 +14,7 @@ from buildpipelines.errors import ArchiveError
 from buildpipelines.extract.jar import Jar, JarLimits, read_jar
 from buildpipelines.extract.limits import ArchiveLimits
 from tests.hostile.jars import MANIFEST, jar
-from tests.hostile.zips import DATA, TRICKS
+from tests.hostile.zips import DATA, TRICKS, with_entry
 
 FILES = {"pkg/data.bin": DATA, "pkg/other.bin": b"other"}
 NAME = "pkg-1.0.jar"
@@ -67,32 +67,25 @@ def test_two_nested_archives_of_tricks_are_equal_only_to_the_byte(trick: str) ->
     assert one.l2 != read_artifact(NAME, jar({"lib/in.jar": stored()})).l2
 
 
-def with_entry(name: str, attributes: int = 0o100644, data: bytes = b"") -> bytes:
-    out = io.BytesIO(jar(FILES))
-    with zipfile.ZipFile(out, "a") as archive:
-        info = zipfile.ZipInfo("x")
-        info.filename = info.orig_filename = name
-        info.external_attr = attributes << 16
-        archive.writestr(info, data)
-    return out.getvalue()
-
-
 @pytest.mark.parametrize(
-    ("data", "cause"),
+    ("name", "cause"),
     [
-        (with_entry("../escaped"), "path traversal"),
-        (with_entry("/etc/passwd"), "absolute path"),
-        (with_entry("pkg\\x"), "entry name"),
-        (with_entry("pkg//x"), "entry name"),
-        (with_entry("pkg/link", 0o120777, b"/etc"), "entry type"),
-        (with_entry("pkg/data.bin/below"), "path through link"),
-        (with_entry("META-INF/manifest.mf"), "jar structure"),
-        (with_entry("meta-inf/MANIFEST.MF"), "jar structure"),
-        (with_entry("x" * 2000), "entry name"),
+        ("../escaped", "path traversal"),
+        ("/etc/passwd", "absolute path"),
+        ("pkg\\x", "entry name"),
+        ("pkg//x", "entry name"),
+        ("pkg/data.bin/below", "path through link"),
+        ("META-INF/manifest.mf", "jar structure"),
+        ("meta-inf/MANIFEST.MF", "jar structure"),
+        ("x" * 2000, "entry name"),
     ],
 )
-def test_entry_that_lies_is_refused_by_name(data: bytes, cause: str) -> None:
-    assert cause_of(data) == cause
+def test_entry_that_lies_is_refused_by_name(name: str, cause: str) -> None:
+    assert cause_of(with_entry(jar(FILES), name)) == cause
+
+
+def test_link_is_no_entry_of_a_jar() -> None:
+    assert cause_of(with_entry(jar(FILES), "pkg/link", b"/etc", 0o120777)) == "entry type"
 
 
 @pytest.mark.filterwarnings("ignore:Duplicate name")
