@@ -1,13 +1,15 @@
-"""What trials of all pipelines share: names of rules, refusals, the nearest of several attempts."""
+"""What jobs of all pipelines share: names of rules, refusals, the nearest attempt, the source."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from pathlib import Path
 from typing import TypeVar
 
 from buildpipelines.errors import BuildFailure, FormatError
 from buildpipelines.spec import canonical
+from buildpipelines.spec.messages import OutputFile, Source
 from buildpipelines.worker.workspace import JobFolder
 
 _T = TypeVar("_T")
@@ -81,3 +83,25 @@ async def nearest(
         assert first_failure is not None, "a plan has at least one recipe"
         raise first_failure
     return best
+
+
+def mirrored_source(source: Source, path: Path, *, media: str) -> OutputFile:
+    """Describe the source as a file of the result, which hands it on as it was fetched.
+
+    Args:
+        source: What the build started from.
+        path: Where the node finds it.
+        media: The media type that it is served with.
+    """
+    return OutputFile(
+        name=source.file,
+        path=str(path),
+        size=source.size,
+        sha256=source.sha256,
+        l1=source.sha256,
+        l2=source.sha256,
+        media=media,
+        claim="mirrored",
+        upstream_sha256=source.sha256,
+        level=0,
+    )

@@ -35,7 +35,7 @@ from buildpipelines.spec.messages import (
 )
 from buildpipelines.spec.metadata import Metadata
 from buildpipelines.stabilize.jar import rules_document
-from buildpipelines.worker.attempts import name_pipeline, refusing_format
+from buildpipelines.worker.attempts import mirrored_source, name_pipeline, refusing_format
 from buildpipelines.worker.contract import (
     Failure,
     GitSource,
@@ -190,18 +190,7 @@ class ExternalJob:
         """Describe the question as a file of the entry: who audits can ask it again."""
         path = self._folder.out / source.file
         path.write_bytes(question)
-        return OutputFile(
-            name=source.file,
-            path=str(path),
-            size=source.size,
-            sha256=source.sha256,
-            l1=source.sha256,
-            l2=source.sha256,
-            media="application/json",
-            claim="mirrored",
-            upstream_sha256=source.sha256,
-            level=0,
-        )
+        return mirrored_source(source, path, media="application/json")
 
 
 def mapping_of(coordinates: Coordinates, recipe: Mapping[str, str]) -> MappingInfo:

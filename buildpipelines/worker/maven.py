@@ -49,7 +49,7 @@ from buildpipelines.worker import diffoscope
 from buildpipelines.worker.attempts import name_pipeline, nearest, refusing_format
 from buildpipelines.worker.machine import Machine, MavenTools, Report
 from buildpipelines.worker.maven_metadata import read_metadata
-from buildpipelines.worker.maven_outputs import AssessedFiles, assess_files, mirrored_source
+from buildpipelines.worker.maven_outputs import AssessedFiles, assess_files, mirrored
 from buildpipelines.worker.workspace import JobFolder, socket_folder
 
 OUTPUT_FILES_MAX: Final = 32
@@ -318,7 +318,7 @@ class MavenJob:
         return asyncio.get_running_loop().time() - self._started > params.seconds_max / 2
 
     def _result(self, built: _Built, task: _Task) -> BuildResult:
-        files = (*built.assessed.files, mirrored_source(task.source, self._folder))
+        files = (*built.assessed.files, mirrored(task.source, self._folder))
         seconds = asyncio.get_running_loop().time() - self._started
         return BuildResult(
             purl=task.coordinates.purl,

@@ -23,6 +23,7 @@ from buildpipelines.spec.coordinates import Coordinates
 from buildpipelines.spec.explanation import UNPUBLISHED, FileExplanation, make_explanation
 from buildpipelines.spec.messages import Claim, OutputFile
 from buildpipelines.worker import diffoscope
+from buildpipelines.worker.attempts import mirrored_source
 from buildpipelines.worker.tamper import tamper_with_archive
 from buildpipelines.worker.workspace import JobFolder
 
@@ -138,23 +139,12 @@ def _with(
     return replace(explanation, differences=(*explanation.differences, *quoted.differences))
 
 
-def mirrored_source(source: FetchedSource, folder: JobFolder) -> OutputFile:
+def mirrored(source: FetchedSource, folder: JobFolder) -> OutputFile:
     """Describe the source, which is handed on as it was fetched."""
     described = source.described()
     copy = folder.out / described.file
     shutil.copyfile(source.path, copy)
-    return OutputFile(
-        name=described.file,
-        path=str(copy),
-        size=described.size,
-        sha256=described.sha256,
-        l1=described.sha256,
-        l2=described.sha256,
-        media=media_type(described.file),
-        claim="mirrored",
-        upstream_sha256=described.sha256,
-        level=0,
-    )
+    return mirrored_source(described, copy, media=media_type(described.file))
 
 
 def media_type(file_name: str) -> str:

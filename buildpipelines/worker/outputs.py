@@ -27,6 +27,7 @@ from buildpipelines.recipes.releases import is_wheel_of, same_wheel
 from buildpipelines.spec.messages import OutputFile, Source
 from buildpipelines.spec.metadata import Metadata
 from buildpipelines.stabilize import wheel as stabilize
+from buildpipelines.worker.attempts import mirrored_source
 from buildpipelines.worker.tamper import tamper_with
 from buildpipelines.worker.workspace import JobFolder
 
@@ -143,15 +144,4 @@ def mirrored(source: Source, path: Path, folder: JobFolder) -> OutputFile:
     """Describe the source distribution, which is handed on as it was fetched."""
     copy = folder.out / source.file
     shutil.copyfile(path, copy)
-    return OutputFile(
-        name=source.file,
-        path=str(copy),
-        size=source.size,
-        sha256=source.sha256,
-        l1=source.sha256,
-        l2=source.sha256,
-        media=SDIST_MEDIA[copy.suffix],
-        claim="mirrored",
-        upstream_sha256=source.sha256,
-        level=0,
-    )
+    return mirrored_source(source, copy, media=SDIST_MEDIA[copy.suffix])
