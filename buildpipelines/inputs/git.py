@@ -37,9 +37,6 @@ SLOW_SECONDS: Final = 60
 VERSION_LEAST: Final = (2, 37)
 """The first git that takes addresses from us (``http.curloptResolve``)."""
 
-TAG: Final = re.compile(
-    r"(?!.*(\.\.|//|/\.|@\{|\.lock(/|\Z)))[A-Za-z0-9_][A-Za-z0-9._+/@-]{0,198}(?<![./])\Z"
-)
 COMMIT: Final = re.compile(r"[0-9a-f]{40}\Z")
 
 _SOURCE: Final = "refs/pyrsia/source"

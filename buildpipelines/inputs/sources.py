@@ -23,9 +23,10 @@ from buildpipelines.errors import ArchiveError, BuildFailure
 from buildpipelines.extract.source import SOURCE_LIMITS, SourceFacts, archive_format, repack_source
 from buildpipelines.inputs import git
 from buildpipelines.inputs.cache import InputsCache
-from buildpipelines.inputs.git import COMMIT, TAG, GitOrigin
+from buildpipelines.inputs.git import COMMIT, GitOrigin
 from buildpipelines.inputs.outward import CHUNK_BYTES, Asking, check_busy, is_public, retry
 from buildpipelines.spec.lock import LockedFile
+from buildpipelines.spec.maven_fields import TAG
 from buildpipelines.spec.messages import Source
 
 ARCHIVE_BYTES_MAX: Final = 256 * 1024 * 1024

@@ -19,6 +19,11 @@ EPOCH_MIN, EPOCH_MAX = 315_532_800, 4_354_819_198
 LIST_MAX: Final = 32
 Newline = Literal["lf", "crlf"]
 
+TAG: Final = re.compile(
+    r"(?!.*(\.\.|//|/\.|@\{|\.lock(/|\Z)))[A-Za-z0-9_][A-Za-z0-9._+/@-]{0,198}(?<![./])\Z"
+)
+"""A tag of a repository: what git itself takes for a name, and nobody for an option or a range."""
+
 TEXTS: Final = {
     "tag": re.compile(r"([A-Za-z0-9_][A-Za-z0-9._/+@-]{0,199})?\Z"),
     "commit": re.compile(r"([0-9a-f]{40}|[0-9a-f]{64})?\Z"),
@@ -56,9 +61,7 @@ def read_source(value: Mapping[str, object], key: str) -> str:
 def read_text(value: Mapping[str, object], name: str) -> str:
     """Return one of :data:`TEXTS`; raises FormatError."""
     found = fields.matching(value, name, TEXTS[name])
-    # What git itself refuses in a name, and what could be taken for a range.
-    is_odd = ".." in found or "@{" in found or "//" in found
-    if name == "tag" and (is_odd or found.endswith(("/", ".", ".lock"))):
+    if name == "tag" and found and not TAG.match(found):
         raise FormatError(f"field 'tag' {found!r:.100} is no name of a git tag")
     return found
 

@@ -193,6 +193,8 @@ HOSTILE: tuple[dict[str, RecipeValue], ...] = (
     {"tag": "--upload-pack=x"},
     {"tag": "a..b"},
     {"tag": "x.lock"},
+    {"tag": "x.lock/y"},
+    {"tag": "x/.y"},
     {"strip": 2},
     {"module": "../x"},
     {"module": "/etc"},
