@@ -59,7 +59,10 @@ class HolderMemory:
         return None
 
     def guessed(self, *, well: bool) -> None:
-        """Note how a guess ended: the more wrong ones in a row, the longer none is made."""
+        """Note how a guess ended: the more wrong ones, the longer none is made.
+
+        So many good ones in a row that the router gets its turn end that.
+        """
         self._good_guesses = self._good_guesses + 1 if well else 0
         if not well:
             self._pause = min(2 * self._pause, PAUSE_MAX)
