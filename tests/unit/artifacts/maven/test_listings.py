@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from time import perf_counter
+from time import thread_time
 
 import pytest
 
@@ -102,10 +102,10 @@ def test_largest_listing_that_is_believed_is_written_within_a_second(part: str) 
     texts = (f"{part * 28}{each}"[:64] for each in range(4_000))
     body = "".join(f"<version>{each}</version>" for each in texts)
     text = f"<metadata><versioning><versions>{body}</versions></versioning></metadata>"
-    start = perf_counter()
+    began = thread_time()
     listing = parse_listing(text.encode())
     render(Listing(listing.versions | {"1"}), group="x", project=PROJECT)
-    assert perf_counter() - start < 1.0
+    assert thread_time() - began < 1.0
 
 
 def test_versions_that_nobody_publishes_are_left_out() -> None:
