@@ -76,6 +76,27 @@ def ended(site: ContractSite, build: str) -> Any:
         time.sleep(0.01)
 
 
+def connected(site: ContractSite, *, bytes_taken: int = 0) -> socket.socket:
+    """Return a connection; where it is told how much it takes, the rest waits at the server."""
+    host, _, port = site.url.removeprefix("http://").rpartition(":")
+    connection = socket.socket()
+    connection.settimeout(10)
+    if bytes_taken:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, bytes_taken)
+    connection.connect((host, int(port)))
+    return connection
+
+
+def until_there_is_room(site: ContractSite) -> None:
+    deadline = time.monotonic() + 10
+    while True:
+        with suppress(OSError, http.client.HTTPException):
+            assert ask(f"{site.url}/x")[0] == 404
+            return
+        assert time.monotonic() < deadline, "there is no room any more"
+        time.sleep(0.05)
+
+
 def test_build_runs_and_its_files_are_to_be_had(site: ContractSite) -> None:
     build = start(site)
     found = ended(site, build)
@@ -322,39 +343,29 @@ def test_user_who_is_not_allowed_is_refused_at_the_socket(tmp_path: Path) -> Non
 
 
 def test_connections_are_bounded_and_room_comes_back(site: ContractSite) -> None:
-    host, _, port = site.url.removeprefix("http://").rpartition(":")
-    held = [socket.create_connection((host, int(port)), timeout=10) for _ in range(CONNECTIONS_MAX)]
-    # Each is known to be in once it has been answered.
-    for each in held:
-        each.sendall(b"GET /x HTTP/1.1\r\nHost: localhost\r\n\r\n")
-        assert each.recv(12) == b"HTTP/1.1 404"
-    with socket.create_connection((host, int(port)), timeout=10) as late:
-        assert late.recv(1) == b""
-    held[0].close()
-    deadline = time.monotonic() + 5
-    while True:
-        try:
-            assert ask(f"{site.url}/x")[0] == 404
-            break
-        except (OSError, http.client.HTTPException):
-            assert time.monotonic() < deadline
-    for each in held:
-        each.close()
+    with ExitStack() as stack:
+        held = [stack.enter_context(connected(site)) for _ in range(CONNECTIONS_MAX)]
+        # Each is known to be in once it has been answered.
+        for each in held:
+            each.sendall(b"GET /x HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            assert each.recv(12) == b"HTTP/1.1 404"
+        with connected(site) as late:
+            assert late.recv(1) == b""
+        held[0].close()
+        until_there_is_room(site)
 
 
 def test_connection_that_asks_nothing_is_cut_off(tmp_path: Path) -> None:
     with serving_contract(tmp_path, silence_seconds=0.2) as site:
-        host, _, port = site.url.removeprefix("http://").rpartition(":")
         for sent in (b"", b"PUT /b", b"PUT /build HTTP/1.1\r\nHost: localhost\r\n"):
-            with socket.create_connection((host, int(port)), timeout=10) as silent:
+            with connected(site) as silent:
                 silent.sendall(sent)
                 assert silent.recv(100) == b""
 
 
 def test_body_that_does_not_come_is_not_waited_for(tmp_path: Path) -> None:
     with serving_contract(tmp_path, silence_seconds=0.2) as site:
-        host, _, port = site.url.removeprefix("http://").rpartition(":")
-        with socket.create_connection((host, int(port)), timeout=10) as slow:
+        with connected(site) as slow:
             slow.sendall(b"PUT /build HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\n{")
             assert slow.recv(12) == b"HTTP/1.1 408"
         assert not site.trials.asked
@@ -363,39 +374,28 @@ def test_body_that_does_not_come_is_not_waited_for(tmp_path: Path) -> None:
 def test_files_that_nobody_reads_keep_no_place_for_ever(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with serving_contract(tmp_path, silence_seconds=0.2) as site, ExitStack() as stack:
+    with serving_contract(tmp_path, silence_seconds=1) as site, ExitStack() as stack:
         site.trials.files = {"a-1.jar": bytes(16 * 1024 * 1024)}
         build = start(site)
         ended(site, build)
         head = f"GET /build/{build}/artifacts/a-1.jar HTTP/1.1\r\nHost: localhost\r\n\r\n"
         for _ in range(CONNECTIONS_MAX):
-            lazy = connected(site, stack, bytes_taken=4096)
+            lazy = stack.enter_context(connected(site, bytes_taken=4096))
             lazy.sendall(head.encode())
             assert lazy.recv(12, socket.MSG_WAITALL) == b"HTTP/1.1 200"
-        until_there_is_room(site, build)
+        until_there_is_room(site)
     assert not caplog.records, "whoever leaves is no fault of our disk"
 
 
 def test_connections_are_bounded_when_all_come_at_once(tmp_path: Path) -> None:
     with serving_contract(tmp_path) as site, ExitStack() as stack:
-        held = [connected(site, stack) for _ in range(4 * CONNECTIONS_MAX)]
+        held = [stack.enter_context(connected(site)) for _ in range(4 * CONNECTIONS_MAX)]
         for each in held:
             each.setblocking(False)  # noqa: FBT003 - the standard library's signature
         deadline = time.monotonic() + 5
         while (alive := sum(map(is_open, held))) > CONNECTIONS_MAX:
             assert time.monotonic() < deadline, f"{alive} are open"
             time.sleep(0.01)
-
-
-def connected(site: ContractSite, stack: ExitStack, *, bytes_taken: int = 0) -> socket.socket:
-    """Return a connection; where it is told how much it takes, the rest waits at the server."""
-    host, _, port = site.url.removeprefix("http://").rpartition(":")
-    connection = stack.enter_context(socket.socket())
-    connection.settimeout(10)
-    if bytes_taken:
-        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, bytes_taken)
-    connection.connect((host, int(port)))
-    return connection
 
 
 def is_open(connection: socket.socket) -> bool:
@@ -405,16 +405,6 @@ def is_open(connection: socket.socket) -> bool:
         return True
     except OSError:
         return False
-
-
-def until_there_is_room(site: ContractSite, build: str) -> None:
-    deadline = time.monotonic() + 10
-    while True:
-        with suppress(OSError, http.client.HTTPException):
-            assert ask(f"{site.url}/build/{build}")[0] == 200
-            return
-        assert time.monotonic() < deadline, "there is no room any more"
-        time.sleep(0.05)
 
 
 @pytest.mark.parametrize(
@@ -430,8 +420,7 @@ def until_there_is_room(site: ContractSite, build: str) -> None:
     ],
 )
 def test_what_is_no_request_is_the_clients_mistake(site: ContractSite, head: bytes) -> None:
-    host, _, port = site.url.removeprefix("http://").rpartition(":")
-    with socket.create_connection((host, int(port)), timeout=10) as client:
+    with connected(site) as client:
         client.sendall(head)
         client.shutdown(socket.SHUT_WR)
         answer = client.recv(12)
