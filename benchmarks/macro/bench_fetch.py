@@ -22,28 +22,25 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from benchmarks.macro.holder_gateways import HOLDERS, holders
 from pyrsia_node.gateway.link import LinkClient
 from pyrsia_node.model.digest import Sha256
 from pyrsia_node.model.documents import FileEntry
-from pyrsia_node.ports import Holder, PeerId
+from pyrsia_node.ports import Holder
 from pyrsia_node.schema.layout import Layout
 from pyrsia_node.store.blobs import FileBlobStore
 from tests.fakes.gateway_process import (
     RunningGateway,
-    as_peer,
-    make_data_directory,
     node,
     run_gateway,
 )
-from tests.fakes.published_log import PublishedLog, document
+from tests.fakes.published_log import document
 
-HOLDERS = 4
 NAME = "large-1.0-py3-none-any.whl"
 MIB = 1024 * 1024
 
@@ -93,31 +90,6 @@ def describe(path: Path) -> FileEntry:
         claim="rebuilt",
         origin="upstream",
     )
-
-
-@asynccontextmanager
-async def holders(folder: Path, source: Path, entry: FileEntry) -> AsyncIterator[list[Holder]]:
-    """Run four gateways that have the file."""
-    async with AsyncExitStack() as stack:
-        found = []
-        for number in range(HOLDERS):
-            home = folder / f"holder-{number}"
-            home.mkdir()
-            layout = make_data_directory(home)
-            PublishedLog(home).close()
-            give(layout, source, entry)
-            await stack.enter_async_context(run_gateway(layout))
-            client = LinkClient(layout.gateway_socket)
-            listener = await client.call("data_listener", {})
-            client.close()
-            holder = Holder(
-                PeerId("x" * 52),
-                str(listener["url"]),
-                str(listener["fingerprint"]),
-                complete=True,
-            )
-            found.append(as_peer(holder, number))
-        yield found
 
 
 async def command(*words: str) -> float:
@@ -206,7 +178,8 @@ async def measure(folder: Path, mebibytes: int, rounds: int) -> list[Round]:
     make_file(source, mebibytes)
     entry = describe(source)
     results = []
-    async with node(folder / "node") as own, holders(folder, source, entry) as peers:
+    fill = partial(give, source=source, entry=entry)
+    async with node(folder / "node") as own, holders(folder, fill) as peers:
         own.core.holders = peers
         own.log.accept(document("pkg:pypi/large@1.0", entry))
         for number in range(rounds):

@@ -33,28 +33,26 @@ import zipfile
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from benchmarks.macro.holder_gateways import HOLDERS, holders
 from pyrsia_node.devnet.maven_project import MavenClient
 from pyrsia_node.devnet.maven_repository import debian_repository, serve_repository
-from pyrsia_node.gateway.link import LinkClient
 from pyrsia_node.model.documents import FileEntry
 from pyrsia_node.model.genesis import DEFAULT_PARAMS
-from pyrsia_node.ports import Holder, PeerId
 from pyrsia_node.schema.layout import Layout
 from pyrsia_node.store.blobs import FileBlobStore
 from tests.fakes.debian_maven import Gav
 from tests.fakes.gateway_process import (
     CONFIG,
     FakeCore,
-    as_peer,
     make_data_directory,
     run_gateway,
 )
 from tests.fakes.published_log import PublishedLog, document, file_entry
 
-HOLDERS = 4
 CHILDREN = 4
 """Dependencies of an artifact: the tree is three to four levels deep."""
 
@@ -157,27 +155,6 @@ def plain_server(folder: Path, work: Path) -> Iterator[str]:
         process.stdout.close()
 
 
-@asynccontextmanager
-async def holders(folder: Path, contents: Sequence[bytes]) -> AsyncIterator[list[Holder]]:
-    """Run gateways that have every file."""
-    async with AsyncExitStack() as stack:
-        found = []
-        for number in range(HOLDERS):
-            home = folder / f"holder-{number}"
-            home.mkdir()
-            layout = make_data_directory(home)
-            PublishedLog(home).close()
-            _fill(layout, contents)
-            await stack.enter_async_context(run_gateway(layout))
-            client = LinkClient(layout.gateway_socket)
-            listener = await client.call("data_listener", {})
-            client.close()
-            url, fingerprint = str(listener["url"]), str(listener["fingerprint"])
-            holder = Holder(PeerId("x" * 52), url, fingerprint, complete=True)
-            found.append(as_peer(holder, number))
-        yield found
-
-
 def _fill(layout: Layout, contents: Sequence[bytes]) -> None:
     store = FileBlobStore(layout.blobs, cached_bytes_max=1 << 40)
     for data in contents:
@@ -257,7 +234,8 @@ async def measure(folder: Path, count: int, rounds: int) -> dict[str, Any]:
         log = PublishedLog(layout.root, params=replace(DEFAULT_PARAMS, burst=count))
         _publish(log, artifacts)
         log.close()
-        core = FakeCore(await stack.enter_async_context(holders(folder, contents)))
+        fill = partial(_fill, contents=contents)
+        core = FakeCore(await stack.enter_async_context(holders(folder, fill)))
         await stack.enter_async_context(core.serve(layout.core_socket))
         await client.seed(debian.url)
         debian.stop()
