@@ -135,19 +135,14 @@ def plugin_prefix(jar: Path) -> str | None:
 
 @contextlib.asynccontextmanager
 async def serving_repository(
-    inputs: RepositoryInputs,
-    socket_path: Path,
-    *,
-    uid: int | None,
-    watcher: Watcher,
-    mode: int = 0o600,
+    inputs: RepositoryInputs, socket_path: Path, *, uid: int | None, watcher: Watcher
 ) -> AsyncIterator[None]:
     """Serve ``inputs`` on a new unix socket while the context lasts; see ``serving_route``."""
 
     async def route(path: str) -> Answer:
         return await _answer(inputs, path)
 
-    async with serving_route(route, socket_path, uid=uid, watcher=watcher, mode=mode):
+    async with serving_route(route, socket_path, uid=uid, watcher=watcher):
         yield
 
 

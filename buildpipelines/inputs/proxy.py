@@ -119,15 +119,7 @@ async def serving(
     watcher: Watcher,
     mode: int = 0o600,
 ) -> AsyncIterator[None]:
-    """Serve ``inputs`` on a new unix socket while the context lasts.
-
-    Args:
-        inputs: What to serve.
-        socket_path: Where; its folder must let the sandbox's user through.
-        uid: Who may connect besides us; None for nobody.
-        watcher: Who is told of requests, refusals and failures.
-        mode: Who may connect, where that cannot be said by ``uid``.
-    """
+    """Serve ``inputs`` on a new unix socket while the context lasts; see ``serving_route``."""
 
     async def route(path: str) -> Answer:
         return await _answer(inputs, path)
