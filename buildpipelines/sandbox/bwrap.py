@@ -128,13 +128,12 @@ def maven_command(
     arguments = [*become(uid), "/usr/bin/bwrap"]
     arguments += ["--unshare-all", "--unshare-user", "--disable-userns", "--cap-drop", "ALL"]
     arguments += ["--uid", str(INNER_UID), "--gid", str(INNER_UID)]
-    emptied = [folder for folder in MAVEN_EMPTIED if folder in mounts.emptied]
     more: list[str] = []
-    for folder in emptied:
+    for folder in mounts.emptied:
         more += ["--size", "65536", "--tmpfs", folder]
     for inside, path in binds.items():
         more += ["--ro-bind", path, inside]
-    for folder in emptied:
+    for folder in mounts.emptied:
         more += ["--remount-ro", folder]
     arguments += _file_systems(mounts, limits, more=more)
     return [*arguments, "--chdir", "/build", "--", PYTHON, "-I", "-S", "-B", "-c", MAVEN_START]
