@@ -23,7 +23,8 @@ from pathlib import Path
 from typing import Final
 from xml.sax.saxutils import escape
 
-DEBIAN_REPOSITORY: Final = Path("/usr/share/maven-repo")
+from pyrsia_node.devnet.maven_repository import DEBIAN
+
 _COMMONS_PARENT: Final = "org/apache/commons/commons-parent/56/commons-parent-56.pom"
 _FOUNDATION: Final = (
     "<organization><name>The Apache Software Foundation</name>"
@@ -133,7 +134,7 @@ class Overlay:
             managed: dependencies whose version the parent is to fix, by coordinates.
             leave_out: attributes of the manifest that the parent has not in that version.
         """
-        text = (DEBIAN_REPOSITORY / _COMMONS_PARENT).read_text(encoding="utf-8")
+        text = (DEBIAN / _COMMONS_PARENT).read_text(encoding="utf-8")
         text = text.replace("<version>56</version>", f"<version>{escape(version)}</version>", 1)
         text = text.replace("</parent>", f"</parent>{_FOUNDATION}", 1)
         text = _with_plugin_versions(text.replace(*_FELIX))

@@ -9,24 +9,7 @@ import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
-from pyrsia_node.devnet.git_server import (
-    GitServer,
-    make_repository,
-    make_repository_from,
-    run_git,
-    serve_git,
-)
-
-__all__ = [
-    "COMMIT_TIME_S",
-    "GitServer",
-    "commit_object",
-    "make_commit",
-    "make_repository",
-    "make_repository_from",
-    "repository_url",
-    "serve_git",
-]
+from pyrsia_node.devnet.git_server import GitServer, run_git
 
 COMMIT_TIME_S = 1_700_000_000
 _WHO = "Tests <tests@example.test>"

@@ -33,11 +33,11 @@ public class Sample {
 """
 
 
-def make_project(folder: Path, *gavs: str, java: str = JAVA) -> Path:
+def make_project(folder: Path, *gavs: str) -> Path:
     """Write a project that depends on ``gavs``; return its folder."""
     source = folder / "src/main/java/org/example"
     source.mkdir(parents=True)
-    (source / "Sample.java").write_text(java)
+    (source / "Sample.java").write_text(JAVA)
     dependencies = "".join(DEPENDENCY.format(*gav.split(":")) for gav in gavs)
     (folder / "pom.xml").write_text(POM.format(dependencies=dependencies))
     return folder

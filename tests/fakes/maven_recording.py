@@ -13,9 +13,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-from pyrsia_node.devnet.maven_repository import Asked, serve_repository
+from pyrsia_node.devnet.maven_repository import Asked, debian_repository, serve_repository
 from tests.fakes.maven_project import make_project, run_maven
-from tests.fakes.maven_repository import debian_repository
 
 KEPT_HEADERS = frozenset({"accept", "accept-encoding", "cache-control", "pragma"})
 RANGE = "commons-io:commons-io:[2.0,3.0)"

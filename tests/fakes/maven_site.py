@@ -14,8 +14,12 @@ from buildpipelines.spec.messages import (
     RecipeValue,
     TrialParams,
 )
-from tests.fakes.git_server import GitServer, make_repository, serve_git
-from tests.fakes.maven_repository import MavenRepository, debian_repository, serve_repository
+from pyrsia_node.devnet.git_server import GitServer, make_repository, serve_git
+from pyrsia_node.devnet.maven_repository import (
+    MavenRepository,
+    debian_repository,
+    serve_repository,
+)
 from tests.hostile.worker import Worker, running_worker
 
 GROUP = "org.example"

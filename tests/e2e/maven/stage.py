@@ -22,6 +22,8 @@ from pyrsia_node.devnet.demo_maven import with_maven
 from pyrsia_node.devnet.git_server import GitServer, make_repository_from, serve_git
 from pyrsia_node.devnet.maven_project import MavenClient
 from pyrsia_node.devnet.maven_repository import (
+    CHECKSUMS,
+    DEBIAN,
     MavenRepository,
     debian_repository,
     serve_repository,
@@ -29,7 +31,7 @@ from pyrsia_node.devnet.maven_repository import (
 from pyrsia_node.devnet.plan import make_network
 from tests.e2e.maven.projects import Project, offer
 from tests.e2e.walking import Finished
-from tests.fakes.debian_maven import DEBIAN_REPOSITORY, Gav, Overlay
+from tests.fakes.debian_maven import Gav, Overlay
 from tests.fakes.debian_sources import unpack
 from tests.integration.network.evidence import processes_of
 from tests.integration.network.waiting import until
@@ -124,11 +126,10 @@ class Stage:
 
     def hide(self, gav: str) -> None:
         """Let the upstream lack what Debian has of an artifact."""
-        folder = DEBIAN_REPOSITORY / Gav.of(gav).folder
+        folder = DEBIAN / Gav.of(gav).folder
         for file in folder.iterdir() if folder.is_dir() else ():
-            path = str(file.relative_to(DEBIAN_REPOSITORY))
-            endings = ("", ".sha1", ".md5", ".sha256", ".sha512")
-            self.upstream.absent.update(f"{path}{ending}" for ending in endings)
+            path = str(file.relative_to(DEBIAN))
+            self.upstream.absent.update((path, *(f"{path}.{kind}" for kind in CHECKSUMS)))
 
     def switch_off(self) -> None:
         """Take the upstream and the git server away."""

@@ -24,7 +24,7 @@ from tests.e2e.maven.projects import (
     Project,
 )
 from tests.e2e.maven.stage import Stage, files_of, running_stage
-from tests.fakes.debian_maven import empty_jar
+from tests.fakes.debian_maven import Gav, empty_jar
 
 pytestmark = [
     pytest.mark.nightly,
@@ -96,9 +96,7 @@ def test_project_that_is_mapped_is_rebuilt_by_a_quorum_and_served_by_the_regular
     assert {files[f"{stem}.jar"]["claim"], files[f"{stem}.pom"]["claim"]} == {"rebuilt"}
     [source] = (each for name, each in files.items() if name.startswith("source-"))
     assert source["claim"] == "mirrored"
-    group, artifact, version = project.gav.split(":")
-    path = f"{group.replace('.', '/')}/{artifact}/{version}/{stem}.jar"
-    answer = stage.get(path)
+    answer = stage.get(Gav.of(project.gav).file("jar"))
     assert answer.status_code == 200
     assert len(answer.content) == files[f"{stem}.jar"]["size"]
 
@@ -126,9 +124,9 @@ def test_every_class_equals_the_published_jar_and_what_is_left_is_named(
         assert jar["more"] == 0
     contradicted = {each["name"] for each in entry["leaf"]["doc"]["contradicts"]}
     assert contradicted == {project.published}
-    group, artifact, version = project.gav.split(":")
-    path = f"{group.replace('.', '/')}/{artifact}/{version}/{project.published}"
-    assert stage.get(path).status_code in {403, 404}, "what contradicts is not served"
+    assert stage.get(Gav.of(project.gav).file("jar")).status_code in {403, 404}, (
+        "what contradicts is not served"
+    )
 
 
 def test_jar_whose_manifest_names_a_missing_jdk_is_refused_and_nothing_is_logged(

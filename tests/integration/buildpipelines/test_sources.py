@@ -18,14 +18,8 @@ from buildpipelines.inputs import git, outward
 from buildpipelines.inputs.cache import InputsCache
 from buildpipelines.inputs.git import GitOrigin
 from buildpipelines.inputs.sources import FetchedSource, SourceFetcher
-from tests.fakes.git_server import (
-    COMMIT_TIME_S,
-    GitServer,
-    commit_object,
-    make_commit,
-    repository_url,
-    serve_git,
-)
+from pyrsia_node.devnet.git_server import GitServer, serve_git
+from tests.fakes.git_server import COMMIT_TIME_S, commit_object, make_commit, repository_url
 
 T = TypeVar("T")
 FILES = {

@@ -10,11 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from pyrsia_node.devnet.maven_repository import MavenRepository, serve_repository
+from pyrsia_node.devnet.maven_repository import debian_repository, serve_repository
 from pyrsia_node.schema.maven_repositories import MavenUpstream
 from pyrsia_node.schema.sections import MavenSection
-from tests.fakes.maven_node import MavenNode, jar, maven_node, pom
-from tests.fakes.maven_repository import debian_repository
+from tests.fakes.maven_node import jar, maven_node, pom
 
 pytestmark = [pytest.mark.nightly, pytest.mark.timeout(400)]
 
@@ -50,8 +49,8 @@ IVY_FILE = """<ivy-module version="2.0">
 """
 
 
-def in_a_node(folder: Path, act: Callable[[MavenNode, str], None]) -> MavenRepository:
-    """Run ``act`` in a thread, with a node over Debian's repository; return the upstream."""
+def in_a_node(folder: Path, act: Callable[[str], None]) -> None:
+    """Run ``act`` in a thread, with the repository of a node over Debian's."""
 
     async def run() -> None:
         central = MavenUpstream("central", upstream.url, allow_private=True)
@@ -62,16 +61,15 @@ def in_a_node(folder: Path, act: Callable[[MavenNode, str], None]) -> MavenRepos
                 ("tool-1.5.jar", jar()),
                 ("tool-1.5.pom", pom("org.example", "tool", "1.5")),
             )
-            await asyncio.to_thread(act, it, f"{it.url}/maven2")
+            await asyncio.to_thread(act, f"{it.url}/maven2")
 
     with serve_repository(debian_repository()) as upstream:
         asyncio.run(run())
     assert not [path for path in upstream.paths() if path.startswith("org/example/")]
-    return upstream
 
 
 def test_gradle_builds_with_a_node_as_its_repository(tmp_path: Path) -> None:
-    def act(it: MavenNode, url: str) -> None:
+    def act(url: str) -> None:
         project = tmp_path / "project"
         (project / "src/main/java").mkdir(parents=True)
         (project / "src/main/java/A.java").write_text(
@@ -95,7 +93,7 @@ def test_gradle_builds_with_a_node_as_its_repository(tmp_path: Path) -> None:
 
 
 def test_ivy_retrieves_through_a_node_with_every_checksum(tmp_path: Path) -> None:
-    def act(it: MavenNode, url: str) -> None:
+    def act(url: str) -> None:
         (tmp_path / "settings.xml").write_text(
             IVY_SETTINGS.format(url=url, cache=tmp_path / "cache")
         )

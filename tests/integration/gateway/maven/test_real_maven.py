@@ -9,12 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from pyrsia_node.devnet.maven_repository import MavenRepository, serve_repository
+from pyrsia_node.devnet.maven_repository import (
+    MavenRepository,
+    debian_repository,
+    serve_repository,
+)
 from pyrsia_node.schema.maven_repositories import MavenUpstream
 from pyrsia_node.schema.sections import MavenSection
 from tests.fakes.maven_node import MavenNode, jar, maven_node, pom
 from tests.fakes.maven_project import make_project, run_maven
-from tests.fakes.maven_repository import debian_repository
 
 TOOL = "org.example:tool:1.0"
 DEPENDENCIES = ("commons-io:commons-io:2.11.0", TOOL)
