@@ -35,7 +35,8 @@ from pyrsia_node.transfer.pacing import Pacer
 
 def wanted_span(scope: Scope, *, size: int, etag: str) -> Span | Unsatisfiable | None:
     """Return the range that a request asks for, None for the whole file."""
-    if not range_applies(header(scope, b"if-range"), etag):
+    # No other method has ranges (RFC 9110 14.2).
+    if scope["method"] != "GET" or not range_applies(header(scope, b"if-range"), etag):
         return None
     return parse_range(header(scope, b"range"), size=size)
 
