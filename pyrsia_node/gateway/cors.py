@@ -19,6 +19,7 @@ from pyrsia_node.transfer.asgi import (
     Send,
     answer_empty,
     answer_text,
+    encoded,
     header,
 )
 
@@ -86,11 +87,11 @@ class CorsApp:
             await answer_text(scope, send, 403, text, headers)
             return
         headers.append(("access-control-expose-headers", EXPOSED))
-        encoded = [(name.encode(), value.encode("latin-1")) for name, value in headers]
+        added = encoded(headers)
 
         async def with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
-                message["headers"] = [*message["headers"], *encoded]
+                message["headers"] = [*message["headers"], *added]
             await send(message)
 
         await self._app(scope, receive, with_headers)

@@ -24,7 +24,7 @@ from pyrsia_node.ports.registry import RepositoryBlob
 from pyrsia_node.registry.access import Action
 from pyrsia_node.registry.errors import BlobUnknownError, ManifestUnknownError
 from pyrsia_node.registry.service import Registry
-from pyrsia_node.transfer.asgi import answer_at_once
+from pyrsia_node.transfer.asgi import answer_at_once, encoded
 from pyrsia_node.transfer.body import send_reader
 from pyrsia_node.transfer.conditions import matches_etag
 
@@ -67,9 +67,8 @@ class Pulls:
             (b"etag", etag.encode()),
             (b"vary", b"accept"),
             *_ENCODED_FIELDS,
+            *encoded((*fields, *call.fields)),
         ]
-        for name, value in (*fields, *call.fields):
-            headers.append((name.encode("ascii"), value.encode("latin-1")))
         await answer_at_once(call.scope, call.send, 200, headers, data)
 
     async def _find_manifest(
@@ -149,8 +148,7 @@ class Pulls:
                 ("content-type", OCTETS),
                 ("content-length", str(len(data))),
             ]
-            headers = [(name.encode(), value.encode("latin-1")) for name, value in fields]
-            await answer_at_once(call.scope, call.send, 200, headers, data)
+            await answer_at_once(call.scope, call.send, 200, encoded(fields), data)
             return
         try:
             reader = BlobReader(self.store, blob.sha256)
