@@ -23,7 +23,6 @@ from buildpipelines.spec.messages import RecipeValue
 VERSION: Final = 1
 """Raised with every change of what this module plans; a part of the pipeline's digest."""
 
-ATTEMPTS_MAX: Final = 4
 NONE: Final = "none"
 """The reference of a version that is published nowhere."""
 
@@ -211,7 +210,7 @@ def parse_recipe_fields(value: Mapping[str, RecipeValue]) -> MavenRecipe:
 def plan(
     marks: Marks, options: Options, origin: Origin, *, reference: str, jdk: int, maven: str
 ) -> tuple[MavenRecipe, ...]:
-    """Return the recipes to try, the most promising first; at most :data:`ATTEMPTS_MAX`.
+    """Return the recipes to try, one or two, the most promising first.
 
     Args:
         marks: What the published jar tells; all silent where there is none.

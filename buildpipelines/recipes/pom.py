@@ -60,11 +60,6 @@ class Pom:
     root: Element
     parent: Parent | None
 
-    @property
-    def packaging(self) -> str:
-        """Return what it is packed as; "jar" where it does not say."""
-        return self.root.value("packaging") or "jar"
-
 
 def read_pom(data: bytes) -> Pom:
     """Read a pom.
