@@ -22,9 +22,10 @@ from buildpipelines.extract.limits import ArchiveLimits, Budget
 from buildpipelines.extract.source import SourceTar, archive_format, repack_source
 from buildpipelines.extract.source_streams import StreamReader, bzip2_reader, xz_reader
 from buildpipelines.extract.tar import TarReader
-from buildpipelines.inputs.git import COMMIT, TAG
+from buildpipelines.inputs.git import COMMIT
 from buildpipelines.inputs.git_objects import ObjectReader, parse_tree, write_tree
 from buildpipelines.inputs.maven_upstream import read_checksum
+from buildpipelines.spec.maven_fields import TAG
 from tests.strategies.archives import is_tree
 
 LIMITS = ArchiveLimits(entries_max=200, file_bytes_max=1 << 20, total_bytes_max=4 << 20)
