@@ -26,7 +26,7 @@ from tests.e2e.walking import Finished
 from tests.integration.network.evidence import processes_of
 from tests.integration.network.waiting import until
 
-pytestmark = [pytest.mark.nightly, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.nightly, pytest.mark.story, pytest.mark.timeout(300)]
 
 HOST: Final = "registry.example"
 PULLED_S: Final = 100.0

@@ -28,6 +28,7 @@ from tests.fakes.debian_maven import Gav, empty_jar
 
 pytestmark = [
     pytest.mark.nightly,
+    pytest.mark.story,
     pytest.mark.timeout(1800),
     pytest.mark.xdist_group("maven-projects"),
 ]

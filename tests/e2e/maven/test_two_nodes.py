@@ -15,6 +15,7 @@ from tests.e2e.maven.stage import Stage, files_of, running_stage
 
 pytestmark = [
     pytest.mark.nightly,
+    pytest.mark.story,
     pytest.mark.timeout(600),
     pytest.mark.xdist_group("maven-two-nodes"),
 ]
