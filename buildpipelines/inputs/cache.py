@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import BinaryIO, Final
 
 from buildpipelines.errors import BuildFailure
+from buildpipelines.inputs.keyed_locks import KeyedLocks
 
 BYTES_MAX: Final = 4 * 1024**3
 ALGORITHMS: Final = ("sha256", "sha512", "sha1", "md5")
@@ -32,7 +33,7 @@ class InputsCache:
         """Open (and create) the folder; leftovers of a crash are removed."""
         self._folder = folder
         self._bytes_max = bytes_max
-        self._locks: dict[str, asyncio.Lock] = {}
+        self._locks = KeyedLocks()
         self._numbers = itertools.count()
         folder.mkdir(parents=True, exist_ok=True)
         for path in folder.glob(f"*/*{_TEMPORARY}"):
@@ -60,13 +61,8 @@ class InputsCache:
         Raises:
             BuildFailure: the stream has other bytes or too many.
         """
-        lock = self._locks.setdefault(sha256, asyncio.Lock())
-        try:
-            async with lock:
-                return self.find(sha256) or await self._fetch(sha256, size_max, open_stream())
-        finally:
-            if not lock.locked():
-                self._locks.pop(sha256, None)
+        async with self._locks.hold(sha256):
+            return self.find(sha256) or await self._fetch(sha256, size_max, open_stream())
 
     async def adopt(
         self,
@@ -114,8 +110,7 @@ class InputsCache:
         place: Callable[[Mapping[str, str]], Path],
     ) -> Path:
         digests, size = [hashlib.new(each) for each in algorithms], 0
-        # A name of its own: two downloads of one file, where a first one failed while others
-        # A name of its own: who waited for a download that failed may download beside a newcomer.
+        # A name of its own: what is adopted may have the digest of another that is on its way.
         temporary = self._folder / "new" / f"{next(self._numbers)}{_TEMPORARY}"
         with _part(temporary) as file:
             async for data in stream:

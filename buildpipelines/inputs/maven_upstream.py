@@ -23,6 +23,7 @@ import aiohttp
 
 from buildpipelines.errors import BuildFailure, FormatError
 from buildpipelines.inputs.cache import InputsCache
+from buildpipelines.inputs.keyed_locks import KeyedLocks
 from buildpipelines.inputs.outward import CHUNK_BYTES, Asking, check_busy, retry, unavailable
 from buildpipelines.spec.coordinates import METADATA, parse_file_path
 from buildpipelines.spec.lock import FILE_BYTES_MAX
@@ -96,7 +97,7 @@ class MavenUpstream(Asking):
         super().__init__(certificates=certificates)
         self._found: dict[str, tuple[float, MavenFile | None]] = {}
         self._sha256: dict[tuple[str, str], str] = {}
-        self._locks: dict[str, asyncio.Lock] = {}
+        self._locks = KeyedLocks()
 
     async def find(self, path: str) -> MavenFile | None:
         """Return what lies at a path, or None if no repository has it. Kept for a while.
@@ -107,20 +108,15 @@ class MavenUpstream(Asking):
         """
         parse_file_path(path)
         now = asyncio.get_running_loop().time()
-        lock = self._locks.setdefault(path, asyncio.Lock())
-        try:
-            async with lock:
-                kept = self._found.get(path)
-                if kept is not None and now - kept[0] < KEPT_SECONDS:
-                    return kept[1]
-                found = await self._ask_all(path)
-                while len(self._found) >= KEPT_MAX:
-                    self._found.pop(next(iter(self._found)))
-                self._found[path] = (now, found)
-                return found
-        finally:
-            if not lock.locked():
-                self._locks.pop(path, None)
+        async with self._locks.hold(path):
+            kept = self._found.get(path)
+            if kept is not None and now - kept[0] < KEPT_SECONDS:
+                return kept[1]
+            found = await self._ask_all(path)
+            while len(self._found) >= KEPT_MAX:
+                self._found.pop(next(iter(self._found)))
+            self._found[path] = (now, found)
+            return found
 
     async def fetch(self, file: MavenFile) -> Path:
         """Return the file, checked; its name in the cache is its SHA-256.
@@ -129,21 +125,16 @@ class MavenUpstream(Asking):
             BuildFailure: SOURCE_UNAVAILABLE: gone, too large, or other bytes came.
         """
         key = (file.algorithm, file.checksum)
-        lock = self._locks.setdefault(file.url, asyncio.Lock())
-        try:
-            async with lock:
-                sha256 = file.checksum if file.algorithm == "sha256" else self._sha256.get(key)
-                kept = self._cache.find(sha256) if sha256 else None
-                if kept is not None:
-                    return kept
-                path = await retry(lambda: self._download(file), file.url)
-                while len(self._sha256) >= KEPT_MAX:
-                    self._sha256.pop(next(iter(self._sha256)))
-                self._sha256[key] = path.name
-                return path
-        finally:
-            if not lock.locked():
-                self._locks.pop(file.url, None)
+        async with self._locks.hold(file.url):
+            sha256 = file.checksum if file.algorithm == "sha256" else self._sha256.get(key)
+            kept = self._cache.find(sha256) if sha256 else None
+            if kept is not None:
+                return kept
+            path = await retry(lambda: self._download(file), file.url)
+            while len(self._sha256) >= KEPT_MAX:
+                self._sha256.pop(next(iter(self._sha256)))
+            self._sha256[key] = path.name
+            return path
 
     async def fetch_locked(self, file: MavenFile, sha256: str) -> Path:
         """Return a file that must have this SHA-256 and the checksum of the repository.

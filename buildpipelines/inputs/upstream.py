@@ -20,6 +20,7 @@ from packaging.utils import canonicalize_name
 
 from buildpipelines.errors import FormatError
 from buildpipelines.inputs.cache import InputsCache
+from buildpipelines.inputs.keyed_locks import KeyedLocks
 from buildpipelines.inputs.outward import CHUNK_BYTES, check_busy, retry, unavailable
 from buildpipelines.inputs.pages import PAGE_BYTES_MAX, IndexFile, parse_page
 from buildpipelines.inputs.pipconf import IndexSettings
@@ -44,7 +45,7 @@ class Upstream:
         self._cache = cache
         self._session: aiohttp.ClientSession | None = None
         self._pages: dict[str, tuple[float, tuple[IndexFile, ...]]] = {}
-        self._locks: dict[str, asyncio.Lock] = {}
+        self._locks = KeyedLocks()
 
     async def __aenter__(self) -> Self:
         """Open connections lazily; nothing is fetched yet."""
@@ -74,8 +75,7 @@ class Upstream:
         """
         project = canonicalize_name(name)
         now = asyncio.get_running_loop().time()
-        lock = self._locks.setdefault(project, asyncio.Lock())
-        async with lock:
+        async with self._locks.hold(project):
             kept = self._pages.get(project)
             if kept is not None and now - kept[0] < PAGE_KEPT_SECONDS:
                 return kept[1]
@@ -83,8 +83,7 @@ class Upstream:
             while len(self._pages) >= PAGES_KEPT_MAX:
                 self._pages.pop(next(iter(self._pages)))
             self._pages[project] = (now, files)
-        self._locks.pop(project, None)
-        return files
+            return files
 
     async def fetch(self, file: IndexFile) -> Path:
         """Return the file from the cache or the index, hash and size checked.
