@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import signal
 import sqlite3
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
@@ -21,6 +18,7 @@ from pyrsia_node.store.maven_db_check import check_maven_db
 from pyrsia_node.store.maven_db_schema import SCHEMA
 from pyrsia_node.store.migrations import bring_up_to_date
 from pyrsia_node.store.registry_db import SqliteRegistryDb
+from tests.fakes.killed_writer import told_until_killed
 
 JAR = "org/example/tool/1.0/tool-1.0.jar"
 
@@ -137,13 +135,7 @@ while True:
 
 def test_killed_process_loses_nothing_that_was_acknowledged(tmp_path: Path) -> None:
     path = tmp_path / "maven.sqlite"
-    with subprocess.Popen(
-        [sys.executable, "-c", _KEEP_AND_TELL, str(path)], stdout=subprocess.PIPE, text=True
-    ) as process:
-        assert process.stdout is not None
-        told = [int(process.stdout.readline()) for _ in range(50)]
-        process.send_signal(signal.SIGKILL)
-        told += [int(line) for line in process.stdout if line.endswith("\n")]
+    told = told_until_killed(_KEEP_AND_TELL, path)
     assert check_maven_db(path) == []
     with closing(open_maven_db(path)) as db:
         assert all(db.file(f"file-{number}") is not None for number in told)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import signal
 import sqlite3
 import subprocess
 import sys
@@ -16,6 +15,7 @@ from pyrsia_node.model.errors import CorruptStateError, NotFoundError, Unavailab
 from pyrsia_node.ports.registry import RepositoryBlob, StoredManifest
 from pyrsia_node.store.registry_db import SqliteRegistryDb, open_registry_db
 from pyrsia_node.store.registry_db_schema import VERSION
+from tests.fakes.killed_writer import told_until_killed
 
 SHA256 = hashlib.sha256(b"blob").hexdigest()
 BLOB = RepositoryBlob(f"sha256:{SHA256}", SHA256, 4)
@@ -92,13 +92,7 @@ while True:
 
 def test_killed_process_loses_nothing_that_was_acknowledged(tmp_path: Path) -> None:
     path = tmp_path / "registry.sqlite"
-    with subprocess.Popen(
-        [sys.executable, "-c", _PUSH_AND_TELL, str(path)], stdout=subprocess.PIPE, text=True
-    ) as process:
-        assert process.stdout is not None
-        told = [int(process.stdout.readline()) for _ in range(50)]
-        process.send_signal(signal.SIGKILL)
-        told += [int(line) for line in process.stdout if line.endswith("\n")]
+    told = told_until_killed(_PUSH_AND_TELL, path)
     db = SqliteRegistryDb(path)
     for number in told:
         sha256 = hashlib.sha256(b"%d" % number).hexdigest()
