@@ -62,7 +62,7 @@ def test_every_member_comes_to_the_sponsors_plan(
 ) -> None:
     origin = Origin(asked.source, "0f" * 20, asked.tag, 0, time)
     plan = maven.plan(found, asked, origin, reference=reference, jdk=jdk, maven="3.8.7")
-    assert 1 <= len(plan) <= maven.ATTEMPTS_MAX
+    assert len(plan) in (1, 2)
     for recipe in plan:
         carried = {k: list(v) if isinstance(v, tuple) else v for k, v in recipe.fields().items()}
         assert maven.parse_recipe_fields(parse_recipe(carried)) == recipe
