@@ -48,6 +48,7 @@ class BuildContext:
         is_member: Whether this node is in the member set now.
         parallel: Rebuilds at the same time.
         seconds_max: Time limit of one build.
+        has_pipeline: Whether an external pipeline is configured for this node's worker.
         unmapped_sources: Whether this node vouches for sources that no mapping in the log names.
         faults: Development networks only: which lies this node tells; mutable, usually empty.
     """
@@ -71,5 +72,6 @@ class BuildContext:
     is_member: Callable[[], bool]
     parallel: int
     seconds_max: int
+    has_pipeline: bool
     unmapped_sources: bool
     faults: dict[str, str]

@@ -53,6 +53,7 @@ from pyrsia_node.model.transactions import (
     Source,
     sign_transaction,
 )
+from pyrsia_node.schema.maven_builds import PIPELINE_EXTERNAL
 from pyrsia_node.schema.mirroring import MirrorStatus
 
 _LOG = logging.getLogger("pyrsia.builds.sponsor")
@@ -114,8 +115,8 @@ class Sponsor:
         """Record a wish; the same wish, still open, is the same build.
 
         Raises:
-            InvalidInputError: the network has too few members to rebuild packages, or nobody says
-                where a Maven artifact comes from.
+            InvalidInputError: the network has too few members to rebuild packages, nobody says
+                where a Maven artifact comes from, or no external pipeline is to be asked here.
             UnavailableError: too many builds are under way; nothing was recorded.
         """
         self._check_members()
@@ -157,6 +158,11 @@ class Sponsor:
         """Refuse before the trial a source that members would refuse after it."""
         origin = self._context.origin_of(wanted.purl)
         told = filled_in(wanted.purl, wanted.options, origin)
+        if told.get("pipeline") == PIPELINE_EXTERNAL and not self._context.has_pipeline:
+            # Said at once, so that a node that forwards wishes goes on to the next sponsor.
+            raise InvalidInputError(
+                "build.external names no pipeline at this node: ask an authorized node that has one"
+            )
         why = departing_wish(wanted.purl, told, origin)
         if why and not self._context.unmapped_sources:
             raise InvalidInputError(why)

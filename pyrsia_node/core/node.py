@@ -247,6 +247,7 @@ class CoreNode:
             is_member=self._is_seated,
             parallel=build.parallel,
             seconds_max=build.seconds_max,
+            has_pipeline=bool(build.external),
             unmapped_sources=build.unmapped_sources,
             faults=self._faults,
         )

@@ -156,7 +156,14 @@ class Peers(PeerRequests):
 class BuildSite:
     """Member 0 of a local chain and all that its build service touches."""
 
-    def __init__(self, folder: Path, *, parallel: int = 1, unmapped_sources: bool = False) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        parallel: int = 1,
+        unmapped_sources: bool = False,
+        has_pipeline: bool = True,
+    ) -> None:
         self.folder = folder
         self.local = LocalChain(4)
         self.me: NodeId = self.local.members[0].id
@@ -200,6 +207,7 @@ class BuildSite:
             is_member=lambda: self.is_member,
             parallel=parallel,
             seconds_max=600,
+            has_pipeline=has_pipeline,
             unmapped_sources=unmapped_sources,
             faults={},
         )

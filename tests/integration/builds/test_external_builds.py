@@ -99,6 +99,19 @@ async def test_wish_for_an_outside_pipeline_becomes_a_request_of_claim_external(
     assert site.records.document(body.toolchain) == unknown, "who audits can read that"
 
 
+async def test_sponsor_without_a_pipeline_refuses_at_once_and_rebuilds_as_before(
+    tmp_path: Path, autojump_clock: MockClock
+) -> None:
+    site = BuildSite(tmp_path, has_pipeline=False)
+    site.origins[str(CODEC)] = Origin(SOURCE, TAG, {"jdk": 17})
+    builds = service(site)
+    with pytest.raises(InvalidInputError, match="names no pipeline at this node"):
+        await builds.start(CODEC, "S", options=encode_options({"pipeline": "external"}))
+    assert not site.records.all()
+    await builds.start(CODEC, "S")
+    assert len(list(site.records.all())) == 1
+
+
 async def test_mapping_of_the_log_is_what_a_pipeline_is_asked_for(
     tmp_path: Path, autojump_clock: MockClock
 ) -> None:
