@@ -26,7 +26,7 @@ from pyrsia_node.schema.config import Config
 from tests.integration.network.evidence import leaves_on_disk, processes_of
 from tests.integration.network.waiting import until
 
-pytestmark = [pytest.mark.nightly, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.nightly, pytest.mark.story, pytest.mark.timeout(600)]
 
 HOST: Final = "registry.example"
 IMPORT_S: Final = 120.0
