@@ -27,6 +27,7 @@ from buildpipelines.spec.coordinates import METADATA, parse_file_path
 from buildpipelines.spec.lock import Lock, LockedFile, make_lock
 
 PREFIX: Final = "/maven2/"
+MISSED_MAX: Final = 64
 DESCRIPTOR: Final = "META-INF/maven/plugin.xml"
 DESCRIPTOR_BYTES_MAX: Final = 8 * 1024 * 1024
 PLUGIN_BYTES_MAX: Final = 64 * 1024 * 1024
@@ -38,6 +39,9 @@ _NOTHING: Final = Answer(404, b"no such file\n")
 
 class RepositoryInputs(Protocol):
     """What a proxy serves. Paths are those of a repository, checked, without a leading slash."""
+
+    missed: list[str]
+    """Paths of files that were asked for and are not there, bounded."""
 
     async def file(self, path: str) -> Path | None:
         """Return a file, or None."""
@@ -53,6 +57,7 @@ class RecordingRepository:
 
     def __init__(self, upstream: MavenUpstream) -> None:
         """Record a run."""
+        self.missed: list[str] = []
         self._upstream = upstream
         self._taken: dict[str, LockedFile] = {}
 
@@ -91,6 +96,7 @@ class ReplayRepository:
 
     def __init__(self, lock: Lock, paths: Mapping[str, Path]) -> None:
         """Replay ``lock``; ``paths`` has a checked file for every Maven file's digest in it."""
+        self.missed: list[str] = []
         self._lock = lock
         self._paths = paths
         self._files = {
@@ -155,6 +161,8 @@ async def _answer(inputs: RepositoryInputs, target: str) -> Answer:
         return _NOTHING
     body = await _body(inputs, wanted)
     if body is None:
+        if len(inputs.missed) < MISSED_MAX:
+            inputs.missed.append(wanted)
         return _NOTHING
     if algorithm:
         return Answer(200, (await asyncio.to_thread(_digest, body, algorithm)).encode())

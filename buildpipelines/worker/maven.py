@@ -103,6 +103,7 @@ class _Hidden:
     def __init__(self, inputs: RepositoryInputs, folder: str) -> None:
         self._inputs = inputs
         self._prefix = f"{folder}/"
+        self.missed = inputs.missed
 
     async def file(self, path: str) -> Path | None:
         """Return a file of the inputs, or None."""

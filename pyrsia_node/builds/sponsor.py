@@ -155,7 +155,7 @@ class Sponsor:
         return record
 
     def _check_origin(self, wanted: Wanted) -> None:
-        """Refuse before the trial a source that members would refuse after it."""
+        """Refuse before the trial what members, or the worker here, would refuse after it."""
         origin = self._context.origin_of(wanted.purl)
         told = filled_in(wanted.purl, wanted.options, origin)
         if told.get("pipeline") == PIPELINE_EXTERNAL and not self._context.has_pipeline:

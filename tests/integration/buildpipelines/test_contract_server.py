@@ -87,8 +87,8 @@ def connected(site: ContractSite, *, bytes_taken: int = 0) -> socket.socket:
     return connection
 
 
-def until_there_is_room(site: ContractSite) -> None:
-    deadline = time.monotonic() + 10
+def until_there_is_room(site: ContractSite, *, seconds_max: float = 10) -> None:
+    deadline = time.monotonic() + seconds_max
     while True:
         with suppress(OSError, http.client.HTTPException):
             assert ask(f"{site.url}/x")[0] == 404
@@ -352,7 +352,7 @@ def test_connections_are_bounded_and_room_comes_back(site: ContractSite) -> None
         with connected(site) as late:
             assert late.recv(1) == b""
         held[0].close()
-        until_there_is_room(site)
+        until_there_is_room(site, seconds_max=5)
 
 
 def test_connection_that_asks_nothing_is_cut_off(tmp_path: Path) -> None:
@@ -374,7 +374,7 @@ def test_body_that_does_not_come_is_not_waited_for(tmp_path: Path) -> None:
 def test_files_that_nobody_reads_keep_no_place_for_ever(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with serving_contract(tmp_path, silence_seconds=1) as site, ExitStack() as stack:
+    with serving_contract(tmp_path, silence_seconds=0.2) as site, ExitStack() as stack:
         site.trials.files = {"a-1.jar": bytes(16 * 1024 * 1024)}
         build = start(site)
         ended(site, build)

@@ -284,6 +284,7 @@ def test_what_was_recorded_is_replayed_and_nothing_else(
             assert await ask(socket, f"/maven2/{JAR}") == (200, DATA)
             assert await ask(socket, f"/maven2/{POM}", "HEAD") == (200, b"")
             assert (await ask(socket, "/maven2/org/x/c/1.0/c-1.0.pom"))[0] == 404
+        assert recording.missed == ["org/x/c/1.0/c-1.0.pom"]
         lock = recording.lock([])
         assert lock == lock_of((JAR, DATA), (POM, b"<project/>"))
         central.stop()
@@ -296,6 +297,7 @@ def test_what_was_recorded_is_replayed_and_nothing_else(
                 assert await ask(socket, f"/maven2/{JAR}.{algorithm}") == (200, expected)
             for missing in ("org/x/b/1.0/b-1.0.jar", f"{JAR}.asc", "org/x/b/1.0/b-1.0.jar.sha1"):
                 assert (await ask(socket, f"/maven2/{missing}"))[0] == 404
+        assert replay.missed == ["org/x/b/1.0/b-1.0.jar", "org/x/b/1.0/b-1.0.jar"]
 
     using(tmp_path, [central], use)
 

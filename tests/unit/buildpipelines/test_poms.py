@@ -155,7 +155,7 @@ def test_texts_and_lists_are_bounded() -> None:
 
 def test_a_pom_made_of_references_costs_what_it_weighs() -> None:
     one = "<dependency><groupId>${{p}}</groupId><artifactId>a{}${{p}}</artifactId></dependency>"
-    many = "".join(one.format(n) for n in range(400)).encode()
+    many = "".join(one.format(n) for n in range(1500)).encode()
     endless = b"<p>" + b"${y}" * 250_000 + b"</p><q>${q}${p}</q>"
     text = CHILD.replace(b"<lang>", endless + b"<lang>", 1)
     text = text.replace(b"<dependencies>", b"<dependencies>" + many).replace(b"Encodes", b"${q}")

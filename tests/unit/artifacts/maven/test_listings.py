@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from time import thread_time
+from time import perf_counter
 
 import pytest
 
@@ -102,10 +102,10 @@ def test_largest_listing_that_is_believed_is_written_within_a_second(part: str) 
     texts = (f"{part * 28}{each}"[:64] for each in range(4_000))
     body = "".join(f"<version>{each}</version>" for each in texts)
     text = f"<metadata><versioning><versions>{body}</versions></versioning></metadata>"
-    began = thread_time()
+    began = perf_counter()
     listing = parse_listing(text.encode())
     render(Listing(listing.versions | {"1"}), group="x", project=PROJECT)
-    assert thread_time() - began < 1.0
+    assert perf_counter() - began < 1.0
 
 
 def test_versions_that_nobody_publishes_are_left_out() -> None:
